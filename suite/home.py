@@ -18,6 +18,7 @@ from pathlib import Path
 from foundation.errors import UserError
 
 PROFILE = "profile.json"
+EXPERIMENT = "experiment.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 
@@ -86,6 +87,14 @@ class Home:
     def profile_ids(self) -> list[str]:
         """Returns the ids of the profiles that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
+
+    def experiment_folder(self, experiment_id: str) -> Path:
+        """Returns the folder of one experiment: its document and its page."""
+        return self._folder("experiments", _plain(experiment_id, "experiment's id"))
+
+    def experiment_ids(self) -> list[str]:
+        """Returns the ids of the experiments that are kept, the newest last."""
+        return sorted(path.parent.name for path in self.root.glob(f"experiments/*/{EXPERIMENT}"))
 
     def long_session_folder(self, session_id: str) -> Path:
         """Returns the folder of one long session of an experiment: its document, and its raw output."""

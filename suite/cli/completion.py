@@ -112,6 +112,13 @@ def complete_profile(context: click.Context, _parameter: click.Parameter, incomp
     return _starting(incomplete, {"latest": "the newest profile", "list": "their ids", **known})
 
 
+def complete_experiment(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the experiments there are, and their list."""
+    from suite.experiments import EXPERIMENTS  # no more than their names
+
+    return _starting(incomplete, {**dict.fromkeys(EXPERIMENTS, "experiment"), "list": "what there is"})
+
+
 def complete_training(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers trainings."""
     return _starting(incomplete, _rows(context, _TRAININGS))

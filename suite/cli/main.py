@@ -22,6 +22,7 @@ _KEPT = {
     "nightly": ("measured", ""),
     "bisect": ("measured", ""),
     "train": ("trained", ", `suite train --resume` goes on"),
+    "experiment": ("measured", ", `suite experiment --resume` goes on"),
     "race": ("trained", ", `suite train --resume` goes on"),
 }
 """What a command leaves when it is interrupted, and how to go on with it."""
@@ -36,6 +37,7 @@ _COMMANDS = {
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
     "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
     "devices": Later("suite.cli.devices.inspection", "devices_group", "List, add, check and calibrate devices."),
+    "experiment": Later("suite.cli.measure.experiment", "experiment", "Answer a question about devices by measuring."),
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
     "findings": Later("suite.cli.results.findings", "findings", "List what a night found, one line for each cause."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),

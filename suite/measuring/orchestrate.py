@@ -51,6 +51,9 @@ class Outcome:
         return _complete(self.measurements)
 
 
+Begun = Callable[[str], None]
+"""Is called with the id of a run when the store has it, before anything is measured."""
+
 Afterwards = Callable[[Run, Inventory], None]
 """What a run has to do besides measuring before it is finished."""
 
@@ -65,6 +68,7 @@ def begin(
     purpose: str = "run",
     tag: str | None = None,
     label: str | None = None,
+    begun: Begun = lambda _run_id: None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
     """Starts a run and carries it out. Raises the packages' UserErrors, and StoreError.
@@ -81,6 +85,7 @@ def begin(
         run_id = store.begin_run(plan.document(), command, made_from, purpose=purpose)
         if tag is not None:
             tag_run(store, tag, run_id, author())
+        begun(run_id)
         with claimed(run_id, home):
             return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
 
@@ -91,12 +96,13 @@ def resume(
     display: Display,
     *,
     purpose: str = "run",
+    run_id: str | None = None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Resumes the newest run of that purpose that was killed or interrupted."""
+    """Resumes a run, without an id the newest of that purpose that was killed or interrupted."""
     store = Store.open(home.store_path)
     with contextlib.closing(store), in_use(home):
-        run_id = newest_open_run(store, purpose)
+        run_id = newest_open_run(store, purpose) if run_id is None else run_id
         with claimed(run_id, home):
             plan = RunPlan.from_document(store.resume_run(run_id))
             display.note(f"going on with run {run_id}")

@@ -16,8 +16,10 @@ others of the device.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -141,59 +143,83 @@ def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = Tru
 
     Without `check_inputs` a task or weights that can't be read are left to the run, where they cost their plan alone.
     """
-    file = load_yaml(path, what="plan file")
-    content = _validated(file, (), _File, file.value if file.value is not None else {})
+    return expand_plans(load_yaml(path, what="plan file"), (), inventory, check_inputs=check_inputs)
+
+
+def expand_plans(
+    file: YamlFile,
+    at: Position,
+    inventory: Inventory,
+    *,
+    check_inputs: bool = True,
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+) -> RunPlan:
+    """Expands the plan file that stands `at` a place of a file. `fixed` holds keys of every plan that the file can't
+    change, such as its devices. Raises as `load_plan_file` does.
+    """
+    value = file.value
+    for key in at:
+        value = value[key]
+    content = _validated(file, at, _File, value if value is not None else {})
     plans: list[Plan] = []
     for name, own in content.plans.items():
-        plans += _expanded(file, name, content.defaults, own, inventory, check_inputs=check_inputs)
-        _require_few(file, name, sum(len(plan.devices) * len(plan.quants) for plan in plans))
+        entry = _Entry(file, (*at, "plans", name), (*at, "defaults"), {**own, **fixed})
+        plans += _expanded(entry, content.defaults, inventory, check_inputs=check_inputs)
+        _require_few(entry, sum(len(plan.devices) * len(plan.quants) for plan in plans))
     try:
         return RunPlan(tuple(plans), None if content.budget_minutes is None else float(content.budget_minutes))
     except UserError as error:
-        raise file.error(("plans",), str(error)) from error
+        raise file.error((*at, "plans"), str(error)) from error
 
 
-def _require_few(file: YamlFile, name: str, count: int) -> None:
+@dataclass(frozen=True)
+class _Entry:
+    """A plan of a file: where it and the defaults stand, and what it says itself."""
+
+    file: YamlFile
+    at: Position
+    defaults_at: Position
+    own: Mapping[str, Any]
+
+    def error(self, key: str, sentence: str) -> UserError:
+        """Returns an error at one of its keys, or at that of the defaults."""
+        at = (*self.at, key)
+        return self.file.error(at if at in self.file.lines else (*self.defaults_at, key), sentence)
+
+
+def _require_few(entry: _Entry, count: int) -> None:
     if count > MOST_MEASUREMENTS:
         sentence = f"{count} measurements are planned up to here, {MOST_MEASUREMENTS} is the limit; name fewer."
-        raise file.error(("plans", name), sentence)
+        raise entry.file.error(entry.at, sentence)
 
 
-def _expanded(
-    file: YamlFile,
-    name: str,
-    defaults: Mapping[str, Any],
-    own: Mapping[str, Any],
-    inventory: Inventory,
-    *,
-    check_inputs: bool,
-) -> list[Plan]:
-    _validated(file, ("defaults",), PlanEntry, dict(defaults))
-    position = ("plans", name)
-    entry = _validated(file, position, PlanEntry, {**defaults, **own})
+def _expanded(entry: _Entry, defaults: Mapping[str, Any], inventory: Inventory, *, check_inputs: bool) -> list[Plan]:
+    file = entry.file
+    _validated(file, entry.defaults_at, PlanEntry, dict(defaults))
+    found = _validated(file, entry.at, PlanEntry, {**defaults, **entry.own})
     try:
-        devices = tuple(item.name for item in inventory.select(",".join(entry.devices)))
+        devices = tuple(item.name for item in inventory.select(",".join(found.devices)))
     except UserError as error:
-        raise file.error((*position, "devices"), str(error)) from error
-    _require_few(file, name, len(devices) * len(entry.models) * len(entry.methods) * len(entry.shapes))
-    shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
+        raise file.error((*entry.at, "devices"), str(error)) from error
+    _require_few(entry, len(devices) * len(found.models) * len(found.methods) * len(found.shapes))
+    shared = found.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
-    paths = _paths(file, name, entry)
+    paths = _paths(entry, found)
     if check_inputs:
-        _require_inputs(file, paths, name)
+        _require_inputs(entry, paths)
     plans = []
-    models = [_model(model, file.path.resolve().parent) for model in entry.models]
-    for index, (model, method, shape) in enumerate(product(models, entry.methods, entry.shapes)):
+    models = [_model(model, file.path.resolve().parent) for model in found.models]
+    for index, (model, method, shape) in enumerate(product(models, found.methods, found.shapes)):
         try:
             plans += [
                 Plan(devices, model=model, method=method, **sizes, **{**shared, **lists, **paths})
                 for sizes in shape.sizes(method)
             ]
         except UserError as error:
-            at = (*position, "shapes", index % len(entry.shapes)) if "shapes" in own else position
+            at = (*entry.at, "shapes", index % len(found.shapes)) if "shapes" in entry.own else entry.at
             raise file.error(at, str(error)) from error
     if check_inputs:
-        _require_task(file, plans[0], name)
+        _require_task(entry, plans[0])
     return plans
 
 
@@ -211,28 +237,27 @@ _PATHS = {
 }
 
 
-def _paths(file: YamlFile, name: str, entry: PlanEntry) -> dict[str, str | None]:
+def _paths(entry: _Entry, found: PlanEntry) -> dict[str, str | None]:
     """Returns what an entry names in files, from the plan file's folder."""
-    folder = file.path.resolve().parent
+    folder = entry.file.path.resolve().parent
     paths: dict[str, str | None] = {}
     for key, resolve in _PATHS.items():
-        value = getattr(entry, key)
+        value = getattr(found, key)
         try:
             paths[key] = None if value is None else resolve(value, folder)
         except UserError as error:
-            raise file.error(_place(file, name, key), str(error)) from error
+            raise entry.error(key, str(error)) from error
     return paths
 
 
-def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:
+def _require_inputs(entry: _Entry, paths: Mapping[str, str | None]) -> None:
     """Only checks that weights, which may be large, exist; what reads the task is checked with its plan."""
     weights = paths["weights"]
     if weights is not None and not Path(weights).exists():
-        at = _place(file, name, "weights")
-        raise file.error(at, f"the weights {weights} don't exist: name a Hugging Face folder or a GGUF file.")
+        raise entry.error("weights", f"the weights {weights} don't exist: name a Hugging Face folder or a GGUF file.")
 
 
-def _require_task(file: YamlFile, plan: Plan, name: str) -> None:
+def _require_task(entry: _Entry, plan: Plan) -> None:
     """Reads the task as the run will, but fetches nothing."""
     if plan.task in (None, *NAMED_TASKS) and plan.template is None and plan.validation is None:
         return
@@ -244,16 +269,12 @@ def _require_task(file: YamlFile, plan: Plan, name: str) -> None:
         if plan.template is not None:
             load_template(plan.template)
     except UserError as error:
-        raise file.error(_place(file, name, "template"), str(error)) from error
+        raise entry.error("template", str(error)) from error
     try:
         if not may_be_elsewhere(plan.task):
             open_task(plan.task_source)
     except UserError as error:
-        raise file.error(_place(file, name, "task"), str(error)) from error
-
-
-def _place(file: YamlFile, name: str, key: str) -> Position:
-    return ("plans", name, key) if ("plans", name, key) in file.lines else ("defaults", key)
+        raise entry.error("task", str(error)) from error
 
 
 def _validated(file: YamlFile, position: Position, model: type[_Model], value: object) -> _Model:

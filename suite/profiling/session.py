@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +31,22 @@ from suite.store.identity import new_run_id, timestamp
 from workloads.profile.instructions import operators_of
 
 
-def take_profile(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Profile:
+def take_profile(
+    plan: Plan,
+    entry: DeviceEntry,
+    home: Home,
+    display: Display,
+    begun: Callable[[str], None] = lambda _profile_id: None,
+) -> Profile:
     """Returns the profile of the plan's settings, which is kept in the home by then, with `plan.steps` profiled steps
-    of each and as many without.
+    of each and as many without. `begun` is called with its id before.
 
     A setting that fails is left out with its reason, and after a lost device the rest. Raises DeviceError if the device
     can't be used at all, and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
     profile_id, started = new_run_id(), timestamp()
+    begun(profile_id)
     failed = {item.workload.quant: str(item.error) for item in preparation.left_out}
     profile = Profile(profile_id, started, entry.name, entry.kind, entry.emulated, {}, (), failed)
     with connect(entry, home.locks) as device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from devices.access.connect import connect
@@ -89,21 +89,29 @@ class _Shared:
 
 
 def begin(
-    plans: Sequence[TrainingPlan], inventory: Inventory, home: Home, display: Display, command: Sequence[str]
+    plans: Sequence[TrainingPlan],
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    command: Sequence[str],
+    *,
+    begun: Callable[[str], None] = lambda _group_id: None,
 ) -> list[Training]:
     """Starts the trainings of the plans, which have one model and the same devices; returns them when they have ended.
 
-    Raises the packages' UserErrors, and StoreError.
+    `begun` is called with their group's id when the store has it. Raises the packages' UserErrors, and StoreError.
     """
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
-        return _conduct(plans, new_run_id(), inventory, home, store, display, command)
+        return _conduct(plans, new_run_id(), inventory, home, store, display, command, begun)
 
 
-def resume(inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> list[Training]:
-    """Goes on with the newest trainings that did not finish."""
+def resume(
+    inventory: Inventory, home: Home, display: Display, command: Sequence[str], *, group_id: str | None = None
+) -> list[Training]:
+    """Goes on with the trainings of a group, without an id the newest that did not finish."""
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
         trainings = Trainings(store.database)
-        group_id = trainings.open_group()
+        group_id = trainings.open_group() if group_id is None else group_id
         plans = [TrainingPlan.from_document(each) for each in trainings.plans_of(group_id)]
         display.note(f"going on with training {group_id}")
         return _conduct(plans, group_id, inventory, home, store, display, command)
@@ -117,6 +125,7 @@ def _conduct(
     store: Store,
     display: Display,
     command: Sequence[str],
+    begun: Callable[[str], None] = lambda _group_id: None,
 ) -> list[Training]:
     obstacles = _obstacles([plan.plan for plan in plans], inventory)
     entries = [inventory.devices[name] for name in plans[0].plan.devices]
@@ -127,6 +136,7 @@ def _conduct(
         candidates, left_out, surroundings = _prepared(plans, obstacles, home, display)
         trainings = Trainings(store.database)
         trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
+        begun(group_id)
         shared = _Shared(group_id, candidates, left_out, runners, home, store, display)
         on_each_device(entries, shared.stop, lambda entry: _OnDevice(shared, entry).train_all())
         found = trainings.in_group(group_id)

@@ -58,6 +58,10 @@ ZOO: dict[str, ZooEntry] = {
         LlamaConfig(512, 64, 128, 2, 4, 2, 16, tie_embeddings=True, max_positions=512),
         "2 layers for tests, random weights",
     ),
+    "smollm2-360m": ZooEntry(
+        LlamaConfig(49152, 960, 2560, 32, 15, 5, 64, rope_theta=100_000.0, tie_embeddings=True, max_positions=8192),
+        "the shape of SmolLM2-360M; random weights unless a folder is given",
+    ),
     "tinyllama-1.1b": ZooEntry(
         LlamaConfig(32000, 2048, 5632, 22, 32, 4, 64, max_positions=2048),
         "the shape of TinyLlama-1.1B-Chat; random weights unless a folder is given",

@@ -1,0 +1,83 @@
+"""The page of an experiment: its question, for each device the answer in a sentence and a picture, evidence folded."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from reports.figures.experiment_pictures import experiment_figure
+from reports.model.experiment import Answer, Cell, Evidence, Experiment
+from reports.tables.sections import Banner, Facts, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.text.appearance import badges, status
+from reports.text.numbers import format_duration, moment_text
+
+
+def experiment_page(found: Experiment) -> Page:
+    """Builds the page, which leads nowhere: it is sent and kept as one file."""
+    several = len(found.answers) > 1
+    items = [(Link(device, f"#answer-{device}"), answer.sentence) for device, answer in found.answers.items()]
+    headline = found.question if several or not items else items[0][1]
+    size = "quick version, " if found.quick else ""
+    lead = (
+        f"{moment_text(found.started_at)}, {size}{', '.join(found.devices)}, {format_duration(found.seconds)} in all."
+    )
+    return Page(
+        title=f"Experiment {found.name}",
+        heading=f"Experiment: {found.name}",
+        lead=lead if several else f"{found.question} {lead}",
+        banner=Banner(status(_OUTCOMES[found.status]), headline, items if several else ()),
+        sections=tuple(_sections(found)),
+        badges=badges(bool(found.emulated)),
+    )
+
+
+_OUTCOMES = {"finished": "ok", "partial": "partial", "interrupted": "interrupted", "running": "running"}
+
+
+def _sections(found: Experiment) -> Iterator[Section]:
+    for device, answer in found.answers.items():
+        yield _answer(device, answer, alone=len(found.answers) == 1)
+        for number, evidence in enumerate(answer.evidence):
+            yield _evidence(f"evidence-{device}-{number}", device, evidence, alone=len(found.answers) == 1)
+    yield _method(found)
+
+
+def _answer(device: str, answer: Answer, *, alone: bool) -> Section:
+    prose = ([] if alone else [answer.sentence]) + [f"Missing: {words}" for words in answer.missing]
+    figures = () if answer.picture is None else (experiment_figure(f"picture-{device}", answer.picture),)
+    title = "Answer" if alone else device
+    return Section(
+        f"answer-{device}", title, prose=prose, figures=figures, empty="" if prose or figures else "Nothing."
+    )
+
+
+def _evidence(name: str, device: str, evidence: Evidence, *, alone: bool) -> Section:
+    title = evidence.title if alone else f"{device}: {evidence.title}"
+    numeric = [
+        any(isinstance(row[place], int | float) for row in evidence.rows) for place in range(len(evidence.heads))
+    ]
+    heads = [
+        Head(head, kind="number" if number else "text") for head, number in zip(evidence.heads, numeric, strict=True)
+    ]
+    rows = [GridRow(f"{name}-{place}", [_cell(cell) for cell in row]) for place, row in enumerate(evidence.rows)]
+    grid = Grid(f"{name}-table", evidence.title, heads, rows, [evidence.note] if evidence.note else [])
+    return Section(name, title, grids=(grid,), folded=f"{title} ({len(rows)})")
+
+
+def _cell(cell: Cell) -> GridCell:
+    return GridCell("-" if cell is None else cell_text(cell))
+
+
+def cell_text(cell: Cell) -> str:
+    """Returns a value of a table as text: numbers with four significant digits."""
+    if cell is None:
+        return "-"
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def _method(found: Experiment) -> Section:
+    pairs = [("command", shlex.join(found.command)), ("experiment", found.experiment_id)]
+    for part in found.parts:
+        words = [part.status, format_duration(part.seconds), f"{part.kind} {part.made_id}".strip(), part.reason]
+        pairs.append((f"part {part.name}", ", ".join(word for word in words if word)))
+    return Section("method", "How it was measured", facts=(Facts("Parts", pairs),))

@@ -1,0 +1,266 @@
+"""How much faster loops that run side by side make a step, where that fades, and what other shapes will take.
+
+A step's time is modelled as  t = fixed + bytes of weights * per byte + operations * per operation,  all three not
+negative, fitted per setting over shapes and models to relative errors; shapes that it has not seen tell its worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from foundation.unavailable import Json, Unavailable
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.measurement import Measurement
+from reports.model.reading import Interval
+from reports.text.appearance import slot
+from reports.text.numbers import format_count
+from suite.experiments.material import Material
+from suite.stats import ratio_interval
+from workloads.models.named import model_config
+
+_CLAIM = 2.0
+"""The inner loop makes a step up to twice as fast [MobiZO, arXiv 2409.15520]."""
+_WORTH = 1.1
+"""A speed-up below is one that nobody would miss."""
+_ALLOWED_PERCENT = 10.0
+_ON = ("model", "quant", "q", "b", "T")
+
+
+@dataclass(frozen=True)
+class _SpeedUp:
+    """How many times as fast a step is with both ways of a loop side by side."""
+
+    loop: str
+    of: Mapping[str, Json]
+    ratio: float
+    interval: Interval | Unavailable
+
+    @property
+    def tokens(self) -> float:
+        return float(2 * int(str(self.of["q"])) * int(str(self.of["b"])) * int(str(self.of["T"])))
+
+    @property
+    def shape(self) -> str:
+        return " ".join(f"{name}={self.of[name]}" for name in ("q", "b", "T"))
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """The fitted model of a setting: milliseconds fixed, per byte of weights, per operation. `errors`: the relative
+    error of each fitted step."""
+
+    fixed_ms: float
+    ms_per_byte: float
+    ms_per_operation: float
+    errors: tuple[float, ...]
+
+    def milliseconds(self, weight_bytes: float, operations: float) -> float:
+        """Returns what a step takes."""
+        return self.fixed_ms + self.ms_per_byte * weight_bytes + self.ms_per_operation * operations
+
+
+def fit_step_times(found: Sequence[tuple[float, float, float]]) -> StepTimes:
+    """Fits the model to (bytes of weights, operations, milliseconds) by least squares of relative errors, no
+    coefficient below zero [Lawson & Hanson 1974]. ValueError with fewer than three."""
+    from scipy.optimize import nnls  # takes most of a second to load
+
+    if len(found) < 3:
+        raise ValueError(f"{len(found)} steps, three are needed for three coefficients")
+    values = np.asarray(found, dtype=np.float64)
+    times = values[:, 2]
+    columns = np.column_stack([np.ones(len(values)), values[:, 0], values[:, 1]]) / times[:, None]
+    scale = np.linalg.norm(columns, axis=0)
+    scale[scale == 0] = 1.0
+    solution, _ = nnls(columns / scale, np.ones(len(values)))
+    coefficients = solution / scale
+    errors = columns @ coefficients - 1.0
+    fixed, per_byte, per_operation = (float(each) for each in coefficients)
+    return StepTimes(fixed, per_byte, per_operation, tuple(float(each) for each in errors))
+
+
+def operations_of(workload: Mapping[str, Json]) -> float:
+    """Returns the floating-point operations of a step's forward passes: products with weights, attention, and the head
+    at one position of each row."""
+    config = model_config(str(workload["model"]))
+    rows = 2 * _whole(workload, "q") * _whole(workload, "b")
+    length = _whole(workload, "T")
+    attention = 4 * length * config.query_size
+    projections = 2 * config.hidden_size * (2 * config.query_size + 2 * config.kv_size + 3 * config.intermediate_size)
+    head = 2 * config.hidden_size * config.vocab_size
+    return float(rows * (length * config.layers * (projections + attention) + head))
+
+
+def answer(material: Material, device: str) -> Answer:
+    """Answers for one device."""
+    measured = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
+    known = [one for one in measured if isinstance(one.latency.median_ms, float)]
+    ups = list(_speed_ups(known))
+    models = _fitted(material.measurements("shapes", device))
+    forecasts = _forecasts(models, material.measurements("held_out", device))
+    tables = [_ups_table(ups), _model_table(models), forecasts]
+    evidence = tuple(table for table in tables if table.rows)
+    if not ups:
+        return Answer("No loop was measured both ways, so its speed-up can't be told.", evidence=evidence)
+    return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
+
+
+def _whole(workload: Mapping[str, Any], name: str) -> int:
+    return int(workload[name])
+
+
+def _speed_ups(known: Sequence[Measurement]) -> Iterator[_SpeedUp]:
+    """Compares each step whose loop was switched off with the one that has both loops on."""
+    both = {_key(one): one for one in known if not _switched_off(one)}
+    for one in known:
+        off, rival = _switched_off(one), both.get(_key(one))
+        if not off or rival is None:
+            continue
+        own, other = _medians(one), _medians(rival)
+        ratio = float(str(one.latency.median_ms)) / float(str(rival.latency.median_ms))
+        yield _SpeedUp(off, one.workload, ratio, ratio_interval(own, other))
+
+
+def _switched_off(one: Measurement) -> str:
+    loops = ("inner", "outer")
+    return next((loop for loop in loops if one.workload.get(f"{loop}_parallel") is False), "")
+
+
+def _key(one: Measurement) -> tuple[Json, ...]:
+    return tuple(one.workload.get(name) for name in _ON)
+
+
+def _medians(one: Measurement) -> list[float]:
+    return [each.median_ms for each in one.sessions if isinstance(each.median_ms, float)]
+
+
+def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:
+    return [
+        (one.weight_bytes, operations_of(one.workload), one.latency.median_ms)
+        for one in found
+        if isinstance(one.latency.median_ms, float) and not isinstance(one.weight_bytes, Unavailable)
+    ]
+
+
+def _fitted(found: Sequence[Measurement]) -> dict[str, StepTimes]:
+    by_setting: dict[str, list[Measurement]] = {}
+    for one in found:
+        by_setting.setdefault(str(one.workload["quant"]), []).append(one)
+    points = {quant: _points(each) for quant, each in by_setting.items()}
+    return {quant: fit_step_times(each) for quant, each in points.items() if len(each) >= 3}
+
+
+def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement]) -> Evidence:
+    rows: list[dict[str, Cell]] = []
+    for one in held_out:
+        model, points = models.get(str(one.workload["quant"])), _points([one])
+        if model is None or not points:
+            continue
+        weight_bytes, operations, taken = points[0]
+        expected = model.milliseconds(weight_bytes, operations)
+        rows.append(
+            {
+                "setting": str(one.workload["quant"]),
+                "shape": " ".join(f"{name}={one.workload[name]}" for name in ("q", "b", "T")),
+                "forecast, ms": expected,
+                "measured, ms": taken,
+                "error, %": 100 * (expected / taken - 1),
+            }
+        )
+    return table_of("Forecasts of shapes that the model has not seen", rows)
+
+
+def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
+    rows = [
+        {
+            "loop": one.loop,
+            "model": str(one.of["model"]),
+            "setting": str(one.of["quant"]),
+            "shape": one.shape,
+            "forward tokens": one.tokens,
+            "times as fast": one.ratio,
+            "from": None if isinstance(one.interval, Unavailable) else one.interval.low,
+            "to": None if isinstance(one.interval, Unavailable) else one.interval.high,
+        }
+        for one in ups
+    ]
+    return table_of("Steps with a loop switched off, against both side by side", rows, "95 % intervals over sessions.")
+
+
+def _model_table(models: Mapping[str, StepTimes]) -> Evidence:
+    rows = [
+        {
+            "setting": quant,
+            "fixed, ms": found.fixed_ms,
+            "weights, GB/s": 1e-6 / found.ms_per_byte if found.ms_per_byte else None,
+            "arithmetic, GFLOP/s": 1e-6 / found.ms_per_operation if found.ms_per_operation else None,
+            "largest error of a fitted step, %": 100 * max(map(abs, found.errors)),
+        }
+        for quant, found in models.items()
+    ]
+    return table_of(
+        "What a step's time consists of", rows, "t = fixed + weights read + arithmetic, fitted per setting."
+    )
+
+
+def _sentence(ups: Sequence[_SpeedUp], forecasts: Evidence) -> str:
+    words = [_loop_words(loop, [one for one in ups if one.loop == loop]) for loop in ("inner", "outer")]
+    worst = max((abs(float(str(row[4]))) for row in forecasts.rows), default=None)
+    if worst is None:
+        words.append("no forecast was checked")
+    else:
+        verdict = "within" if worst <= _ALLOWED_PERCENT else "more than"
+        shapes = format_count(len(forecasts.rows), "shape")
+        words.append(
+            f"forecasts of {shapes} not measured before are off by {worst:.0f} % at most, {verdict} the "
+            f"{_ALLOWED_PERCENT:.0f} % asked for"
+        )
+    return "; ".join(word for word in words if word) + "."
+
+
+def _loop_words(loop: str, ups: Sequence[_SpeedUp]) -> str:
+    if not ups:
+        return ""
+    best, least = max(ups, key=lambda one: one.ratio), min(ups, key=lambda one: one.ratio)
+    claim = f" (up to {_CLAIM:g} are claimed)" if loop == "inner" else ""
+    words = (
+        f"the {loop} loop side by side makes a step {best.ratio:.2f} times as fast{claim} with {best.shape} in "
+        f"{best.of['quant']}"
+    )
+    if least is not best:
+        words += f", {least.ratio:.2f} times with {least.shape} in {least.of['quant']}"
+    faded = sorted(one.tokens for one in ups if one.ratio < _WORTH)
+    if faded and best.ratio >= _WORTH:
+        words += f", and less than {_WORTH:g} times from {faded[0]:.0f} forward tokens on"
+    return words
+
+
+def _picture(ups: Sequence[_SpeedUp]) -> Picture:
+    curves = []
+    for loop, quant in dict.fromkeys((one.loop, str(one.of["quant"])) for one in ups):
+        own = sorted((one for one in ups if (one.loop, one.of["quant"]) == (loop, quant)), key=lambda one: one.tokens)
+        known = [one.interval for one in own if isinstance(one.interval, Interval)]
+        whole = len(known) == len(own)
+        curves.append(
+            Curve(
+                f"{loop} loop, {quant}",
+                tuple(one.tokens for one in own),
+                tuple(one.ratio for one in own),
+                low=tuple(one.low for one in known) if whole else (),
+                high=tuple(one.high for one in known) if whole else (),
+                words=tuple(f"{one.of['model']} {one.shape}" for one in own),
+                look="line" if loop == "inner" else "points",
+                slot=slot(quant),
+            )
+        )
+    return Picture(
+        "How many times as fast a step is with the loop side by side",
+        "forward tokens of a step",
+        "times as fast",
+        tuple(curves),
+        caption="At 1 it makes no difference. Bars: 95 % intervals.",
+        x_log=True,
+    )

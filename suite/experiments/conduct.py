@@ -1,0 +1,127 @@
+"""Carries out an experiment: its parts one after the other, each recorded when it begins and ends, then its answers.
+
+It can be interrupted anywhere and goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from devices.errors import DeviceError
+from foundation.errors import UserError
+from reports.model.experiment import Answer, Experiment, Part
+from suite.errors import StoreError, SuiteError
+from suite.experiments.experiment import Bench, Definition, Work, load_definition, planned
+from suite.experiments.kept import keep_experiment
+from suite.experiments.material import Material
+from suite.experiments.work import planned_work
+from suite.home import Home
+from suite.store.identity import new_run_id, timestamp
+from suite.store.store import Store
+
+
+def begin(name: str, devices: tuple[str, ...], model: str | None, *, quick: bool, bench: Bench) -> Experiment:
+    """Starts an experiment and carries it out. Raises UserError for an unknown name, and for what no device can do."""
+    plan = planned(name, quick=quick)
+    planned_work(plan, name, devices, model, bench)  # before anything is recorded
+    found = Experiment(
+        experiment_id=new_run_id(),
+        name=name,
+        question=plan.question,
+        quick=quick,
+        devices=devices,
+        model=model,
+        command=bench.command,
+        started_at=timestamp(),
+        status="running",
+        emulated=tuple(device for device in devices if bench.inventory.devices[device].emulated),
+    )
+    return go_on(found, bench)
+
+
+def go_on(found: Experiment, bench: Bench) -> Experiment:
+    """Carries out what is left of an experiment and answers it. It stays open if this is interrupted."""
+    definition = load_definition(found.name)
+    course = _Course(found, bench)
+    course.record(status="running")
+    try:
+        plan = planned(found.name, quick=found.quick)
+        course.carry_out(planned_work(plan, found.name, found.devices, found.model, bench))
+        with open_material(course.found, bench.home) as material:
+            more = definition.more_parts(material)
+        course.carry_out(more)
+        answers = answers_of(course.found, definition, bench.home)
+    except BaseException:
+        with contextlib.suppress(StoreError):
+            course.record(status="interrupted")
+        raise
+    complete = all(part.status == "finished" for part in course.found.parts)
+    course.record(answers=answers, status="finished" if complete else "partial")
+    return course.found
+
+
+def answers_of(found: Experiment, definition: Definition, home: Home) -> Mapping[str, Answer]:
+    """Returns the answer for each device from what was measured so far; what has no result is named as missing."""
+    answers: dict[str, Answer] = {}
+    with open_material(found, home) as material:
+        for device in found.devices:
+            answer = definition.answer(material, device)
+            missing = dict.fromkeys((*answer.missing, *material.missing(device)))
+            answers[device] = replace(answer, missing=tuple(missing))
+    return answers
+
+
+@contextlib.contextmanager
+def open_material(found: Experiment, home: Home) -> Iterator[Material]:
+    """Opens the store for the block. Raises StoreError."""
+    with contextlib.closing(Store.open(home.store_path)) as store:
+        yield Material(found, store, home)
+
+
+class _Course:
+    """An experiment in progress; every change of it is on the disk before it goes on."""
+
+    def __init__(self, found: Experiment, bench: Bench) -> None:
+        self.found, self.bench = found, bench
+
+    def record(self, **changes: Any) -> None:
+        """Changes the experiment. Raises StoreError."""
+        self.found = replace(self.found, **changes)
+        keep_experiment(self.found, self.bench.home)
+
+    def carry_out(self, work: Mapping[str, Work]) -> None:
+        """Does the work of parts that are not done; an error of one is its reason and costs no other."""
+        for number, (name, each) in enumerate(work.items(), 1):
+            part = self.found.part(name) or Part(name, each.kind, "running")
+            if part.status == "running":
+                self.bench.display.note(f"part {number} of {len(work)}: {name}")
+                self._do(part, each)
+
+    def _do(self, part: Part, work: Work) -> None:
+        before, started = part.seconds, time.monotonic()
+        self._change(part)
+        end: dict[str, Any] = {}
+        try:
+            if part.made_id:
+                complete = work.go_on(self.bench, part.made_id)
+            else:
+                complete = work.begin(self.bench, lambda made_id: self._change(replace(part, made_id=made_id)))
+            end = {"status": "finished" if complete else "partial"}
+        except (SuiteError, DeviceError, UserError) as error:
+            if isinstance(error, StoreError):
+                raise
+            self.bench.display.note(f"{part.name} has no result: {error}")
+            end = {"status": "failed", "reason": str(error)}
+        finally:
+            now = self.found.part(part.name) or part
+            with contextlib.suppress(StoreError):
+                self._change(replace(now, seconds=round(before + time.monotonic() - started, 1), **end))
+
+    def _change(self, part: Part) -> None:
+        """Puts a part into its place, or at the end."""
+        parts = {one.name: one for one in self.found.parts} | {part.name: part}
+        self.record(parts=tuple(parts.values()))

@@ -1,0 +1,77 @@
+"""What an experiment is, and which there are.
+
+An experiment NAME is plans/NAME.yaml, which says what is measured for it, and answers/NAME.py, which has a function
+`answer(material, device)` and, where what is measured depends on what was found, `more_parts(material)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from devices.inventory.inventory_file import Inventory
+from foundation.errors import unknown_name
+from reports.model.experiment import Answer, PartKind
+from suite.display import Display
+from suite.experiments import EXPERIMENTS
+from suite.experiments.material import Material
+from suite.experiments.plan import PlannedExperiment, read_plan
+from suite.home import Home
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the work of a part is done with. `command` is kept with what it makes."""
+
+    inventory: Inventory
+    home: Home
+    display: Display
+    command: tuple[str, ...]
+
+
+class Work(Protocol):
+    """What is done for a part of an experiment.
+
+    Both methods raise the packages' UserErrors, which cost this part alone, and StoreError.
+    """
+
+    @property
+    def kind(self) -> PartKind:
+        """Where what it makes is found: by the id of a run, of trainings, of a profile, or by its own."""
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Does the work; calls `begun` with the id of what it makes before that takes long. Returns whether all of it
+        was done, on every device."""
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Goes on with work that was interrupted; returns as `begin` does."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """An experiment's code: how it answers for a device, and what else has to be measured for that."""
+
+    name: str
+    answer: Callable[[Material, str], Answer]
+    more_parts: Callable[[Material], Mapping[str, Work]] = field(default=lambda _material: {})
+
+
+def load_definition(name: str) -> Definition:
+    """Returns the experiment of that name. Raises UserError if there is none."""
+    if name not in EXPERIMENTS:
+        raise unknown_name("experiment", name, EXPERIMENTS)
+    module = importlib.import_module(f"suite.experiments.answers.{name.replace('-', '_')}")
+    more = getattr(module, "more_parts", None)
+    return Definition(name, module.answer) if more is None else Definition(name, module.answer, more)
+
+
+def planned(name: str, *, quick: bool) -> PlannedExperiment:
+    """Returns what the plan file of an experiment says. Raises UserError for an unknown name."""
+    if name not in EXPERIMENTS:
+        raise unknown_name("experiment", name, EXPERIMENTS)
+    return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)

@@ -1,0 +1,86 @@
+"""What an answer is computed from: everything that the parts of an experiment have measured, read from the store and
+the home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from foundation.errors import UserError
+from reports.model.experiment import Experiment
+from reports.model.measurement import Measurement
+from reports.model.profile import Profile
+from reports.model.training import Training
+from suite.home import Home
+from suite.profiling.kept import read_profile
+from suite.report_data.source import StoreSource
+from suite.store.store import Store
+from suite.store.trainings import Trainings
+
+
+@dataclass(frozen=True)
+class Material:
+    """What was measured for an experiment. `own` has what parts of the experiment's own kind have made, by part."""
+
+    experiment: Experiment
+    store: Store
+    home: Home
+
+    def measurements(self, part: str, device: str | None = None) -> list[Measurement]:
+        """Returns the measurements of a part, of one device if it is named; none if it was not begun."""
+        run_id = self._id(part)
+        found = StoreSource(self.store).run(run_id).measurements if run_id else []
+        return [one for one in found if device in (None, one.device)]
+
+    def trainings(self, part: str, device: str | None = None) -> list[Training]:
+        """Returns the trainings of a part, likewise."""
+        group_id = self._id(part)
+        found = Trainings(self.store.database).in_group(group_id) if group_id else []
+        return [one for one in found if device in (None, one.device)]
+
+    def profile(self, part: str) -> Profile | None:
+        """Returns the profile of a part, None if there is none that can be read."""
+        profile_id = self._id(part)
+        try:
+            return read_profile(profile_id, self.home) if profile_id else None
+        except UserError:
+            return None
+
+    def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
+        lines = []
+        for part in self.experiment.parts:
+            if parts is not None and part.name not in parts:
+                continue
+            if part.status == "failed":
+                lines.append(f"{part.name}: {part.reason}")
+            reader = _LISTS.get(part.kind)
+            lines += reader(self, part.name, device) if reader else []
+        return tuple(dict.fromkeys(lines))
+
+    def _id(self, part: str) -> str:
+        found = self.experiment.part(part)
+        return "" if found is None else found.made_id
+
+
+def _missing_measurements(material: Material, part: str, device: str) -> list[str]:
+    return [
+        f"{part}, {one.workload.get('quant')}: {one.status}: {one.reason}"
+        for one in material.measurements(part, device)
+        if one.status not in ("ok", "unstable")
+    ]
+
+
+def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
+    return [
+        f"{part}, {one.workload.get('method')} {one.workload.get('quant')}, seed {one.seed}: {one.status}: {one.reason}"
+        for one in material.trainings(part, device)
+        if one.status != "finished"
+    ]
+
+
+_LISTS: Mapping[str, Callable[[Material, str, str], list[str]]] = {
+    "measure": _missing_measurements,
+    "train": _missing_trainings,
+}

@@ -1,0 +1,99 @@
+"""The work that parts of a plan file ask for: a run, trainings against each other, a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reports.model.experiment import PartKind
+from suite.errors import SuiteError
+from suite.experiments.experiment import Bench, Work
+from suite.experiments.plan import PlannedExperiment
+from suite.measuring import orchestrate
+from suite.planning.plan import Plan, RunPlan
+from suite.profiling.session import take_profile
+from suite.training import conduct
+from suite.training.plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A run."""
+
+    plan: RunPlan
+    label: str
+    kind: PartKind = "measure"
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Measures."""
+        return orchestrate.begin(
+            self.plan, bench.inventory, bench.home, bench.display, bench.command, label=self.label, begun=begun
+        ).complete
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Measures what is left."""
+        return orchestrate.resume(bench.inventory, bench.home, bench.display, run_id=made_id).complete
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trainings, as those of a race."""
+
+    plans: tuple[TrainingPlan, ...]
+    kind: PartKind = "train"
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Trains."""
+        trained = conduct.begin(self.plans, bench.inventory, bench.home, bench.display, bench.command, begun=begun)
+        return all(one.status == "finished" for one in trained)
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Trains what is left, each from its last checkpoint."""
+        trained = conduct.resume(bench.inventory, bench.home, bench.display, bench.command, group_id=made_id)
+        return all(one.status == "finished" for one in trained)
+
+
+@dataclass(frozen=True)
+class Profiling:
+    """A profile on one device."""
+
+    plan: Plan
+    kind: PartKind = "profile"
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Takes the profile."""
+        (device,) = self.plan.devices
+        found = take_profile(self.plan, bench.inventory.devices[device], bench.home, bench.display, begun)
+        if not found.settings:
+            raise SuiteError("; ".join(f"{quant}: {reason}" for quant, reason in found.failed.items()))
+        return not found.failed
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Takes it anew: a profile takes less than a minute."""
+        del made_id
+        return self.begin(bench, lambda _profile_id: None)
+
+
+def profile_part(part: str, device: str) -> str:
+    """Returns the name of a device's share of a part that profiles: each device has a profile of its own."""
+    return f"{part}, {device}"
+
+
+def planned_work(
+    planned: PlannedExperiment, name: str, devices: tuple[str, ...], model: str | None, bench: Bench
+) -> dict[str, Work]:
+    """Returns the work of a plan file by the names of its parts; what the experiment's own code reads is left out.
+
+    Raises UserError for what can't be carried out on any device.
+    """
+    found: dict[str, Work] = {}
+    for part, content in planned.parts.items():
+        if content.measure is not None:
+            plan = planned.run_plan(part, devices, model, bench.inventory)
+            found[part] = Measuring(plan, f"experiment {name}: {part}")
+        if content.train is not None:
+            found[part] = Training(tuple(planned.training_plans(part, devices, model)))
+        if content.profile is not None:
+            for device in devices:
+                found[profile_part(part, device)] = Profiling(planned.profile_plan(part, device, model))
+    return found
