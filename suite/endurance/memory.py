@@ -11,12 +11,11 @@ make up for each other, and the interval is wider than it need be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable, as_document
@@ -28,8 +27,10 @@ PARTS = 10
 _EDGE = 0.2
 """At each end of a part the mean of so much of it stands for the level there, which takes out some noise."""
 _LEAST_READINGS = 2 * PARTS
-_TOLERATED = 0.01
-"""Growth of resident memory over a session below this share of it is no finding."""
+_SETTLING = 0.1
+"""The first so much of the measured steps is left out: a thread may need its buffer only when it first gets work."""
+_TOLERATED, _TOLERATED_KIB = 0.01, 256.0
+"""Growth over a session below this share of resident memory, or this much, is no finding, unless the heap's is sure."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,17 @@ class MemoryVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class Allocations:
-    """How often measured steps asked for memory: the median and most of a step, and the bytes of the median."""
+    """How often steps asked for memory: `asking` of `steps` did at all; times and bytes of a step."""
 
+    steps: int
+    asking: int
     median: float
     most: int
-    median_bytes: float
-    steps: int
+    most_bytes: int
 
     def document(self) -> dict[str, Any]:
         """Returns its form in documents."""
-        return {"median": self.median, "most": self.most, "median_bytes": self.median_bytes, "steps": self.steps}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,9 @@ QUANTITIES = {
 
 
 def judge_memory(steps: Sequence[StepEvent], readings: Sequence[MemoryEvent]) -> MemoryFinding:
-    """Judges the memory of a session from its steps and readings; those of the warm-up don't count."""
+    """Judges the memory of a session from its steps and readings; the warm-up and a tenth after it don't count."""
     measured = [step for step in steps if step.phase == "measured"]
+    measured = measured[int(_SETTLING * len(measured)) :]
     first = measured[0].index if measured else len(steps)
     counted = [reading for reading in readings if reading.step >= first]
     growth = {name: _growth_of(counted, members) for name, members in QUANTITIES.items()}
@@ -163,7 +166,7 @@ def _decide(growth: dict[str, Growth | Unavailable]) -> tuple[MemoryVerdict, str
     if isinstance(resident, Unavailable):
         return MemoryVerdict.UNKNOWN, resident.reason
     own = resident if isinstance(anonymous, Unavailable) else anonymous
-    tolerated = _TOLERATED * resident.level_kib
+    tolerated = max(_TOLERATED * resident.level_kib, _TOLERATED_KIB)
     if own.interval.low > 0 and own.gained_kib > tolerated:
         if isinstance(heap, Unavailable):
             return MemoryVerdict.UNKNOWN, f"its own memory grew by {_amount(own)}, of the heap: {heap.reason}"
@@ -194,5 +197,7 @@ def _allocations(measured: Sequence[StepEvent], readings: Sequence[MemoryEvent])
     if not counts or len(counts) < len(measured):
         reasons = [reading.unavailable.get("allocations") for reading in readings]
         return Unavailable(next((reason for reason in reasons if reason), "not reported by the runner"))
-    sizes: NDArray[np.float64] = np.array([step.allocated_bytes or 0 for step in measured], dtype=np.float64)
-    return Allocations(float(np.median(counts)), max(counts), float(np.median(sizes)), len(counts))
+    most_bytes = max(step.allocated_bytes or 0 for step in measured)
+    return Allocations(
+        len(counts), sum(count > 0 for count in counts), float(np.median(counts)), max(counts), most_bytes
+    )

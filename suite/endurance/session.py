@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ from devices.processes import ProcessEnd
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from suite.display import Display
+from suite.energy.session_energy import METER
 from suite.errors import StoreError, SuiteError
 from suite.home import Home
 from suite.measuring.deployment import deploy_program, deploy_runner
@@ -97,12 +98,12 @@ def take_long_session(
             record = meter.joined(record)
     if validity.status not in _KEPT:
         raise SuiteError(f"the session is {validity.status}: {validity.reason}")
-    kept = _kept(record, validity, prepared, entry, sensors)
-    _write(kept, sensors, home, session_id)
-    return kept
+    taken = _described(record, validity, prepared, entry, sensors)
+    keep_long_session(taken, home, session_id)
+    return taken
 
 
-def _kept(
+def _described(
     record: SessionRecord, validity: Validity, prepared: Prepared, entry: DeviceEntry, sensors: SensorPlan
 ) -> LongSession:
     gaps = {fact.name: fact.unavailable for fact in sensors.facts if fact.unavailable is not None}
@@ -144,19 +145,19 @@ class _Document(BaseModel):
     joined: dict[str, _Trace]
 
 
-def _write(session: LongSession, sensors: SensorPlan, home: Home, session_id: str) -> None:
-    joined = {
-        name: {"quantity": trace.quantity, "t_ns": trace.t_ns, "values": trace.values,
-               "clock_error_ms": trace.clock_error_ms}
-        for name, trace in session.record.samples.items() if name not in sensors.quantities
-    }  # fmt: skip
+def keep_long_session(session: LongSession, home: Home, session_id: str) -> None:
+    """Writes what is not in the runner's lines, which lie beside it. Raises StoreError."""
+    traces = session.record.samples
+    joined = {name: asdict(trace) for name, trace in traces.items() if name == METER}
+    for trace in joined.values():
+        del trace["sensor"]
     document = {
         "schema": 1,
         "device": session.device,
         "workload": session.workload,
         "batches": session.batches,
         "throttled": session.throttled,
-        "quantities": dict(sensors.quantities),
+        "quantities": {name: trace.quantity for name, trace in traces.items() if name != METER},
         "energy_sensors": session.energy_sensors,
         "wrap_range_mj": dict(session.wrap_range_mj),
         "unavailable": dict(session.unavailable),

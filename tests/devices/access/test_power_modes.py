@@ -12,47 +12,12 @@ from devices.access.connect import Device, connect
 from devices.access.power_modes import PowerModeError, restore_power_mode, set_power_mode
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.power_modes import PowerMode
-
-NVPMODEL = """#!/bin/sh
-here=$(dirname "$0")
-case $1 in
--q) echo "NV Power Mode: NAME"; cat "$here/mode" ;;
--m) if [ "$2" = 3 ]; then
-      echo "NVPM WARN: Reboot required for changing to this power mode: 3"
-      echo "NVPM WARN: DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm:"
-      read answer && echo "$2" > "$here/mode"
-    elif [ "$2" = 9 ]; then echo "NVPM ERROR: invalid mode"
-    else echo "$2" > "$here/mode"; fi ;;
-esac
-"""
+from tests.support.devices.power_board import BEFORE, governors_of, make_board, mode_of
 
 
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
-    """The root of a board in nvpmodel mode 0 with two cpufreq policies."""
-    root = tmp_path / "board"
-    (root / "usr/sbin").mkdir(parents=True)
-    (root / "usr/sbin/nvpmodel").write_text(NVPMODEL)
-    (root / "usr/sbin/nvpmodel").chmod(0o755)
-    (root / "usr/sbin/mode").write_text("0\n")
-    for number, governor in ((0, "schedutil"), (4, "ondemand")):
-        policy = root / f"sys/devices/system/cpu/cpufreq/policy{number}"
-        policy.mkdir(parents=True)
-        (policy / "scaling_governor").write_text(f"{governor}\n")
-        (policy / "scaling_available_governors").write_text("ondemand schedutil performance powersave\n")
-    return root
-
-
-def mode_of(board: Path) -> int:
-    return int((board / "usr/sbin/mode").read_text())
-
-
-def governors_of(board: Path) -> list[str]:
-    folder = board / "sys/devices/system/cpu/cpufreq"
-    return [(folder / name / "scaling_governor").read_text().strip() for name in ("policy0", "policy4")]
-
-
-BEFORE = ["schedutil", "ondemand"]
+    return make_board(tmp_path / "board")
 
 
 @pytest.fixture

@@ -162,7 +162,13 @@ def test_allocations_are_those_of_measured_steps():
     steps[-1] = steps[-1].model_copy(update={"allocations": 9})
     steps[0] = steps[0].model_copy(update={"allocations": 900})
     found = judge_memory(steps, readings).allocations
-    assert (found.median, found.most, found.median_bytes) == (3, 9, 3)
+    assert (found.asking, found.median, found.most, found.most_bytes) == (found.steps, 3, 9, 3)
+
+
+def test_a_buffer_that_a_thread_needs_once_is_no_growth():
+    heap = [500, 500, 500, 760, *[760] * (READINGS - 4)]
+    finding = judge_memory(*session(heap_used_kib=heap))
+    assert finding.verdict is MemoryVerdict.NONE
 
 
 def test_allocations_that_can_not_be_counted_have_a_reason():
