@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
 from reports.text.appearance import slot
 from suite.endurance.memory import QUANTITIES, Growth, MemoryFinding, MemoryVerdict, judge_memory, read_kib
 from suite.endurance.session import LongSession
@@ -21,7 +22,7 @@ _WORDS = {
     MemoryVerdict.NONE: "needs no more memory the longer it goes on",
     MemoryVerdict.UNKNOWN: "may need more memory the longer it goes on, which can't be told",
 }
-_DRAWN = ("resident", "heap in use")
+_LOOKS: Mapping[str, Literal["line", "dashes"]] = {"resident": "line", "heap in use": "dashes"}
 _ROWS = 40
 
 
@@ -62,7 +63,7 @@ def _sentence(quant: str, finding: MemoryFinding, session: LongSession) -> str:
 
 
 def _growth_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "setting": quant,
             "memory": name,
@@ -85,7 +86,7 @@ def _growth_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
 
 
 def _allocation_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "setting": quant,
             "steps": asked.steps,
@@ -105,7 +106,7 @@ def _allocation_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
 def _readings(quant: str, session: LongSession) -> Evidence:
     readings = session.record.memory
     chosen = readings[:: max(1, len(readings) // _ROWS)]
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {"after step": reading.step}
         | {f"{name}, KiB": _known(reading, members) for name, members in QUANTITIES.items()}
         for reading in chosen
@@ -121,7 +122,7 @@ def _known(reading: MemoryEvent, members: Sequence[str]) -> int | None:
 def _picture(sessions: Mapping[str, LongSession]) -> Picture:
     curves = []
     for quant, session in sessions.items():
-        for name in _DRAWN:
+        for name in _LOOKS:
             points = [
                 (reading.step, found / 1024)
                 for reading in session.record.memory
@@ -129,8 +130,7 @@ def _picture(sessions: Mapping[str, LongSession]) -> Picture:
             ]
             if points:
                 x, y = zip(*points, strict=True)
-                look = "line" if name == _DRAWN[0] else "dashes"
-                curves.append(Curve(f"{quant}, {name}", x, y, look=look, slot=slot(quant)))
+                curves.append(Curve(f"{quant}, {name}", x, y, look=_LOOKS[name], slot=slot(quant)))
     return Picture("Memory over steps", "step", "MiB", tuple(curves), "Resident memory includes what was swapped out.")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
 from reports.model.reading import Interval
 from reports.text.appearance import slot
 from suite import stats
@@ -119,7 +119,7 @@ def _interval(values: Mapping[int, float]) -> tuple[float | None, float | None]:
 
 
 def _table(quant: str, costs: Sequence[ModeCost]) -> Evidence:
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for cost in costs:
         ms, mj = _interval(cost.step_ms), _interval(cost.step_mj)
         rows.append(

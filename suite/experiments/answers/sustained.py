@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from foundation.text import format_duration, format_rounded
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
 from reports.model.quantities import POWER, TEMPERATURE, sensor_quantity
 from reports.text.appearance import slot
 from suite.endurance.heat import FREQUENCY, Change, changes, course, power_mw, why_slower, windows
@@ -75,7 +75,7 @@ def _sentence(quant: str, pace: Pace, evidence: str | None) -> str:
 
 
 def _pace_table(paces: Mapping[str, Pace]) -> Evidence:
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "setting": quant,
             "first step, ms": pace.first_ms,
@@ -99,7 +99,7 @@ def _pace_table(paces: Mapping[str, Pace]) -> Evidence:
 
 
 def _change_table(seen: Mapping[str, Sequence[Change]]) -> Evidence:
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for quant, found in seen.items():
         for change in found:
             quantity = sensor_quantity(change.quantity)

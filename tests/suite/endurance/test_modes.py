@@ -21,7 +21,11 @@ from suite.home import Home
 from suite.planning.plan import Plan
 from tests.support.devices.power_board import BEFORE, governors_of, make_board, mode_of
 
-MODES = {"low": {"nvpmodel": 1}, "slow": {"governor": "powersave"}, "small": {"cpus": [1]}}
+MODES = {
+    "low": PowerMode(nvpmodel=1),
+    "slow": PowerMode(governor="powersave"),
+    "small": PowerMode(cpus=(1,)),
+}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from suite.home import Home
 from suite.sessions.record import SensorTrace
 from tests.support.suite import recorded_session as recorded
 
+SESSION = "made-fp32"
 FREQUENCY = {"cpu-frequency.policy0": "frequency_khz", "zone": "temperature_mc", "VDD_IN": "power_mw"}
 NO_POWER = {"power": "no sensor that can be read measures the whole device", "cpu-frequency": "no cpufreq policy"}
 
@@ -36,20 +38,20 @@ def material(home, name, part="session"):
 
 def keep(home, lines, quantities=None, **facts):
     """Keeps a session of these lines in the home as that in fp32."""
-    record = recorded.collect("made-fp32", lines, recorded.ProcessEnd(rc=0), quantities or {})
+    record = recorded.collect(SESSION, lines, recorded.ProcessEnd(rc=0), quantities or {})
     assert record.complete, record.sentence
     given = {"throttled": None, "energy_sensors": (), "unavailable": NO_POWER} | facts
     session = LongSession(
         record, "local", {"quant": "fp32"}, 16, given["throttled"], given["energy_sensors"], {}, given["unavailable"]
     )
-    (home.long_session_folder("made-fp32") / "session.jsonl").write_text("\n".join(lines))
-    keep_long_session(session, home, "made-fp32")
+    (home.long_session_folder(SESSION) / "session.jsonl").write_text("\n".join(lines))
+    keep_long_session(session, home, SESSION)
     return session
 
 
 def remembered(count=400, each_kib=0.0, allocations=0):
     """Lines of steps that leak so much each, with a reading after every fourth."""
-    lines = [recorded.header(), recorded.load()]
+    lines = [recorded.header(SESSION), recorded.load()]
     for index in range(count):
         phase = "warm_up" if index < 10 else "measured"
         lines.append(recorded.step(index, phase, allocations=allocations, allocated_bytes=64 * allocations))
@@ -61,35 +63,31 @@ def remembered(count=400, each_kib=0.0, allocations=0):
 
 def test_a_session_is_read_as_it_was_kept(home):
     kept = keep(home, remembered())
-    assert read_long_session("made-fp32", home) == kept
+    assert read_long_session(SESSION, home) == kept
 
 
 def test_a_meters_trace_is_kept_beside_the_lines(home):
     session = keep(home, remembered())
     meter = SensorTrace("meter", "power_mw", (1, 2), (3.0, 4.0), 0.5)
-    record = recorded.collect("made-fp32", remembered(), recorded.ProcessEnd(rc=0), {})
+    record = recorded.collect(SESSION, remembered(), recorded.ProcessEnd(rc=0), {})
     session = LongSession(recorded_with(record, meter), "local", session.workload, 16, None, ("meter",), {}, {})
-    keep_long_session(session, home, "made-fp32")
-    assert read_long_session("made-fp32", home) == session
+    keep_long_session(session, home, SESSION)
+    assert read_long_session(SESSION, home) == session
 
 
 def recorded_with(record, trace):
-    from dataclasses import replace
-
     return replace(record, samples={**record.samples, trace.sensor: trace})
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 2}', "\xff"])
 def test_a_damaged_session_is_named(home, text):
     keep(home, remembered())
-    (home.long_session_folder("made-fp32") / "session.json").write_text(text, encoding="latin-1")
+    (home.long_session_folder(SESSION) / "session.json").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match="can't be read"):
-        read_long_session("made-fp32", home)
+        read_long_session(SESSION, home)
 
 
 def only_fp32(found):
-    from dataclasses import replace
-
     return replace(found, experiment=replace(found.experiment, parts=found.experiment.parts[:1]))
 
 
@@ -122,7 +120,7 @@ def test_without_a_session_there_is_no_verdict(home):
 
 def paced(slow_ms, khz=2_000_000, slow_khz=2_000_000):
     """Lines of 200 fast steps and 300 slower ones, with clock, heat and power beside them."""
-    lines, at = [recorded.header(), recorded.load()], recorded.LOAD_END_NS
+    lines, at = [recorded.header(SESSION), recorded.load()], recorded.LOAD_END_NS
     for index in range(500):
         late = index >= 200
         ms = (slow_ms if late else 100.0) * (1 + 0.003 * ((7 * index) % 5 - 2))
