@@ -96,6 +96,11 @@ class Home:
         """Returns the ids of the experiments that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"experiments/*/{EXPERIMENT}"))
 
+    @property
+    def initial_adapters(self) -> Path:
+        """A that trainings have instead of one that is drawn, as PEFT folders."""
+        return self._folder("initial")
+
     def long_session_folder(self, session_id: str) -> Path:
         """Returns the folder of one long session of an experiment: its document, and its raw output."""
         return self._folder("long_sessions", _plain(session_id, "session id"))

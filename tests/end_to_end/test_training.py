@@ -69,6 +69,24 @@ def test_a_training_is_evaluated_on_its_way_and_its_adapter_is_what_was_evaluate
     assert [one["training_id"] for one in listed] == [trained["training_id"]]
 
 
+def test_an_adapter_of_discriminants_goes_out_and_comes_back_with_its_own_a(bench: Bench) -> None:
+    words = (*TRAIN[:-4], "--quant", "fp32", "--examples", "24", "--rank", "2", "--steps", "6", "--eval-every", "6")
+    ran = bench(*words, "--init", "discriminant", "--json")
+    assert ran.code == 0, ran.err
+    (trained,) = ran.document["trainings"]
+    exported = adapter_of(bench, trained["training_id"], "exported")
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    (folder,) = (bench.home / "initial").iterdir()
+    assert np.array_equal(exported[name], load_file(folder / "adapter_model.safetensors")[name])
+    again = bench(*words, "--adapter", str(bench.folder / "exported"), "--json")
+    assert again.code == 0, again.err
+    (continued,) = again.document["trainings"]
+    assert continued["evaluations"][0]["loss"] == pytest.approx(trained["evaluations"][-1]["loss"], rel=1e-6)
+    assert continued["workload"]["lora_a"] == trained["workload"]["lora_a"]
+    refused = bench(*TRAIN, "--init", "discriminant")
+    assert (refused.code, "use --rank 2" in refused.err) == (2, True)
+
+
 def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:
     """Returns the mean loss of the held-out answers by the eager reference: of a zero adapter, and of the exported."""
     (document,) = bench.rows("SELECT plan FROM training")[0]

@@ -33,7 +33,7 @@ from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
 from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
-from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of, lora_settings
+from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 
 OnProgress = Callable[[float], None]
 """Gets the finished share of a step, 0 to 1; an exception ends the training."""
@@ -99,7 +99,7 @@ class Reference:
         self.layout = layout_of(workload, config)
         self._products = torch.float32 if exact else product_dtype(workload.setting)
         self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
-        self._model = LayeredModel(config, state, workload.quant)
+        self._state, self._model = state, LayeredModel(config, state, workload.quant)
         if not self._head_is_delegated():
             in_float32(self._model.ends, exact)
         self._layers = self._layers_to_go_through()
@@ -324,11 +324,10 @@ class Reference:
         if self._products != torch.float16:
             in_float32(layer, self._exact)
         layer.self_attn.products = layer.mlp.products = self._products
-        lora = lora_settings(self.workload)
         adapt(
             {index: layer},
             [slot for slot in self.layout if slot.layer == index],
-            lambda slot: frozen_a(self.config, lora, slot, self.workload.adapter_seed),
+            lambda slot: frozen_a(self.workload, self.config, slot, self._state),
             self._products,
         )
         return layer

@@ -134,7 +134,7 @@ def paced(slow_ms, khz=2_000_000, slow_khz=2_000_000):
 def test_throttling_is_told_with_its_cause_and_what_it_costs(home):
     keep(home, paced(125.0, slow_khz=1_600_000), FREQUENCY, energy_sensors=("VDD_IN",), unavailable={})
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
-    assert "training in fp32 loses 20 % of its speed (95 %: 20 to 20) to throttling after 20 s " in answer.sentence
+    assert "training in fp32 loses 20 % of its speed (95 %: 20 to 20) to throttling after 19 s " in answer.sentence
     assert "cpu-frequency.policy0 fell from 2000 to 1600 MHz" in answer.sentence
     assert "100 ms a step warmed up, 125 ms sustained, the first step took " in answer.sentence
     assert answer.missing == ()
@@ -157,7 +157,7 @@ def test_a_slowdown_without_a_visible_cause_is_not_called_throttling(home):
 def test_a_devices_own_word_is_the_cause(home):
     keep(home, paced(125.0), FREQUENCY, throttled="throttle.package0 counted 3 throttling events during the session")
     assert (
-        "to throttling after 20 s (throttle.package0 counted 3 "
+        "to throttling after 19 s (throttle.package0 counted 3 "
         in sustained.answer(only_fp32(material(home, "sustained")), "local").sentence
     )
 
