@@ -227,3 +227,11 @@ def test_a_refused_mode_is_missing_with_its_reason(compared):
     answer = compared({"a": [(100.0, 1.0)]}, refused={"b": "it needs a restart"})
     assert "a is the fastest with 100 ms a step, the only one that was measured" in answer.sentence
     assert "fp32, b: it needs a restart" in answer.missing
+
+
+def test_a_part_that_failed_is_missing_for_its_device_alone(home):
+    parts = (Part("session, pi, fp32", "own", "failed", reason="the session is failed"),)
+    experiment = replace(material(home, "memory").experiment, devices=("local", "pi"), parts=parts)
+    found = Material(experiment, None, home)  # type: ignore[arg-type]
+    assert found.missing("pi") == ("session, pi, fp32: the session is failed",)
+    assert found.missing("local") == ()
