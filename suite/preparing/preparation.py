@@ -26,9 +26,8 @@ from workloads.models.zoo import load_model
 from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import kept_losses
-from workloads.tasks.batches import TaskBatches, batches
+from workloads.tasks.batches import TaskBatches, batches, first_of_each
 from workloads.tasks.source import PAPER, may_be_elsewhere
-from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
 from workloads.tasks.template import load_template
 from workloads.workload import TrainingSettings, Workload

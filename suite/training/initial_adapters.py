@@ -17,9 +17,8 @@ from suite.preparing.preparation import Inputs, Notify
 from suite.training.plan import INITS, TrainingPlan
 from workloads.export.peft_folder import CONFIG, read_peft_adapter, write_peft_folder
 from workloads.reference.discriminant import EXAMPLES, discriminant_a
-from workloads.tasks.batches import shuffled
+from workloads.tasks.batches import shuffled, split_task
 from workloads.tasks.encoding import Example, RowLayout, encode_examples
-from workloads.tasks.splits import split_task
 from workloads.workload import adapter_values, layout_of
 
 _GIVEN = "given"

@@ -18,9 +18,8 @@ from suite.training.plan import TrainingPlan
 from suite.training.trainer import HeldOut, read_material
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
 from workloads.export.peft_folder import read_peft_folder
-from workloads.reference.all_weights import AllWeightsReference
-from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Reference
+from workloads.reference.of_methods import AllWeightsReference, reference_of
 from workloads.tasks.evaluation import FILLER
 
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")

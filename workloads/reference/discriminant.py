@@ -20,8 +20,8 @@ from workloads.methods.adapter import name_of_a
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias
 from workloads.quantize.apply import LayeredModel
+from workloads.tasks.batches import padded_batch
 from workloads.tasks.encoding import Example, RowLayout
-from workloads.tasks.padded import padded_batch
 from workloads.workload import AdapterSlot, Workload, layout_of
 
 EXAMPLES = 1024

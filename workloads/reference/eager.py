@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
+from workloads.estimates.estimate import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import Sides
 from workloads.methods.adapter import adapt, frozen_a
@@ -31,7 +31,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
-from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
+from workloads.quantize.int8 import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
 from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 

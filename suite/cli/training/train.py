@@ -34,8 +34,7 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.planning.plan import Plan
 from suite.results.race import races
-from suite.results.race_robustness import robustness_sentence
-from suite.results.race_winners import amount
+from suite.results.race_answers import amount, robustness_sentence
 from suite.training.plan import INITS, SCHEDULES, TrainingPlan
 from suite.training.race_plans import CONTENDER_KEYS, plans_of_contenders, plans_of_methods
 from workloads.method import METHODS

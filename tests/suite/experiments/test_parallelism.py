@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foundation.unavailable import Json
 from suite.experiments.answers.parallelism import fit_step_times, operations_of
 
 
@@ -34,7 +35,7 @@ def test_three_steps_are_needed() -> None:
 
 
 def test_operations_grow_with_each_of_q_b_and_t() -> None:
-    shape = {"model": "tiny", "q": 2, "b": 3, "T": 16}
+    shape: dict[str, Json] = {"model": "tiny", "q": 2, "b": 3, "T": 16}
     one = operations_of(shape)
     assert operations_of({**shape, "q": 4}) == pytest.approx(2 * one)
     assert operations_of({**shape, "b": 6}) == pytest.approx(2 * one)
