@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from foundation.compiler import find_compiler
+from foundation.host_tools import find_compiler
 
 LEAKED_BYTES = 5000
 """Below what glibc maps by itself, so that the blocks lie in the heap."""
