@@ -17,7 +17,6 @@ from suite.preparing.exporting import Exporter, exporter
 from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
-from workloads.export.peft_folder import read_peft_adapter
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import METHOD_TABLE
 from workloads.models.named import named_model
@@ -80,6 +79,8 @@ def load_inputs(
     weights = weights or load_model(plan.model, plan.weights_path, notify, digest)
     weights.config.require_length(plan.T, weights.source)
     if plan.lora_a is not None:
+        from workloads.export.peft_folder import read_peft_adapter  # loads torch, which most commands don't need
+
         given = read_peft_adapter(next(plan.workloads(answers=1)), weights.config, Path(plan.lora_a)).given
         weights = replace(weights, state=WithOthers(weights.state, given))
     data = batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed)
