@@ -110,6 +110,10 @@ class Home:
         """A that trainings have instead of one that is drawn, as PEFT folders."""
         return self._folder("initial")
 
+    def long_session_folder(self, session_id: str) -> Path:
+        """Returns the folder of one long session of an experiment: its document, and its raw output."""
+        return self._folder("long_sessions", _plain(session_id, "session id"))
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "allocations.h"
 #include "failure.h"
 #include "job.h"
 #include "machine.h"
@@ -46,9 +47,11 @@ class Events {
 
   void header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus);
   void load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes);
-  // `length`: the tokens of a row, where the step had a choice.
+  // `length`: the tokens of a row, where the step had a choice. `allocations`: of the step, if they were counted.
   void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
-            std::optional<int64_t> length);
+            std::optional<int64_t> length, std::optional<Allocations> allocations);
+  // What the process has of memory now, after a step.
+  void memory(int64_t step);
   // Where the time of a step went: a line for each call, and before it the names of its parts when they are others.
   void profile(int64_t step, const Profile& profile);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);

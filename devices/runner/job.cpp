@@ -299,6 +299,8 @@ Job read_job(const std::string& path) {
   job.shorter = read_paths(members, "shorter", place);
   job.profile = read_flag(members, "profile");
   if (job.profile && !job.shorter.empty()) refuse("job.profile is for one program: leave out job.shorter.");
+  job.memory_every =
+      members.optional("memory_every") == nullptr ? 0 : members.integer("memory_every", 1, kMaxCount);
   job.method = members.text("method");
   for (const Json& input : members.short_list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));

@@ -65,6 +65,7 @@ struct Job {
   std::vector<std::string> data;  // files with constants of the program; empty: it has all of its own
   std::vector<std::string> shorter;  // programs of the same step for shorter rows
   bool profile;                      // every second step says where its time goes
+  int64_t memory_every;              // after every so many steps the memory in use; 0: never
   std::string method;
   std::vector<InputSpec> inputs;
   std::optional<int64_t> losses_output;

@@ -53,11 +53,16 @@ class Material:
         for part in self.experiment.parts:
             if parts is not None and part.name not in parts:
                 continue
-            if part.status == "failed":
+            if part.status == "failed" and not self._of_another(part.name, device):
                 lines.append(f"{part.name}: {part.reason}")
             reader = _LISTS.get(part.kind)
             lines += reader(self, part.name, device) if reader else []
         return tuple(dict.fromkeys(lines))
+
+    def _of_another(self, part: str, device: str) -> bool:
+        """Returns whether a part is another device's share, whose name comes behind the first comma."""
+        others = set(self.experiment.devices) - {device}
+        return any(part.split(", ")[1:2] == [other] for other in others)
 
     def _id(self, part: str) -> str:
         found = self.experiment.part(part)

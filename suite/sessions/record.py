@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, PeakEvent, ProfileEvent, StepEvent
+from suite.sessions.events import (
+    Defect,
+    FooterEvent,
+    HeaderEvent,
+    LoadEvent,
+    MemoryEvent,
+    PeakEvent,
+    ProfileEvent,
+    StepEvent,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class SessionRecord:
 
     `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
     they came. `peaks`: if it was to measure the device itself, what it found.
+    `memory`: if it was asked for, what the process had after some of its steps.
     """
 
     session_id: str
@@ -61,6 +71,7 @@ class SessionRecord:
     sentence: str
     profile: tuple[ProfileEvent, ...] = ()
     peaks: tuple[PeakEvent, ...] = ()
+    memory: tuple[MemoryEvent, ...] = ()
 
     @property
     def complete(self) -> bool:
