@@ -120,8 +120,10 @@ def bill_of(
 
 def times_step(steps: Amount, of_step: Sequence[float] | Unavailable) -> Amount:
     """Returns steps times what one takes, from the figures of its sessions."""
-    if isinstance(steps, Unavailable) or isinstance(of_step, Unavailable):
-        return steps if isinstance(steps, Unavailable) else of_step
+    if isinstance(steps, Unavailable):
+        return steps
+    if isinstance(of_step, Unavailable):
+        return of_step
     level, ends = median(of_step), session_interval(of_step)
     whole: Interval | Unavailable
     if isinstance(steps.interval, Unavailable):

@@ -50,6 +50,13 @@ class _Finding:
         value = self.case.factor.value
         return None if isinstance(value, Unavailable) else value / self.claim.figure
 
+    @property
+    def share_ends(self) -> tuple[float, float]:
+        """Both ends of its interval; without one both are the share, which draws no bar."""
+        low, high = self.case.factor.ends
+        alone = self.share or 0.0
+        return alone if low is None else low / self.claim.figure, alone if high is None else high / self.claim.figure
+
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
@@ -97,7 +104,8 @@ def _why(case: Case, profiles: Mapping[str, SettingProfile]) -> str:
     found = profiles.get(own.setting)
     if found is None:
         return f"no profile of {own.setting} says where the time goes"
-    return f"of a step in {own.setting} {_shares(found)}"
+    shape = " ".join(f"{name}={found.workload.get(name)}" for name in ("q", "b", "T"))
+    return f"of a step in {own.setting} with {shape} {_shares(found)}"
 
 
 def _shares(found: SettingProfile) -> str:
@@ -225,24 +233,16 @@ def _picture(findings: Sequence[_Finding]) -> Picture | None:
     """Draws how far each claim is reached, a colour for each verdict."""
     curves = []
     for word in _WORDS:
-        own = [one for one in findings if one.verdict.word == word and one.share is not None]
-        shares = [one.share for one in own if one.share is not None]
-        ends = [
-            (low / one.claim.figure, high / one.claim.figure)
-            for one in own
-            for low, high in (one.case.factor.ends,)
-            if low is not None and high is not None
-        ]
-        whole = len(ends) == len(own)
+        own = [(one, one.share) for one in findings if one.verdict.word == word and one.share is not None]
         if own:
             curves.append(
                 Curve(
                     word,
-                    tuple(one.name for one in own),
-                    tuple(shares),
-                    low=tuple(low for low, _ in ends) if whole else (),
-                    high=tuple(high for _, high in ends) if whole else (),
-                    words=tuple(f"{one.claim.words}: {one.case.words}" for one in own),
+                    tuple(one.name for one, _ in own),
+                    tuple(share for _, share in own),
+                    low=tuple(one.share_ends[0] for one, _ in own),
+                    high=tuple(one.share_ends[1] for one, _ in own),
+                    words=tuple(f"{one.claim.words}: {one.case.words}" for one, _ in own),
                     look="points",
                 )
             )

@@ -27,7 +27,7 @@ _QUANTIZED = ("int8", "nf4")
 _OF_LOSSES = ("the reference", "not finite")
 """What reasons say of a session whose losses are wrong (suite/sessions/validity.py)."""
 
-CLAIMS: Mapping[str, Claim] = {
+CLAIMS: dict[str, Claim] = {
     INNER: Claim("+ and - side by side make a step up to 2 times as fast as in turn", _PAPER, 2.0, best=True),
     OUTER: Claim(
         "at equal q * b more queries cost no time: 0.9 times as fast as one query, or more", _PAPER, 0.9, without=0.9

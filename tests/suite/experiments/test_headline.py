@@ -71,11 +71,9 @@ def test_too_few_sessions_cannot_tell() -> None:
 
 
 def test_times_of_an_emulated_device_tell_nothing() -> None:
-    steps = [
-        made_measurement(around(ms), emulated=True, **SHAPE, **off)
-        for ms, off in ((100, {}), (300, {"inner_parallel": False}))
-    ]
-    assert claim(answered(steps), "+ and - side by side")["verdict"] == "can't be told"
+    both = made_measurement(around(100), emulated=True, **SHAPE)
+    off = made_measurement(around(300), emulated=True, inner_parallel=False, **SHAPE)
+    assert claim(answered([both, off]), "+ and - side by side")["verdict"] == "can't be told"
 
 
 @pytest.mark.parametrize(("ms", "word"), [(100.0, "agrees"), (150.0, "does not")])
