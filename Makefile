@@ -15,11 +15,21 @@ run: setup
 
 # What a change is checked with again and again: all but the tests that need twins, a browser, whole runs or real exports.
 check: setup-dev tools
-	$(MAKE) --jobs=3 lint types quick
+	$(MAKE) --jobs=3 --output-sync=target --keep-going lint types quick
 
-quick: setup-dev tools
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
-		-m "not full and not twins and not browser and not end_to_end and not slow"
+# In parts, each of them one process: a worker of pytest-xdist takes ten seconds to import what all files together need,
+# as long as many tests. What lies in no folder named here is in the part `others`.
+PARTS := suite workloads devices others runner
+TESTS_suite := tests/suite
+TESTS_workloads := tests/workloads
+TESTS_runner := tests/devices/runner tests/devices/runner_builds
+TESTS_devices := tests/devices $(TESTS_runner:%=--ignore=%)
+TESTS_others := tests --ignore=tests/suite --ignore=tests/workloads --ignore=tests/devices
+
+.PHONY: $(PARTS:%=quick-%)
+quick: $(PARTS:%=quick-%)
+$(PARTS:%=quick-%): quick-%: setup-dev tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not full and not twins and not browser and not end_to_end and not slow" $(TESTS_$*)
 
 # Tests on twins mostly wait: more workers than cores. They lie beside one another: a worker that has nothing left takes
 # some of the others.

@@ -7,6 +7,6 @@ yaml_lines.py    YAML files as plain values, each with its line; what pydantic f
 atomic.py        files that appear whole or not at all
 unavailable.py   a value that was not measured, with its reason
 plugins.py       what other packages add by entry points: found without importing, loaded when asked for
-pip.py           a package's file, fetched through pip
-compiler.py      the C++ compiler of this host
+causes.py        the line of a failing program's output that names the cause
+host_tools.py    the C++ compiler of this host, and a package's file, fetched through pip
 """

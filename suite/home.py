@@ -96,6 +96,11 @@ class Home:
         """Returns the ids of the experiments that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"experiments/*/{EXPERIMENT}"))
 
+    @property
+    def initial_adapters(self) -> Path:
+        """A that trainings have instead of one that is drawn, as PEFT folders."""
+        return self._folder("initial")
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"

@@ -41,7 +41,7 @@ LARGEST = {
 }
 """Larger numbers are typos, and even their estimate would take long."""
 
-_OF_ADAPTERS = ("rank", "alpha", "targets", "layers", "adapter_seed")
+_OF_ADAPTERS = ("rank", "alpha", "targets", "layers", "adapter_seed", "lora_a")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Workload:
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
     `layers`: those that have adapters, such as 15-24, counted from 0; None: all have.
     Where there are no adapters, what is said of them is forgotten: it makes no other program.
+    `lora_a`: the digest of the A that the adapters have instead of one that is drawn (workloads/methods/adapter.py).
     `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
     which is resolved at once, is the method's own way.
     """
@@ -74,6 +75,7 @@ class Workload:
     outer_parallel: bool | None = None
     inner_parallel: bool | None = None
     adapter_seed: int = 0
+    lora_a: str | None = None
 
     def __post_init__(self) -> None:
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)

@@ -26,8 +26,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from devices.deployment.built_runner import FOLDER, MANIFEST, PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
-from foundation.compiler import find_compiler
 from foundation.errors import UserError
+from foundation.host_tools import find_compiler
 
 _SOURCES = Path(__file__).parents[1] / "runner"
 _SCHEMA = 2

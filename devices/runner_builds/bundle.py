@@ -36,7 +36,7 @@ from devices.runner_builds.build import (
 )
 from foundation.errors import UserError
 from foundation.foreign_files import open_regular
-from foundation.pip import PipError, download_wheel
+from foundation.host_tools import PipError, download_wheel
 from foundation.text import printable
 
 Notify = Callable[[str], None]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from foundation.unavailable import Json
 from reports.figures.panels import Figure, Trace, axis, single
 from reports.model.experiment import Curve, Picture
 from reports.text.escaping import figure_text
 
 _COLOURS = 8
+_MOST_TICKS = 12
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 
 
@@ -15,9 +18,15 @@ def experiment_figure(name: str, picture: Picture) -> Figure:
     """Draws the picture; curves without a colour of their own take the next one."""
     traces = [_trace(curve, number) for number, curve in enumerate(picture.curves)]
     layout = single(figure_text(picture.x_title), figure_text(picture.y_title))
-    layout["xaxis"] = _axis(picture.x_title, picture.x_log)
+    layout["xaxis"] = _axis(picture.x_title, picture.x_log) | (_ticks(picture.curves) if picture.x_log else {})
     layout["yaxis"] = _axis(picture.y_title, picture.y_log)
     return Figure(name, picture.title, picture.caption, traces, layout)
+
+
+def _ticks(curves: Sequence[Curve]) -> dict[str, Json]:
+    """Returns ticks at the values themselves, where these are few."""
+    values = sorted({x for curve in curves for x in curve.x if isinstance(x, float)})
+    return {"tickvals": values} if len(values) <= _MOST_TICKS else {}
 
 
 def _axis(title: str, logarithmic: bool) -> dict[str, Json]:

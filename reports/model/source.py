@@ -15,12 +15,12 @@ from reports.model.histories import (
     HealthPoint,
     HistorySummary,
     MetricHistory,
+    Recent,
     Remark,
     SeriesVerdict,
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import Recent
 from reports.model.reading import items, mapping, records, text, value
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 from reports.text.numbers import sort_key

@@ -35,33 +35,31 @@ _OUTCOMES = {"finished": "ok", "partial": "partial", "interrupted": "interrupted
 
 
 def _sections(found: Experiment) -> Iterator[Section]:
+    alone = len(found.answers) == 1
     for device, answer in found.answers.items():
-        yield _answer(device, answer, alone=len(found.answers) == 1)
-        for number, evidence in enumerate(answer.evidence):
-            yield _evidence(f"evidence-{device}-{number}", device, evidence, alone=len(found.answers) == 1)
+        yield _answer(device, answer, alone=alone)
+        grids = [_grid(f"evidence-{device}-{place}", each) for place, each in enumerate(answer.evidence)]
+        if grids:
+            yield Section(f"evidence-{device}", "Evidence" if alone else f"{device}: evidence", grids=grids)
     yield _method(found)
 
 
 def _answer(device: str, answer: Answer, *, alone: bool) -> Section:
     prose = ([] if alone else [answer.sentence]) + [f"Missing: {words}" for words in answer.missing]
     figures = () if answer.picture is None else (experiment_figure(f"picture-{device}", answer.picture),)
-    title = "Answer" if alone else device
-    return Section(
-        f"answer-{device}", title, prose=prose, figures=figures, empty="" if prose or figures else "Nothing."
-    )
+    empty = "" if prose or figures else "There is no picture: the sentence above says why."
+    return Section(f"answer-{device}", "Answer" if alone else device, prose=prose, figures=figures, empty=empty)
 
 
-def _evidence(name: str, device: str, evidence: Evidence, *, alone: bool) -> Section:
-    title = evidence.title if alone else f"{device}: {evidence.title}"
-    numeric = [
-        any(isinstance(row[place], int | float) for row in evidence.rows) for place in range(len(evidence.heads))
-    ]
+def _grid(name: str, evidence: Evidence) -> Grid:
+    columns = [[row[place] for row in evidence.rows] for place in range(len(evidence.heads))]
+    numeric = [any(isinstance(cell, int | float) for cell in column) for column in columns]
     heads = [
         Head(head, kind="number" if number else "text") for head, number in zip(evidence.heads, numeric, strict=True)
     ]
     rows = [GridRow(f"{name}-{place}", [_cell(cell) for cell in row]) for place, row in enumerate(evidence.rows)]
-    grid = Grid(f"{name}-table", evidence.title, heads, rows, [evidence.note] if evidence.note else [])
-    return Section(name, title, grids=(grid,), folded=f"{title} ({len(rows)})")
+    notes = [evidence.note] if evidence.note else []
+    return Grid(name, evidence.title, heads, rows, notes, folded=f"{evidence.title} ({len(rows)})")
 
 
 def _cell(cell: Cell) -> GridCell:

@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from reports.files import device_place, night_place, run_place, workload_place
 from reports.model.findings import Finding
-from reports.model.histories import DeviceSummary, WorkloadSummary
+from reports.model.histories import NIGHTS, DeviceSummary, Recent, WorkloadSummary
 from reports.model.measurement import workload_words
-from reports.model.nights import NIGHTS, Recent
 from reports.model.source import RunSummary
 from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words

@@ -1,15 +1,19 @@
-"""The page of a profile: for each setting what its steps take, flame figures, and a table of operators."""
+"""The page of a profile: for each setting what its steps take, flame figures, and a table of operators.
+
+In a flame figure a step goes from the top down, each box as wide as its time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from reports.figures.profile_figures import flame_by_group, flame_by_place
+from reports.figures.panels import Figure, Trace
 from reports.model.measurement import workload_words
-from reports.model.profile import Profile
+from reports.model.profile import NOT_ATTRIBUTED, Profile, ProfileRow, RowSum, SettingProfile, by_group
 from reports.tables.profile_lines import profile_section, profile_sentence
 from reports.tables.sections import Banner, Facts, Link, Page, Section
 from reports.text.appearance import badges, status
+from reports.text.escaping import figure_text
 from reports.text.numbers import moment_text
 
 _TERMS = (
@@ -62,3 +66,111 @@ def _sections(profile: Profile) -> Iterator[Section]:
     threads = ", ".join(str(one.threads) for one in profile.settings)
     facts += [("threads", threads), ("programs", ", ".join(one.program for one in profile.settings))]
     yield Section("method", "Device and method", facts=(Facts("Device", facts),), terms=_TERMS)
+
+
+_HEIGHT_PX = 460
+_COLOURS = 8
+_Path = tuple[str, ...]
+
+
+def flame_by_group(profile: SettingProfile) -> Figure:
+    """Draws groups of operators, in them their parts, in these the operators of all layers together."""
+    return _flame(
+        profile,
+        f"flame-{profile.setting}-groups",
+        f"{profile.setting}: a step by what operators are for",
+        lambda row: (row.group, row.part, row.name),
+        sort=True,
+    )
+
+
+def flame_by_place(profile: SettingProfile) -> Figure:
+    """Draws what is inside and outside of delegates, in it layers, in these groups, parts and operators."""
+    return _flame(
+        profile,
+        f"flame-{profile.setting}-places",
+        f"{profile.setting}: a step by layers",
+        lambda row: (_PLACES.get(row.place, row.place), _layer(row), row.group, " ".join((row.part, row.name)).strip()),
+        sort=False,
+    )
+
+
+_PLACES = {
+    "delegate": "inside of delegates",
+    "kernel": "operators outside of delegates",
+    "runtime": "the runtime between them",
+}
+
+
+def _layer(row: ProfileRow) -> str:
+    return "" if row.layer is None else f"layer {row.layer}"
+
+
+def _flame(
+    profile: SettingProfile, name: str, title: str, path: Callable[[ProfileRow], _Path], *, sort: bool
+) -> Figure:
+    """Draws a box for each beginning of a path; with `sort` the widest first, else in the order of the program."""
+    boxes: dict[_Path, list[ProfileRow]] = {(): list(profile.rows)}
+    for row in profile.rows:
+        steps = tuple(step for step in path(row) if step)
+        for depth in range(1, len(steps) + 1):
+            boxes.setdefault(steps[:depth], []).append(row)
+    step_ms = profile.step_ms
+    paths = [box for box in boxes if box == () or RowSum.of(boxes[box]).ms > 0]
+    colours = _colours(paths, list(by_group(profile.rows)))
+    trace: Trace = {
+        "type": "icicle",
+        "sort": sort,
+        "ids": ["/".join(("step", *box)) for box in paths],
+        "labels": [figure_text(box[-1] if box else f"{profile.setting} step") for box in paths],
+        "parents": ["/".join(("step", *box[:-1])) if box else "" for box in paths],
+        "values": _whole_values(paths, boxes),
+        "branchvalues": "total",
+        "tiling": {"orientation": "v"},
+        "hovertext": [_words(RowSum.of(boxes[box]), step_ms) for box in paths],
+        "hovertemplate": "%{label}<br>%{hovertext}<extra></extra>",
+        "texttemplate": "%{label}<br>%{percentRoot:.1%}",
+        "textfont": {"color": ["var(--text)" if colour == "var(--grid)" else "var(--surface)" for colour in colours]},
+        "marker": {"colors": colours, "line": {"color": "var(--surface)", "width": 1}},
+        "pathbar": {"visible": True},
+    }
+    layout = {
+        "height": _HEIGHT_PX,
+        "margin": {"l": 8, "r": 8, "t": 32, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "var(--text)"},
+        "hoverlabel": {"align": "left", "namelength": -1},
+    }
+    caption = "Each box is as wide as its time in the mean profiled step; a click on it makes it the whole width."
+    return Figure(name, title, caption, [trace], layout)
+
+
+def _whole_values(paths: Sequence[_Path], boxes: dict[_Path, list[ProfileRow]]) -> list[int]:
+    """Returns times in nanoseconds, of a box no less than its parts: plotly refuses parts that exceed it."""
+    own = {box: round(1e6 * RowSum.of(boxes[box]).ms) for box in paths}
+    children: dict[_Path, list[_Path]] = {}
+    for box in paths:
+        if box:
+            children.setdefault(box[:-1], []).append(box)
+    for box in sorted(children, key=len, reverse=True):
+        own[box] = max(own[box], sum(own[child] for child in children[box]))
+    return [own[box] for box in paths]
+
+
+def _words(found: RowSum, step_ms: float) -> str:
+    words = [f"{found.ms:.3f} ms, {100 * found.ms / step_ms:.1f} %", f"{found.calls} calls"]
+    if found.gflops_per_s:
+        words.append(f"{found.gflops_per_s:.1f} GFLOP/s")
+    if found.gb_per_s:
+        words.append(f"{found.gb_per_s:.1f} GB/s")
+    return "<br>".join(words)
+
+
+def _colours(paths: Sequence[_Path], groups: Sequence[str]) -> list[str]:
+    """Returns the colour of each box: that of its group, grey above groups and for what nobody attributed."""
+    found = []
+    for box in paths:
+        group = next((step for step in box if step in groups), NOT_ATTRIBUTED)
+        grey = group == NOT_ATTRIBUTED
+        found.append("var(--grid)" if grey else f"var(--setting-{groups.index(group) % _COLOURS})")
+    return found

@@ -14,8 +14,7 @@ from reports.model.reading import Number, number, value
 from reports.model.source import PreflightCheck, RunContents, RunDevice
 from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
-from reports.tables.answers import answers_of, kind_matrix
-from reports.tables.rankings import busy_sentences, device_sentence
+from reports.tables.answers import answers_of, busy_sentences, device_sentence, kind_matrix
 from reports.tables.results import LONGEST_REASON, details, outcome_cell, reference_setting, results, sortable
 from reports.tables.sections import Banner, Facts, Fold, Grid, GridCell, GridRow, Head, Link, Page, Section
 from reports.text.appearance import Status, badges, glossary, slot, status

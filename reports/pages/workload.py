@@ -8,7 +8,7 @@ from reports.files import device_place, run_place, series_place
 from reports.model.histories import WorkloadSummary
 from reports.model.measurement import Measurement, devices_of, settings_of, workload_words
 from reports.model.reading import Number
-from reports.tables.rankings import busy_sentences, device_sentence
+from reports.tables.answers import busy_sentences, device_sentence
 from reports.tables.results import latency_spread, session_count
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, slot, status

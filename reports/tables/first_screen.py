@@ -9,9 +9,8 @@ from statistics import median
 
 from reports.files import device_place, night_place, series_place, workload_place
 from reports.model.findings import CATEGORIES
-from reports.model.histories import DeviceSummary, SeriesVerdict
+from reports.model.histories import DeviceSummary, Night, Recent, SeriesVerdict
 from reports.model.measurement import Measurement, in_page_order, workload_words
-from reports.model.nights import Night, Recent
 from reports.model.quantities import LATENCY
 from reports.model.reading import known_number
 from reports.tables.answers import SparkOf, kind_matrix

@@ -1,5 +1,4 @@
 """A night: measure the plan, screen every series, measure suspects again beside their baseline, judge, report.
 
-Start at night.py, then judging.py; summary.py, mail.py and annotations.py carry the outcome
-to people.
+Start at night.py, then judging.py; summary.py and notices.py carry the outcome to people.
 """

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select
 from reports.model.findings import Confirmation, Estimate, Finding, Member
 from reports.model.histories import SeriesVerdict
 from reports.model.reading import known_number, text
-from suite.nightly.failures import group_failures
+from suite.nightly.gaps import group_failures
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS
 from suite.regression.grouping import (
     NIGHTS_TOGETHER,

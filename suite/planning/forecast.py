@@ -15,8 +15,7 @@ from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from foundation.text import format_duration, format_rounded
 from suite.planning.plan import IDLE_SECONDS, Plan, RunPlan
-from workloads.estimates.estimate import Estimate, estimate
-from workloads.estimates.reference_cost import affordable_steps, reference_seconds
+from workloads.estimates.estimate import Estimate, affordable_steps, estimate, reference_seconds
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import SETTINGS
 

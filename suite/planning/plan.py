@@ -53,7 +53,8 @@ class Plan:
     `weights`, else None for what is built in; `task`, `validation`,
     `template`, `label_map` (as `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part;
     without `lr` or `eps` each quantization setting or method has its own. `outer`, `inner`: whether the loops over
-    queries and over + and - run side by side, None for the method's own way. Where a device's power is read, a session
+    queries and over + and - run side by side, None for the method's own way. `lora_a`: a PEFT folder
+    whose A the adapters have, None for one that is drawn. Where a device's power is read, a session
     measures on until it has measured for `energy_window_s`. Raises the UserErrors of suite and workloads for a plan
     that cannot be carried out by any device.
     """
@@ -86,6 +87,7 @@ class Plan:
     weights: str | None = None
     outer: bool | None = None
     inner: bool | None = None
+    lora_a: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -148,6 +150,7 @@ class Plan:
 
         `candidates`: how many answers of one token an evaluation compares in one row.
         """
+        given = None if self.lora_a is None else self._digest_of_a()
         for quant in self.quants:
             yield Workload(
                 model=self.model,
@@ -165,7 +168,15 @@ class Plan:
                 noise=self.noise,
                 outer_parallel=self.outer,
                 inner_parallel=self.inner,
+                lora_a=given,
             )
+
+    def _digest_of_a(self) -> str:
+        """Returns the digest of the A that are given."""
+        from workloads.export.peft_folder import read_peft_adapter  # loads torch, which plans do without
+
+        plain = next(replace(self, lora_a=None).workloads(answers=1))
+        return read_peft_adapter(plain, self.config, Path(str(self.lora_a))).digest
 
     def training(self, setting: QuantizationSetting) -> TrainingSettings:
         """Returns what a setting trains with: the plan's learning rate and eps, else the method's or setting's own."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from devices.deployment.built_runner import BuiltRunner
@@ -19,14 +20,13 @@ from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import METHOD_TABLE
 from workloads.models.named import named_model
-from workloads.models.weights import Digest, ModelWeights
+from workloads.models.weights import Digest, ModelWeights, WithOthers
 from workloads.models.zoo import load_model
 from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import kept_losses
-from workloads.tasks.batches import TaskBatches, batches
+from workloads.tasks.batches import TaskBatches, batches, first_of_each
 from workloads.tasks.source import PAPER, may_be_elsewhere
-from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
 from workloads.tasks.template import load_template
 from workloads.workload import TrainingSettings, Workload
@@ -78,6 +78,11 @@ def load_inputs(
     task = _task(plan, notify)
     weights = weights or load_model(plan.model, plan.weights_path, notify, digest)
     weights.config.require_length(plan.T, weights.source)
+    if plan.lora_a is not None:
+        from workloads.export.peft_folder import read_peft_adapter  # loads torch, which most commands don't need
+
+        given = read_peft_adapter(next(plan.workloads(answers=1)), weights.config, Path(plan.lora_a)).given
+        weights = replace(weights, state=WithOthers(weights.state, given))
     data = batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed)
     if data.truncated_rows:
         notify(

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, unavailable
+from reports.model.histories import NIGHTS
 from reports.model.measurement import setting_of
-from reports.model.nights import NIGHTS
 from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.report_data.device_histories import ON_A_DEVICE

@@ -1,33 +1,50 @@
-"""The store as a `reports.model.source.ReportSource`."""
+"""The store as a `reports.model.source.ReportSource`.
+
+Its trainings and newest nights are read here; runs, series and devices, which need more, in modules beside this one.
+"""
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from reports.model.findings import Finding
 from reports.model.histories import (
+    NIGHTS,
     Compared,
     DeviceSummary,
     HealthPoint,
     HistorySummary,
     MetricHistory,
+    Night,
+    Recent,
     SeriesVerdict,
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import Recent
+from reports.model.quantities import LATENCY
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
-from reports.model.training import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, nights, runs, trainings
+from reports.model.training import TrainingGroup, TrainingGroupSummary, way_of
+from suite.report_data import comparison, device_histories, runs
 from suite.report_data import series as verdicts
+from suite.report_data.device_histories import ON_A_DEVICE
 from suite.results import findings
+from suite.results.findings import findings_of_nights
+from suite.results.race import races
 from suite.store import schema
+from suite.store.database import Database
+from suite.store.dialect import Row
+from suite.store.identity import IMPORTED, stamp
 from suite.store.session_rows import load_samples
 from suite.store.store import Store
+from suite.store.trainings import Trainings
 
 
 class StoreSource:
@@ -85,8 +102,8 @@ class StoreSource:
     def recent(self) -> Recent:
         """Returns the newest nights as their devices had them, or without any what the newest run measured."""
         with self._store.database.reading() as connection:
-            found = nights.newest_nights(connection)
-            newest = nights.newest_own_run(connection) if not found else None
+            found = newest_nights(connection)
+            newest = newest_own_run(connection) if not found else None
         last = found[-1].run_id if found else newest
         if last is None:
             return Recent()
@@ -145,11 +162,11 @@ class StoreSource:
     def training_groups(self) -> list[TrainingGroupSummary]:
         """Returns the trainings of every command, newest first."""
         with self._store.database.reading() as connection:
-            return trainings.group_summaries(connection)
+            return group_summaries(connection)
 
     def training_group(self, group_id: str) -> TrainingGroup:
         """Returns the trainings of a command with their races."""
-        return trainings.group_contents(self._store.database, group_id)
+        return group_contents(self._store.database, group_id)
 
     @cached_property
     def _workloads(self) -> list[device_histories.WorkloadOnDevice]:
@@ -168,3 +185,154 @@ class StoreSource:
         with self._store.database.reading() as connection:
             touched = {(name, key) for name, key in connection.execute(statement)}
         return [one for one in self._workloads if (one.device, one.workload_key) in touched]
+
+
+def group_summaries(connection: Connection) -> list[TrainingGroupSummary]:
+    """Returns the trainings of every command, the newest first."""
+    groups = connection.execute(select(schema.training_group).order_by(schema.training_group.c.id.desc())).mappings()
+    trainings, device = schema.training, schema.device
+    rows = connection.execute(
+        select(trainings, device.c.name, device.c.emulated)
+        .join(device)
+        .order_by(trainings.c.started_at, trainings.c.id)
+    ).mappings()
+    in_group: dict[str, list[Row]] = {}
+    for row in rows:
+        in_group.setdefault(row["group_id"], []).append(row)
+    progress, ends = _training_progress(connection), _last_accuracies(connection)
+    return [_group_summary(group, in_group.get(group["id"], []), progress, ends) for group in groups]
+
+
+def _training_progress(connection: Connection) -> dict[str, list[object]]:
+    """Returns what changes whenever a training goes on: how many segments and evaluations it has, and the newest."""
+    found: dict[str, list[object]] = {}
+    for table in (schema.training_segment, schema.training_evaluation):
+        counted = select(table.c.training_id, func.count(), func.max(table.c.committed_at))
+        for training_id, count, newest in connection.execute(counted.group_by(table.c.training_id)):
+            found.setdefault(training_id, []).append([table.name, count, newest])
+    return found
+
+
+def _last_accuracies(connection: Connection) -> dict[str, float]:
+    table = schema.training_evaluation
+    ordered = select(table.c.training_id, table.c.accuracy).where(table.c.step > 0).order_by(table.c.step)
+    return {row.training_id: row.accuracy for row in connection.execute(ordered)}
+
+
+def _group_summary(
+    group: Row, trainings: Sequence[Row], progress: dict[str, list[object]], ends: dict[str, float]
+) -> TrainingGroupSummary:
+    workloads = [json.loads(row["workload"]) for row in trainings]
+    known = [ends[row["id"]] for row in trainings if row["id"] in ends]
+    changing = [(row["id"], row["status"], row["reason"], progress.get(row["id"], [])) for row in trainings]
+    return TrainingGroupSummary(
+        group_id=group["id"],
+        started_at=group["started_at"],
+        status=group["status"],
+        command=shlex.join(json.loads(group["command"])),
+        models=list(dict.fromkeys(str(workload.get("model")) for workload in workloads)),
+        devices=list(dict.fromkeys(row["name"] for row in trainings)),
+        ways=list(dict.fromkeys(way_of(workload) for workload in workloads)),
+        outcomes=Counter(row["status"] for row in trainings),
+        emulated=any(row["emulated"] for row in trainings),
+        accuracies=(min(known), max(known)) if known else None,
+        stamp=stamp(group["id"], group["status"], changing),
+    )
+
+
+def group_contents(database: Database, group_id: str) -> TrainingGroup:
+    """Returns all of a command's trainings, with the races between them."""
+    table = schema.training_group
+    with database.reading() as connection:
+        row = connection.execute(select(table).where(table.c.id == group_id)).mappings().one()
+    trainings = Trainings(database).in_group(group_id)
+    return TrainingGroup(
+        group_id=group_id,
+        started_at=row["started_at"],
+        status=row["status"],
+        command=shlex.join(json.loads(row["command"])),
+        trainings=trainings,
+        races=races(trainings),
+        environment=json.loads(row["environment"]),
+    )
+
+
+def newest_nights(connection: Connection, count: int = NIGHTS) -> list[Night]:
+    """Returns the newest nights, oldest first."""
+    run = schema.run
+    chosen = select(run.c.id, run.c.started_at).where(run.c.purpose == "nightly")
+    rows = connection.execute(chosen.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(count)).all()[::-1]
+    ids = [row.id for row in rows]
+    outcomes, failed, latencies = _outcomes(connection, ids), _failed(connection, ids), _latencies(connection, ids)
+    findings, reached = findings_of_nights(connection, ids), _reached(connection, ids)
+    return [
+        Night(
+            run_id=row.id,
+            started_at=row.started_at,
+            outcomes=outcomes.get(row.id, {}),
+            unreached=frozenset(failed.get(row.id, set()) - reached.get(row.id, set())),
+            findings=findings.get(row.id, []),
+            latency_ms=latencies.get(row.id, {}),
+        )
+        for row in rows
+    ]
+
+
+def newest_own_run(connection: Connection) -> str | None:
+    """Returns the newest run of this lab that measured something, None if there is none."""
+    run, table = schema.run, schema.measurement
+    chosen = select(run.c.id).where(run.c.purpose != IMPORTED, run.c.id.in_(select(table.c.run_id)))
+    newest = connection.execute(chosen.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)).scalar()
+    return None if newest is None else str(newest)
+
+
+def _outcomes(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    table, device = schema.measurement, schema.device
+    counted = (
+        select(table.c.run_id, device.c.name, table.c.status, func.count())
+        .select_from(table.join(device))
+        .where(table.c.run_id.in_(run_ids), table.c.role == "measured")
+        .group_by(table.c.run_id, device.c.name, table.c.status)
+    )
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for run_id, name, status, count in connection.execute(counted):
+        found.setdefault(run_id, {}).setdefault(name, {})[status or "partial"] = count
+    return found
+
+
+def _failed(connection: Connection, run_ids: Sequence[str]) -> dict[str, set[str]]:
+    """Returns the devices of each night that failed with a program for them; one that wasn't reached is among them."""
+    table, device = schema.measurement, schema.device
+    chosen = (
+        select(table.c.run_id, device.c.name)
+        .select_from(table.join(device))
+        .where(table.c.run_id.in_(run_ids), table.c.role == "measured", table.c.status == "failed", ON_A_DEVICE)
+        .distinct()
+    )
+    return _by_run(connection.execute(chosen).all())
+
+
+def _reached(connection: Connection, run_ids: Sequence[str]) -> dict[str, set[str]]:
+    state, device = schema.device_state, schema.device
+    chosen = select(state.c.run_id, device.c.name).select_from(state.join(device)).where(state.c.run_id.in_(run_ids))
+    return _by_run(connection.execute(chosen).all())
+
+
+def _by_run(rows: Iterable[Sequence[Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for run_id, name in rows:
+        found.setdefault(run_id, set()).add(name)
+    return found
+
+
+def _latencies(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[tuple[str, str], float]]:
+    point, series, table = schema.point, schema.series, schema.measurement
+    chosen = (
+        select(table.c.run_id, series.c.device_name, series.c.workload_key, point.c.value)
+        .select_from(point.join(series).join(table))
+        .where(table.c.run_id.in_(run_ids), table.c.role == "measured", series.c.metric == LATENCY)
+    )
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    for run_id, name, key, value in connection.execute(chosen):
+        found.setdefault(run_id, {})[name, key] = value
+    return found

@@ -17,7 +17,7 @@ from foundation.errors import UserError, unknown_name
 from foundation.text import printable
 from reports.text.escaping import csv_text
 from suite.results import tables
-from suite.results.finding_rows import findings_about, joined_names
+from suite.results.findings import findings_about, joined_names
 from suite.results.stored import require_known
 from suite.results.tables import Cell, Chunk, Kind, Selection, Table
 

@@ -15,9 +15,7 @@ from foundation.unavailable import Unavailable
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Outcome, Quality, Race
 from reports.model.reading import Number
 from reports.model.training import Evaluation, Training, contender_names
-from suite.results.race_estimates import estimate_accuracy, estimate_cost
-from suite.results.race_robustness import robustness_of
-from suite.results.race_winners import cost_sentence, quality_sentence
+from suite.results.race_answers import cost_sentence, estimate_accuracy, estimate_cost, quality_sentence, robustness_of
 
 _OVERRUN = 1.05
 """The last steps under a budget are as many as fit at the mean pace before them, and may turn out a little slower."""

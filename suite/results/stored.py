@@ -18,7 +18,7 @@ from reports.model.measurement import Measurement
 from reports.model.quantities import COLUMNS
 from reports.model.reading import Odd
 from suite.results import tables
-from suite.results.finding_rows import finding_chunks, findings_about
+from suite.results.findings import finding_chunks, findings_about
 from suite.results.tables import Cell, Chunk, Kind, Selection, Table, split_rows
 from suite.store import schema
 from suite.store.dialect import Row

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from foundation.errors import UserError
 from foundation.foreign_files import DAMAGED, open_regular
@@ -23,7 +24,7 @@ from suite.home import Home
 from suite.measuring.job import write_state
 from suite.preparing.preparation import Prepared
 from suite.training.plan import TrainingPlan
-from workloads.export.peft_folder import read_peft_folder, write_peft_folder
+from workloads.export.peft_folder import read_peft_adapter, read_peft_folder, write_peft_folder
 from workloads.method import TRAINED_WITHOUT_ADAPTERS, Method
 from workloads.scheduled.schedules import updated
 from workloads.workload import Workload, adapter_values, layout_of
@@ -125,8 +126,11 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     last = Checkpoint(training.steps, path)
     values = adapter_values(layout_of(workload, plan.plan.config))
     adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps), values, workload.q)
+    config, given = plan.plan.config, dict[str, Tensor]()
+    if plan.plan.lora_a is not None:
+        given = dict(read_peft_adapter(workload, config, Path(plan.plan.lora_a)).given)
     try:
-        write_peft_folder(workload, plan.plan.config, adapter, workload.model, folder)
+        write_peft_folder(workload, config, adapter, workload.model, folder, given)
     except OSError as error:
         raise UserError(f"{folder} can't be written ({error.strerror}): name another folder.") from error
 

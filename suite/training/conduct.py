@@ -43,6 +43,7 @@ from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Trainings
 from suite.training.checkpoints import STATES_ON_DEVICE, Checkpoints, start_state
+from suite.training.initial_adapters import with_own_a
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import EVALUATED_ROWS, Course, Ground, Material, read_material, train
 from workloads.export.artifact import ArtifactCache
@@ -174,6 +175,7 @@ def _prepared(
             with display.waiting(f"preparing {plan.plan.model}"):
                 inputs = load_inputs(plan.plan, note_once, weights=weights)
                 weights, material = inputs.weights, read_material(plan, inputs)
+                plan = with_own_a(plan, inputs, home.initial_adapters, note_once)
                 steps = prepare(plan.plan, inputs, cache, note_once, references=False, obstacles=found, process=process)
                 failed = {item.workload.quant: item.error for item in steps.left_out}
                 evaluation = plan.evaluation(EVALUATED_ROWS)

@@ -22,6 +22,7 @@ from workloads.method import METHOD_TABLE, Method
 from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
+INITS = ("random", "discriminant")
 _MOST = 100_000_000
 _FIRST_STEPS = 2
 """Steps of the first segment under a budget: what a step takes is not known before."""
@@ -35,9 +36,10 @@ class TrainingPlan:
     state is saved every `checkpoint_every` steps. `schedule` is how the learning rate falls over all `steps`. A
     training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
     `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
-    from. `disturbed`: while it makes steps a load of ours keeps every core of the device busy, and in the middle its
-    process is ended once. `own_settings`: what tells it from its rivals in a race and is no part of a workload, such as
-    its learning rate; stored beside the workload. Raises UserError.
+    from. `init`: which A the adapters have, one that is drawn or the task's discriminants
+    (workloads/reference/discriminant.py). `disturbed`: while it makes steps a load of ours keeps every core of the
+    device busy, and in the middle its process is ended once. `own_settings`: what tells it from its rivals in a race
+    and is no part of a workload, such as its learning rate; stored beside the workload. Raises UserError.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class TrainingPlan:
     budget_joules: float | None = None
     target: float | None = None
     adapter: str | None = None
+    init: str = "random"
     disturbed: bool = False
     own_settings: Mapping[str, Json] = field(default_factory=dict)
 
@@ -62,11 +65,21 @@ class TrainingPlan:
         require_count("--examples", self.examples, _MOST)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
+        self._check_init()
         for name, budget in (("--budget-minutes", self.budget_minutes), ("--budget-joules", self.budget_joules)):
             if budget is not None and not (math.isfinite(budget) and budget > 0):
                 raise UserError(f"{name} is {budget:g}, but it must be a positive number: give one such as 10.")
         if self.target is not None and not 0 < self.target <= 1:
             raise UserError(f"--target is {self.target:g}, but it is a share of right answers: give one such as 0.8.")
+
+    def _check_init(self) -> None:
+        if self.init not in INITS:
+            raise unknown_name("init", self.init, INITS)
+        if self.init == INITS[0]:
+            return
+        self.method.require_adapters("--init")
+        if self.adapter is not None:
+            raise UserError("--adapter brings an A of its own, so --init can't choose one: leave out either.")
 
     @property
     def method(self) -> Method:

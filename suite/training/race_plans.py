@@ -119,7 +119,7 @@ _NUMBER: tuple[Callable[[str], Any], str] = (_number_or_auto, "a number such as 
 _SWITCH: tuple[Callable[[str], Any], str] = ({"on": True, "off": False}.__getitem__, "on or off")
 _NAME: tuple[Callable[[str], Any], str] = (str, "a name")
 
-_OF_TRAINING = {"schedule": _NAME, "steps": _WHOLE, "eval_every": _WHOLE}
+_OF_TRAINING = {"schedule": _NAME, "init": _NAME, "steps": _WHOLE, "eval_every": _WHOLE}
 _KEYS = {
     **{"quant": _NAME, "q": _WHOLE, "b": _WHOLE, "total": _WHOLE, "lr": _NUMBER, "eps": _NUMBER},
     **{"layers": _NAME, "outer": _SWITCH, "inner": _SWITCH},
@@ -130,7 +130,7 @@ their length T, seeds and ends are the race's, as its contenders are compared on
 
 CONTENDER_KEYS = tuple(_KEYS)
 
-_BESIDE = ("lr", "eps", "schedule", "steps")
+_BESIDE = ("lr", "eps", "schedule", "init", "steps")
 """What may tell a contender from another of the same workload; when it is evaluated makes no other training."""
 
 
@@ -198,7 +198,7 @@ def _training_of(devices: tuple[str, ...], one: _Contender, settings: Fields, tr
 def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
     """Returns what it has of _BESIDE; defaults are resolved."""
     own = plan.plan.training(SETTINGS[plan.plan.quants[0]])
-    values = (own.lr, own.eps, plan.schedule, plan.steps)
+    values = (own.lr, own.eps, plan.schedule, plan.init, plan.steps)
     found: dict[str, Json] = dict(zip(_BESIDE, values, strict=True))
     if METHOD_TABLE[plan.plan.method].noise is None:
         del found["eps"]
@@ -207,8 +207,8 @@ def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
 
 def _named(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
     """Returns what names a contender: all that is not alike, but for a schedule that goes without saying."""
-    unsaid = ("schedule", TrainingPlan.schedule)
-    return {key: value for key, value in beside.items() if key not in alike and (key, value) != unsaid}
+    unsaid = (("schedule", TrainingPlan.schedule), ("init", TrainingPlan.init))
+    return {key: value for key, value in beside.items() if key not in alike and (key, value) not in unsaid}
 
 
 def _require_different(found: Sequence[tuple[str, TrainingPlan]], beside: Sequence[Mapping[str, Json]]) -> None:

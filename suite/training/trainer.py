@@ -38,12 +38,10 @@ from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
 from suite.training.plan import TrainingPlan, next_end
 from workloads.export.artifact import Artifact
 from workloads.models.tokenizer import Tokenizer
-from workloads.tasks.batches import Int64Array, TaskBatches, batches
+from workloads.tasks.batches import Int64Array, RowLengths, TaskBatches, batches, split_task
 from workloads.tasks.encoding import RowLayout, encode_examples
 from workloads.tasks.evaluation import EvaluationBatches, evaluation_batches
 from workloads.tasks.labelled import LabelledText
-from workloads.tasks.padded import RowLengths
-from workloads.tasks.splits import split_task
 from workloads.tasks.task import Task
 from workloads.tasks.template import Template
 

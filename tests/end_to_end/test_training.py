@@ -18,9 +18,8 @@ from suite.training.plan import TrainingPlan
 from suite.training.trainer import HeldOut, read_material
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
 from workloads.export.peft_folder import read_peft_folder
-from workloads.reference.all_weights import AllWeightsReference
-from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Reference
+from workloads.reference.of_methods import AllWeightsReference, reference_of
 from workloads.tasks.evaluation import FILLER
 
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")
@@ -67,6 +66,24 @@ def test_a_training_is_evaluated_on_its_way_and_its_adapter_is_what_was_evaluate
     )
     listed = bench("adapters", "list", "--json").document["trainings"]
     assert [one["training_id"] for one in listed] == [trained["training_id"]]
+
+
+def test_an_adapter_of_discriminants_goes_out_and_comes_back_with_its_own_a(bench: Bench) -> None:
+    words = (*TRAIN[:-4], "--quant", "fp32", "--examples", "24", "--rank", "2", "--steps", "6", "--eval-every", "6")
+    ran = bench(*words, "--init", "discriminant", "--json")
+    assert ran.code == 0, ran.err
+    (trained,) = ran.document["trainings"]
+    exported = adapter_of(bench, trained["training_id"], "exported")
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    (folder,) = (bench.home / "initial").iterdir()
+    assert np.array_equal(exported[name], load_file(folder / "adapter_model.safetensors")[name])
+    again = bench(*words, "--adapter", str(bench.folder / "exported"), "--json")
+    assert again.code == 0, again.err
+    (continued,) = again.document["trainings"]
+    assert continued["evaluations"][0]["loss"] == pytest.approx(trained["evaluations"][-1]["loss"], rel=1e-6)
+    assert continued["workload"]["lora_a"] == trained["workload"]["lora_a"]
+    refused = bench(*TRAIN, "--init", "discriminant")
+    assert (refused.code, "use --rank 2" in refused.err) == (2, True)
 
 
 def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:

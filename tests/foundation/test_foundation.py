@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foundation import pip
+from foundation import host_tools
 from foundation.atomic import replacing_text, write_atomic
 from foundation.errors import listed, unknown_name
-from foundation.pip import PipError, download_wheel
+from foundation.host_tools import PipError, download_wheel
 from foundation.text import did_you_mean, last_line, nearest_names, printable
 
 
@@ -61,7 +61,7 @@ def test_a_pip_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(pip, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(host_tools, "_TIMEOUT_S", 0.2)
     with pytest.raises(PipError, match=r"pip did not download nothing==1 within 0.2 s"):
         download_wheel("nothing==1", tmp_path)
 

@@ -16,6 +16,7 @@ def test_a_skip_is_a_failure_only_where_it_must_not_be(variable, code, output, t
     (tmp_path / "test_that_skips.py").write_text(TEST)
     root = Path(__file__).parents[2]
     environ = {"EDGE_SUITE_NO_SKIPS": variable, "PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = ["-p", "tests.support.twins.twin_fixtures", "-p", "no:cacheprovider"]
     argv = [sys.executable, "-m", "pytest", *plugins, "-rs", str(tmp_path)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environ, cwd=tmp_path)

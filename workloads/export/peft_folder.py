@@ -6,10 +6,13 @@ PEFT computes x W^T + (alpha / rank) (x A^T) B^T with A [rank, in] and B [out, r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,9 +27,9 @@ from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import printable
-from workloads.methods.adapter import frozen_a
+from workloads.methods.adapter import frozen_a, name_of_a
 from workloads.models.config import PROJECTIONS, LlamaConfig
-from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
+from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of
 
 Float32Array = NDArray[np.float32]
 
@@ -37,16 +40,23 @@ _CLOSE = 1e-3
 """Relative difference of two A that are the same, one of them rounded to a type of 16 bits."""
 
 
-def write_peft_folder(workload: Workload, config: LlamaConfig, adapter: Float32Array, base: str, folder: Path) -> None:
+def write_peft_folder(
+    workload: Workload,
+    config: LlamaConfig,
+    adapter: Float32Array,
+    base: str,
+    folder: Path,
+    given: Mapping[str, torch.Tensor] = MappingProxyType({}),
+) -> None:
     """Writes the adapter float32 [n] of a workload, over the model that `base` names; folder is made.
 
-    Raises OSError.
+    `given` has each A by name if they are not drawn. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, NDArray[Any]] = {}
     for slot in layout_of(workload, config):
         values = adapter[slot.offset : slot.offset + slot.size].reshape(slot.rank, slot.features)
-        tensors[f"{_name(slot)}.lora_A.weight"] = _unfolded_a(workload, config, slot)
+        tensors[f"{_name(slot)}.lora_A.weight"] = _unfolded_a(workload, config, slot, given)
         tensors[f"{_name(slot)}.lora_B.weight"] = np.ascontiguousarray(values.T)
     write_atomic(folder / TENSORS, save(tensors, metadata={"format": "pt"}))
     document: dict[str, Any] = {
@@ -81,11 +91,46 @@ class _Config(BaseModel):
     bias: str = "none"
 
 
+@dataclass(frozen=True)
+class PeftAdapter:
+    """What a PEFT folder holds for a workload: each A [rank, in] by name, the adapter float32 [n] of all B.
+
+    `not_drawn`: names an A that is another than the workload draws without being given any; empty if there is none.
+    """
+
+    given: Mapping[str, torch.Tensor]
+    adapter: Float32Array
+    not_drawn: str
+
+    @property
+    def digest(self) -> str:
+        """Identifies all A."""
+        digest = hashlib.sha256()
+        for name, a in sorted(self.given.items()):
+            digest.update(name.encode() + a.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
 def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> Float32Array:
     """Returns the adapter float32 [n] of a PEFT folder, for a training of `workload` to start from.
 
+    Raises UserError as `read_peft_adapter` does, and for another frozen A than the workload's.
+    """
+    found = read_peft_adapter(workload, config, folder)
+    other = found.not_drawn if workload.lora_a is None else "" if found.digest == workload.lora_a else "some projection"
+    if other:
+        raise UserError(
+            f"{folder} has another A of {other} than the one that LoRA-FA has here and never trains: start from an "
+            "adapter that was trained with the same."
+        )
+    return found.adapter
+
+
+def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> PeftAdapter:
+    """Returns what a PEFT folder holds for adapters such as the workload's.
+
     Raises UserError, naming what is wrong, for a folder that can't be read, or whose adapter is another than the
-    workload trains: other rank, scale, projections, shapes, or another frozen A.
+    workload trains: other rank, scale, projections, or shapes.
     """
     _require_fit(_read_config(folder), workload, config, folder)
     try:
@@ -102,19 +147,18 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
             f"{folder} has {len(unknown)} tensors that {workload.model} with these targets has not, such as "
             f"{printable(unknown[0], 80)}: choose the model and --targets that it was trained with."
         )
+    given, not_drawn = dict[str, torch.Tensor](), ""
     for slot in layout:
         lora_a, lora_b = (
             _tensor(tensors, name, shape, folder)
             for name, shape in zip(_names(slot), _shapes(config, slot), strict=True)
         )
-        own = _unfolded_a(workload, config, slot)
-        if float(np.abs(lora_a - own).max()) > _CLOSE * float(np.abs(own).max()):
-            raise UserError(
-                f"{folder} has another A of {_name(slot)} than the one that LoRA-FA draws here and never trains: "
-                "start from an adapter that this suite has trained."
-            )
+        drawn = _unfolded_a(replace(workload, lora_a=None), config, slot, {})
+        if not not_drawn and float(np.abs(lora_a - drawn).max()) > _CLOSE * float(np.abs(drawn).max()):
+            not_drawn = _name(slot)
+        given[name_of_a(slot)] = torch.from_numpy(lora_a)
         adapter[slot.offset : slot.offset + slot.size] = lora_b.T.reshape(-1)
-    return adapter
+    return PeftAdapter(given, adapter, not_drawn)
 
 
 def _name(slot: AdapterSlot) -> str:
@@ -132,9 +176,11 @@ def _shapes(config: LlamaConfig, slot: AdapterSlot) -> Iterator[tuple[int, int]]
     yield out_features, slot.rank
 
 
-def _unfolded_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot) -> Float32Array:
+def _unfolded_a(
+    workload: Workload, config: LlamaConfig, slot: AdapterSlot, given: Mapping[str, torch.Tensor]
+) -> Float32Array:
     """Returns A [rank, in] as PEFT keeps it, without the scale."""
-    folded = frozen_a(config, lora_settings(workload), slot, workload.adapter_seed)
+    folded = frozen_a(workload, config, slot, given)
     rounded = folded.to(getattr(torch, workload.products)).to(torch.float32) / (workload.alpha / workload.rank)
     values: Float32Array = rounded.numpy()
     return values

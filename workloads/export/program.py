@@ -42,7 +42,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
-        made = frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        made = frozen_a(workload, config, slot, state).to(products)
         if not bool(made.isfinite().all()):
             raise UserError(
                 f"alpha is {lora.alpha:g} and rank {lora.rank}, which gives adapters values too large for "

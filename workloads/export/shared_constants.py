@@ -119,7 +119,7 @@ class _Sharing:
                 workload.alpha,
                 list(workload.targets),
                 sorted(self._adapted),
-                workload.adapter_seed,
+                workload.adapter_seed if workload.lora_a is None else workload.lora_a,
             ],
             "dtype": str(self._parts.products),
         }

@@ -2,7 +2,7 @@
 
 A projection's output becomes x W^T + (alpha / rank) (x A^T) B with A [rank, in] drawn once from Kaiming's uniform
 distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into
-A.
+A. An A may also be given, as tensors beside the model's own.
 """
 
 from __future__ import annotations
@@ -15,10 +15,24 @@ from torch import Tensor, nn
 
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import DecoderLayer, operand, widened
-from workloads.workload import AdapterSlot, LoraSettings
+from workloads.workload import AdapterSlot, LoraSettings, Workload, lora_settings
 
 
-def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
+def name_of_a(slot: AdapterSlot) -> str:
+    """Returns the name of an A [rank, in], without the factor, that is given among a model's tensors."""
+    return f"layers.{slot.layer}.{slot.projection}.lora_a"
+
+
+def frozen_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in: that among the model's `tensors` if the
+    workload's is given, else one that is drawn.
+    """
+    if workload.lora_a is not None:
+        return tensors[name_of_a(slot)].to(torch.float32) * (workload.alpha / workload.rank)
+    return drawn_a(config, lora_settings(workload), slot, workload.adapter_seed)
+
+
+def drawn_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
     """Returns A of a slot, float32 [rank, in], with alpha / rank folded in; it depends on (seed, slot) alone.
 
     Kaiming's uniform distribution with a = sqrt(5), as LoRA implementations use it: bound 1 / sqrt(in).

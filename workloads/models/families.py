@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundation.errors import UserError
 from foundation.plugins import Registry
-from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope
-from workloads.models.rope import rope_of
+from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope, rope_of
 
 if TYPE_CHECKING:
     import torch

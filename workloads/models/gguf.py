@@ -13,11 +13,10 @@ import numpy as np
 
 from foundation.errors import UserError
 from foundation.foreign_files import open_regular
-from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope
+from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope, rope_of
 from workloads.models.families import with_scaled_embedding
 from workloads.models.gguf_header import GgufHeader, TensorPlace, read_header
 from workloads.models.gguf_metadata import Metadata, read_tokenizer, require_plain
-from workloads.models.rope import rope_of
 from workloads.models.weights import (
     Digest,
     LazyTensors,

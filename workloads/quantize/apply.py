@@ -15,10 +15,10 @@ from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Llama, decoder_layer
 from workloads.models.weights import all_finite
-from workloads.quantize import int4_groups, int8, nf4, nf4_double
+from workloads.quantize import int4_groups, int8, nf4
 from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear, largest_magnitudes
 from workloads.quantize.int4_groups import GroupedInt4Linear
-from workloads.quantize.int8_dynamic import DynamicInt8Linear
+from workloads.quantize.int8 import DynamicInt8Linear
 from workloads.quantize.settings import SETTINGS, QuantizationSetting
 
 
@@ -96,7 +96,7 @@ _to_int8, _to_nf4 = _by_rows(int8.quantize), _by_rows(nf4.quantize)
 
 def _to_doubly_quantized(weight: Tensor) -> Stored:
     packed, absmax = _to_nf4(weight)
-    return (packed, *nf4_double.compress(absmax))
+    return (packed, *nf4.compress_absmax(absmax))
 
 
 _PACK: dict[str, Callable[[Tensor], Stored]] = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads.quantize import int8, nf4, nf4_double
+from workloads.quantize import int8, nf4
 
 
 def dequantize(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
@@ -39,7 +39,7 @@ def largest_magnitudes(weight: Tensor, *scales: Tensor) -> Tensor:
 
 
 def _absmax(scales: Sequence[Tensor]) -> Tensor:
-    return scales[0] if len(scales) == 1 else nf4_double.expand(*scales)
+    return scales[0] if len(scales) == 1 else nf4.expand_absmax(*scales)
 
 
 class Frozen(nn.Module):

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from workloads.quantize.int8 import normal_or_one
-from workloads.quantize.int8_dynamic import DynamicLinear, operators
+from workloads.quantize.int8 import DynamicLinear, normal_or_one, operators
 
 GROUP = 32
 WEIGHT_RANGE = (-8, 7)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
+from workloads.estimates.estimate import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import Sides
 from workloads.methods.adapter import adapt, frozen_a
@@ -31,9 +31,9 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
-from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
+from workloads.quantize.int8 import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
-from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of, lora_settings
+from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 
 OnProgress = Callable[[float], None]
 """Gets the finished share of a step, 0 to 1; an exception ends the training."""
@@ -99,7 +99,7 @@ class Reference:
         self.layout = layout_of(workload, config)
         self._products = torch.float32 if exact else product_dtype(workload.setting)
         self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
-        self._model = LayeredModel(config, state, workload.quant)
+        self._state, self._model = state, LayeredModel(config, state, workload.quant)
         if not self._head_is_delegated():
             in_float32(self._model.ends, exact)
         self._layers = self._layers_to_go_through()
@@ -324,11 +324,10 @@ class Reference:
         if self._products != torch.float16:
             in_float32(layer, self._exact)
         layer.self_attn.products = layer.mlp.products = self._products
-        lora = lora_settings(self.workload)
         adapt(
             {index: layer},
             [slot for slot in self.layout if slot.layer == index],
-            lambda slot: frozen_a(self.config, lora, slot, self.workload.adapter_seed),
+            lambda slot: frozen_a(self.workload, self.config, slot, self._state),
             self._products,
         )
         return layer

@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from foundation.causes import cause_line
-from foundation.compiler import find_compiler
 from foundation.errors import UserError
+from foundation.host_tools import find_compiler
 from workloads.lowering.arithmetic_probe import Accumulation
 
 _SOURCE = Path(__file__).with_name("half_products.cpp")

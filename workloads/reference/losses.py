@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from foundation.atomic import write_atomic
 from foundation.foreign_files import DAMAGED
-from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
+from workloads.estimates.estimate import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
 from workloads.export.artifact import Artifact, reporting_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights, document_sha256
@@ -147,9 +147,9 @@ class _Calculation:
         """Computes the first `steps` steps and what tells of their updates. Raises _OutOfTimeError."""
         import torch
 
-        from workloads.reference.backprop import reference_of
         from workloads.reference.eager import Reference
         from workloads.reference.late_steps import late_steps
+        from workloads.reference.of_methods import reference_of
 
         again = range(max(1, steps - UNTRAINED_STEPS), steps)
         late = self._workload.late_steps if steps >= REFERENCE_STEPS else ()

@@ -4,7 +4,8 @@ rows.py        a data file's rows, whatever its format; delimited.py has the dia
 template.py    how a row becomes a prompt with candidates: the YAML files in templates/
 recognition.py which template reads a file
 labelled.py    rows as labelled texts
-task.py        start here: a task from a name, a file or a folder (source.py); splits.py divides it
+task.py        start here: a task from a name, a file or a folder (source.py)
 encoding.py    labelled texts as token ids, and one row of them
-batches.py     batches of one shape, for measuring; padded.py, evaluation.py: as long as they need be
+batches.py     batches of one shape, for measuring, or as long as they need be; which examples train and which validate
+evaluation.py  the rows of an evaluation, and accuracy from their losses
 """

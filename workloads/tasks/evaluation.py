@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
-from workloads.tasks.batches import Int64Array
+from workloads.tasks.batches import Int64Array, PaddedBatch, padded_batch
 from workloads.tasks.encoding import Example, Row, RowLayout, candidates_of_a_row
-from workloads.tasks.padded import PaddedBatch, padded_batch
 
 FILLER = -1
 """The example of a row that only fills the last batch."""

@@ -1,4 +1,4 @@
 """`suite devices` and its commands.
 
-Start at inspection.py, which has the group, with `list` and `check`.
+Start at inventory.py, which has the group and all commands but `calibrate`.
 """

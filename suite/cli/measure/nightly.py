@@ -17,10 +17,9 @@ from suite.cli.output import print_line, print_plain, typeable
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import Home
-from suite.nightly.annotations import annotation_lines, is_wanted, notices_of
 from suite.nightly.judging import Night
-from suite.nightly.mail import send
 from suite.nightly.night import carry_out
+from suite.nightly.notices import annotation_lines, is_wanted, notices_of, send_mail
 from suite.nightly.summary import banner, document, finding_line, junit, markdown, post
 from suite.planning.plan_file import load_plan_file
 
@@ -94,7 +93,7 @@ def nightly(
 
 def _send(night: Night, line: str, display: Display) -> None:
     """Posts and mails the night to whoever the environment names, and notes how that went."""
-    for sent in (post(line.encode()), send(f"Night {night.run_id}: {banner(night)}", markdown(night))):
+    for sent in (post(line.encode()), send_mail(f"Night {night.run_id}: {banner(night)}", markdown(night))):
         if sent is not None:
             display.note(sent.sentence)
 

@@ -17,7 +17,7 @@ from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
-from reports.tables.rankings import busy_sentences, device_sentence
+from reports.tables.answers import busy_sentences, device_sentence
 from suite.cli.options import devices_option, inventory_option, label_option, open_inventory
 from suite.cli.output import (
     TextTable,

@@ -34,16 +34,15 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.planning.plan import Plan
 from suite.results.race import races
-from suite.results.race_robustness import robustness_sentence
-from suite.results.race_winners import amount
-from suite.training.plan import SCHEDULES, TrainingPlan
+from suite.results.race_answers import amount, robustness_sentence
+from suite.training.plan import INITS, SCHEDULES, TrainingPlan
 from suite.training.race_plans import CONTENDER_KEYS, plans_of_contenders, plans_of_methods
 from workloads.method import METHODS
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _PLAN = TrainingPlan(Plan(devices=()))
-_OF_TRAINING = ("steps", "eval_every", "checkpoint_every", "examples", "schedule", "target", "adapter")
+_OF_TRAINING = ("steps", "eval_every", "checkpoint_every", "examples", "schedule", "target", "adapter", "init")
 _BUDGETS = ("budget_minutes", "budget_joules")
 
 
@@ -81,6 +80,13 @@ _OPTIONS = (
         "--target", type=float, metavar="SHARE", help="End when so many held-out answers are right, such as 0.8."
     ),
     click.option("--adapter", type=click.Path(path_type=Path), metavar="FOLDER", help="A PEFT adapter to start from."),
+    click.option(
+        "--init",
+        type=click.Choice(INITS),
+        default=_PLAN.init,
+        show_default=True,
+        help="The A of the adapters: drawn, or what tells the task's answers apart (docs/training.md).",
+    ),
     click.option("--seed", default=7, show_default=True, help="Seed of noise, batches and the held-out part."),
     click.option(
         "--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's."

@@ -218,7 +218,8 @@ def _sentence(ups: Sequence[_SpeedUp], forecasts: Evidence) -> str:
             f"forecasts of {shapes} not measured before are off by {worst:.0f} % at most, {verdict} the "
             f"{_ALLOWED_PERCENT:.0f} % asked for"
         )
-    return "; ".join(word for word in words if word) + "."
+    text = "; ".join(word for word in words if word)
+    return text[0].upper() + text[1:] + "."
 
 
 def _loop_words(loop: str, ups: Sequence[_SpeedUp]) -> str:

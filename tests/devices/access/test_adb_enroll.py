@@ -70,6 +70,6 @@ def test_on_a_terminal_the_answer_is_waited_for(
         if "waiting 120 s" in line:
             phone.confirm()  # the owner has read it
 
-    monkeypatch.setattr("suite.cli.devices.add.print_line", print_line)
+    monkeypatch.setattr("suite.cli.devices.inventory.print_line", print_line)
     assert enroll(phone.address) == (0, "")
     assert [line.split("; ")[-1] for line in output[1:]] == ["waiting 120 s", "next: suite devices check phone"]

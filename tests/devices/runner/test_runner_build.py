@@ -12,8 +12,8 @@ import pytest
 
 from devices.runner_builds.build import RunnerBuildError, build_hash, build_runner, native_toolchain, toolchain_for
 from devices.runner_builds.bundle import bundle_toolchain
-from foundation.compiler import find_compiler
 from foundation.errors import UserError
+from foundation.host_tools import find_compiler
 
 
 @pytest.fixture

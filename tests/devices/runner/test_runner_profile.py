@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from torch import Tensor, nn
 
 from tests.support.runner import runner_programs as programs
@@ -69,7 +68,10 @@ def test_without_a_profile_there_are_no_calls(run, job):
     assert outcome.of("call") == outcome.of("parts") == []
 
 
+@pytest.mark.slow
 def test_operators_of_a_delegate_have_names_and_times(profiled):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
     outcome = profiled(linear_layers(), XnnpackPartitioner())
     (parts,) = outcome.of("parts")
     assert [name.partition(" (")[0] for name in parts["names"]] == ["Fully Connected"] * LAYERS
@@ -82,6 +84,7 @@ def test_operators_of_a_delegate_have_names_and_times(profiled):
         assert sum(call["parts_ns"]) <= call["t1_ns"] - call["t0_ns"]
 
 
+@pytest.mark.slow
 def test_kernels_report_their_parts(profiled, job):
     outcome = profiled(Head())
     (parts,) = outcome.of("parts")
@@ -94,6 +97,8 @@ def test_kernels_report_their_parts(profiled, job):
 
 @pytest.mark.slow
 def test_the_program_that_is_profiled_shares_the_weights_that_a_delegate_packs(profiled):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
     features = 2048
     load = profiled(linear_layers(features), XnnpackPartitioner(), features).of("load")[0]
     weights_kib = LAYERS * features * features * 4 / 1024

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from reports.figures.forest import forest
 from reports.figures.trends import drawn_places, trend, version_changes
 from reports.model.histories import (
     Change,
@@ -25,7 +24,7 @@ from reports.model.histories import (
 )
 from reports.model.measurement import measurements
 from reports.model.quantities import LEAST_EFFECT
-from reports.pages.comparison import comparison_page
+from reports.pages.comparison import comparison_page, forest
 from reports.pages.device import device_page
 from reports.pages.run import summarize
 from reports.pages.series import series_page

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.model.histories import SeriesVerdict, WorkloadSummary
-from reports.model.nights import NIGHTS
+from reports.model.histories import NIGHTS, SeriesVerdict, WorkloadSummary
 from reports.model.source import RunContents
 from reports.pages.night import night_page
 from reports.pages.overview import RUNS_ON_A_PAGE, attention, index_pages, newest_first

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from reports.figures.profile_figures import flame_by_group, flame_by_place
 from reports.model.profile import Profile, ProfileRow, RowSum, SettingProfile
-from reports.pages.profile import profile_page
+from reports.pages.profile import flame_by_group, flame_by_place, profile_page
 from reports.tables.profile_lines import profile_lines, profile_sentence
 
 ROWS = (

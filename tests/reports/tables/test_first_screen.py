@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from reports.model.findings import Affected, Estimate, Finding, Member
-from reports.model.histories import SeriesVerdict
+from reports.model.histories import Night, Recent, SeriesVerdict
 from reports.model.measurement import Measurement
-from reports.model.nights import Night, Recent
 from reports.tables.first_screen import heat_section, kinds_sections, trust_section
 from reports.tables.pictures import HeatGrid, Spark
 from reports.tables.sections import Section

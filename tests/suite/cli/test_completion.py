@@ -41,7 +41,7 @@ def offered(line: str) -> list[str]:
         ("gc --device a", ["all"]),
         ("devices remove ", ["local", "pi-1"]),
         ("devices check pi", ["pi-1", "pies"]),
-        ("train --model smol", ["smollm2-135m"]),
+        ("train --model smol", ["smollm2-135m", "smollm2-360m"]),
         ("devices e", ["enroll"]),
         ("run --quic", ["--quick"]),
         ("report ", ["latest", "previous"]),

@@ -13,7 +13,7 @@ from reports.model.race import Budget, CostToTarget, Estimate, Race
 from reports.model.reading import Interval
 from reports.model.training import Training, contender_names
 from suite.results.race import budget_of, cost_to_target, quality_under_budget, races
-from suite.results.race_estimates import estimate_accuracy, estimate_cost
+from suite.results.race_answers import estimate_accuracy, estimate_cost
 from tests.support.reports.training_fixtures import made_up
 
 SEEDS = (7, 8, 9)

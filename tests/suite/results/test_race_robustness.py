@@ -15,7 +15,7 @@ from reports.model.race import Estimate, Race, Robustness
 from reports.model.reading import Interval
 from reports.model.training import CONDITIONS, DISTURBED, Training, steps_lost
 from suite.results.race import races
-from suite.results.race_robustness import robustness_sentence, with_lost_steps
+from suite.results.race_answers import robustness_sentence, with_lost_steps
 from tests.support.reports.training_fixtures import made_up
 
 CURVE = [(at, 0.8 if at >= 60 else 0.5) for at in range(0, 101, 20)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.model.histories import NIGHTS as NIGHTS_BACK
 from reports.model.histories import (
     Change,
     Compared,
@@ -16,13 +17,13 @@ from reports.model.histories import (
     HistorySegment,
     HistorySummary,
     MetricHistory,
+    Night,
+    Recent,
     Remark,
     SeriesVerdict,
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import NIGHTS as NIGHTS_BACK
-from reports.model.nights import Night, Recent
 from tests.support.reports.report_fixtures import HOSTILE, RUN_ID, SETTINGS, FixtureSource, realistic, summary, workload
 
 NIGHT_ID = RUN_ID

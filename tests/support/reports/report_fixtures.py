@@ -12,11 +12,11 @@ from reports.model.histories import (
     HealthPoint,
     HistorySummary,
     MetricHistory,
+    Recent,
     SeriesVerdict,
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import Recent
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 

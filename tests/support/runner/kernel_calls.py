@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workloads.quantize import int8, nf4, nf4_double
+from workloads.quantize import int8, nf4
 
 
 def pointer(array: NDArray[Any]) -> ctypes.c_void_p:
@@ -44,7 +44,7 @@ def frozen(weight: Tensor, scales: Sequence[Tensor]) -> Frozen:
 
 def _doubly_quantized(weight: Tensor) -> tuple[Tensor, ...]:
     packed, absmax = nf4.quantize(weight)
-    return packed, *nf4_double.compress(absmax)
+    return packed, *nf4.compress_absmax(absmax)
 
 
 PACK: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {

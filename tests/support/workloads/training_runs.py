@@ -16,9 +16,8 @@ from safetensors.numpy import load_file
 from workloads.export.artifact import Artifact
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
-from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Trajectory
-from workloads.reference.scheduled import AdaZetaReference
+from workloads.reference.of_methods import AdaZetaReference, reference_of
 from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]

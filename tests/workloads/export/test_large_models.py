@@ -12,12 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-import workloads.estimates.reference_cost
+import workloads.estimates.estimate
 import workloads.quantize.apply
 import workloads.reference.eager
 from tests.support.workloads.training_runs import Settings, some_batches
-from workloads.estimates.estimate import estimate, export_peak_bytes, reference_peak_bytes
-from workloads.estimates.reference_cost import affordable_steps, step_seconds
+from workloads.estimates.estimate import (
+    affordable_steps,
+    estimate,
+    export_peak_bytes,
+    reference_peak_bytes,
+    step_seconds,
+)
 from workloads.export.data_files import DataCache
 from workloads.export.shared_constants import share_constants
 from workloads.models.config import LlamaConfig
@@ -134,7 +139,7 @@ def test_the_reference_has_the_same_losses_in_less_memory(
     for limit_bytes in (tiny.config.layers * 40_000, 0):
         monkeypatch.setattr(workloads.reference.eager, "KEPT_BYTES", limit_bytes)
         monkeypatch.setattr(workloads.reference.eager, "GROUP_BYTES", 1)
-        monkeypatch.setattr(workloads.estimates.reference_cost, "GROUP_BYTES", 1)
+        monkeypatch.setattr(workloads.estimates.estimate, "GROUP_BYTES", 1)
         again, adapter_again = trained()
         np.testing.assert_allclose(again, losses, rtol=1e-5)
         np.testing.assert_allclose(adapter_again, adapter, rtol=1e-3, atol=1e-6)

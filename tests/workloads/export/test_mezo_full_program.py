@@ -24,7 +24,7 @@ from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
-from workloads.reference.all_weights import AllWeightsReference
+from workloads.reference.of_methods import AllWeightsReference
 from workloads.workload import Workload
 
 pytestmark = pytest.mark.slow

@@ -23,9 +23,8 @@ from tests.support.workloads.training_runs import (
 )
 from workloads.estimates.estimate import estimate
 from workloads.models.weights import ModelWeights
-from workloads.reference.all_weights import AllWeightsReference
-from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch
+from workloads.reference.of_methods import AllWeightsReference, reference_of
 from workloads.workload import Workload
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from workloads.all_weights.scales_step import LIMIT
 from workloads.estimates.estimate import estimate
 from workloads.estimates.session_memory import trained_values
 from workloads.models.weights import ModelWeights
-from workloads.reference.all_weights import ScalesReference
+from workloads.reference.of_methods import ScalesReference
 from workloads.workload import Workload
 
 pytestmark = pytest.mark.slow

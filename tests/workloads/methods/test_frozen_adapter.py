@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from workloads.methods.adapter import LowRank, frozen_a
+from workloads.methods.adapter import LowRank, drawn_a
 from workloads.models.named import model_config
 from workloads.workload import LoraSettings, adapter_layout
 
@@ -20,7 +20,7 @@ def test_values_are_uniform_within_alpha_over_rank_by_the_root_of_the_inputs(
     rank: int, alpha: float, projection: str
 ) -> None:
     lora = LoraSettings(rank, alpha, (projection,))
-    a = frozen_a(CONFIG, lora, adapter_layout(CONFIG, lora)[0], seed=0)
+    a = drawn_a(CONFIG, lora, adapter_layout(CONFIG, lora)[0], seed=0)
     inputs = {"q_proj": CONFIG.hidden_size, "down_proj": CONFIG.intermediate_size}[projection]
     bound = alpha / rank / math.sqrt(inputs)
     assert a.shape == (rank, inputs)
@@ -32,9 +32,9 @@ def test_values_are_uniform_within_alpha_over_rank_by_the_root_of_the_inputs(
 def test_every_projection_and_every_seed_has_its_own_numbers() -> None:
     lora = LoraSettings(4, 32.0)
     slots = [slot for slot in adapter_layout(CONFIG, lora) if slot.projection in ("q_proj", "k_proj")][:4]
-    matrices = [frozen_a(CONFIG, lora, slot, seed) for slot in slots for seed in (0, 1)]
+    matrices = [drawn_a(CONFIG, lora, slot, seed) for slot in slots for seed in (0, 1)]
     assert len({each.numpy().tobytes() for each in matrices}) == len(matrices)
-    assert torch.equal(matrices[0], frozen_a(CONFIG, lora, slots[0], 0))
+    assert torch.equal(matrices[0], drawn_a(CONFIG, lora, slots[0], 0))
 
 
 def test_each_slice_is_multiplied_by_its_own_b() -> None:

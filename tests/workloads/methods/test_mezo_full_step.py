@@ -22,7 +22,7 @@ from workloads.export.program import eager_parts, make_program
 from workloads.methods.parts import Shape
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
-from workloads.reference.all_weights import AllWeightsReference
+from workloads.reference.of_methods import AllWeightsReference
 from workloads.workload import Workload
 
 SMALL = LlamaConfig(vocab_size=3, hidden_size=2, intermediate_size=2, layers=1, heads=1, kv_heads=1, head_dim=2)

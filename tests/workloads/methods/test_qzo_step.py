@@ -21,8 +21,7 @@ from workloads.export.program import eager_parts, make_program
 from workloads.methods.parts import Shape
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
-from workloads.reference.all_weights import ScalesReference
-from workloads.reference.backprop import reference_of
+from workloads.reference.of_methods import ScalesReference, reference_of
 from workloads.workload import Workload, adapter_values
 
 SMALL = LlamaConfig(vocab_size=3, hidden_size=2, intermediate_size=2, layers=1, heads=1, kv_heads=1, head_dim=2)

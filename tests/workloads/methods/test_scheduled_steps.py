@@ -18,8 +18,8 @@ from workloads.method import METHOD_TABLE
 from workloads.methods.noise import normal
 from workloads.methods.prge_step import PrgeStep
 from workloads.models.weights import ModelWeights
-from workloads.reference import scheduled
-from workloads.reference.backprop import reference_of
+from workloads.reference import of_methods
+from workloads.reference.of_methods import reference_of
 from workloads.scheduled import adazeta_step, momentum_step, schedules, svrg_step
 from workloads.scheduled.schedules import Anchors, QueryGroups, updated
 from workloads.workload import Workload
@@ -34,9 +34,9 @@ ONE = torch.zeros(1, 1, dtype=torch.int64)
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Schedules that a few steps go through: groups of 1, 1, 1, 2, 1, 3; periods of five steps, two of them gather."""
-    for module in (schedules, adazeta_step, scheduled):
+    for module in (schedules, adazeta_step, of_methods):
         monkeypatch.setattr(module, "GROUPS", QueryGroups(3, (1, 2, 3)))
-    for module in (schedules, svrg_step, scheduled):
+    for module in (schedules, svrg_step, of_methods):
         monkeypatch.setattr(module, "ANCHORS", Anchors(5, 2))
 
 

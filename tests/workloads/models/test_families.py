@@ -11,10 +11,9 @@ import torch
 
 from foundation.errors import UserError
 from tests.support.workloads.family_models import FAMILIES, LLAMA3, family_model, save_family
-from workloads.models.config import LlamaConfig, Rope
+from workloads.models.config import LlamaConfig, Rope, llama3_divisors
 from workloads.models.huggingface import load_folder, read_config
 from workloads.models.llama import Llama
-from workloads.models.rope import llama3_divisors
 
 
 def logits_of_both(model: Any, folder: Path, length: int, first: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,13 +16,12 @@ from tokenizers import models, pre_tokenizers
 from foundation.errors import UserError
 from tests.support.workloads.family_models import family_model, save_family
 from tests.support.workloads.gguf_files import add_shape, add_tokenizer, finish, gguf_name, permuted
-from workloads.models.config import Rope
+from workloads.models.config import Rope, llama3_divisors
 from workloads.models.gguf import load_gguf
 from workloads.models.gguf_header import read_header
 from workloads.models.gguf_metadata import Metadata, read_tokenizer
 from workloads.models.huggingface import load_folder
 from workloads.models.llama import Llama
-from workloads.models.rope import llama3_divisors
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
-from workloads.quantize import nf4, nf4_double
+from workloads.quantize import nf4
 from workloads.quantize.apply import quantize_ends
 from workloads.quantize.frozen import FrozenEmbedding, dequantize
 
@@ -29,7 +29,7 @@ def assert_same(weight: Tensor) -> None:
     from bitsandbytes.functional import dequantize_4bit
 
     packed, absmax = nf4.quantize(weight)
-    codes, scale, offset = nf4_double.compress(absmax)
+    codes, scale, offset = nf4.compress_absmax(absmax)
     wanted, expected = by_bitsandbytes(weight)
     assert torch.equal(packed, wanted)
     assert codes.dtype == torch.uint8
@@ -49,7 +49,7 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def test_codes_are_those_of_bitsandbytes() -> None:
     from bitsandbytes.functional import create_dynamic_map
 
-    assert torch.equal(nf4_double.CODES, create_dynamic_map())
+    assert torch.equal(nf4.ABSMAX_CODES, create_dynamic_map())
 
 
 @pytest.mark.parametrize("shape", [(8, 64), (3, 192), (256, 64), (300, 576), (1000, 640), (7, 50)], ids=str)
@@ -70,7 +70,7 @@ def test_blocks_that_all_have_one_absmax_are_equal() -> None:
 def test_an_absmax_is_off_by_little() -> None:
     """The widest step of the codes is 1 / 64 of the largest deviation from the mean, of which half is the rounding."""
     _, absmax = nf4.quantize(numbers(500, 256))
-    error = (nf4_double.expand(*nf4_double.compress(absmax)) - absmax).abs()
+    error = (nf4.expand_absmax(*nf4.compress_absmax(absmax)) - absmax).abs()
     assert (error <= (absmax - absmax.mean()).abs().max() / 64).all()
     assert (error > 0).any()
 

@@ -12,7 +12,7 @@ from workloads.methods import operators  # registers the operators  # noqa: F401
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
 from workloads.models.weights import LazyTensors
-from workloads.quantize import int4_groups, int8, nf4, nf4_double
+from workloads.quantize import int4_groups, int8, nf4
 from workloads.quantize.apply import LayeredModel, quantize_model
 from workloads.quantize.frozen import dequantize
 from workloads.quantize.int4_groups import GroupedInt4Linear
@@ -34,7 +34,7 @@ def stored(weight: Tensor, setting: str) -> tuple[Tensor, Tensor, Tensor]:
         codes, scale = int4_groups.quantize(weight)
         return codes, scale, GroupedInt4Linear(codes, scale).dequantized()
     codes, scale = nf4.quantize(weight)
-    scales = (scale,) if setting == "nf4" else nf4_double.compress(scale)
+    scales = (scale,) if setting == "nf4" else nf4.compress_absmax(scale)
     return codes, torch.cat([part.to(torch.float32) for part in scales[-2:]]), dequantize(codes, scales)
 
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from workloads.methods import operators  # registers the operators  # noqa: F401
 from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
-from workloads.quantize.int8 import dequantize, quantize
-from workloads.quantize.int8_dynamic import DynamicInt8Linear
+from workloads.quantize.int8 import DynamicInt8Linear, dequantize, quantize
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

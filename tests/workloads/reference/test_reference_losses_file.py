@@ -17,7 +17,7 @@ import workloads.reference.losses
 from foundation.errors import UserError
 from tests.support.workloads.counted_export import WORKLOAD, CountedExport
 from tests.support.workloads.training_runs import some_batches
-from workloads.estimates.reference_cost import NOISE_ROWS
+from workloads.estimates.estimate import NOISE_ROWS
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights

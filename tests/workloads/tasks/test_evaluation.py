@@ -9,11 +9,10 @@ import pytest
 
 from foundation.errors import UserError
 from workloads.models.tokenizer import byte_level_tokenizer
+from workloads.tasks.batches import RowLengths, first_of_each, padded_length, split_task
 from workloads.tasks.encoding import Example, RowLayout, encode_examples
 from workloads.tasks.evaluation import FILLER, evaluation_batches
-from workloads.tasks.padded import RowLengths, padded_length
 from workloads.tasks.source import TaskSource
-from workloads.tasks.splits import first_of_each, split_task
 from workloads.tasks.task import Task, built_in_task, open_task
 from workloads.tasks.template import load_template
 

@@ -1,11 +1,13 @@
-"""`suite devices add`, `enroll`, `remove`: write a device into the inventory, its key once the user has compared it, or
-take it out.
+"""`suite devices`: what is in the inventory, what can be measured on devices and by meters beside them, and how to fix
+what is missing.
 
-`suite devices schema` prints the inventory's JSON Schema, for editors.
+`add`, `enroll`, `remove` write a device into the inventory, its key once the user has compared it, or take it out;
+`schema` prints the inventory's JSON Schema, for editors.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,22 +16,99 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from devices.access.inspection import Inspection, Row, check_entry, support_of
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
 from devices.inventory.inventory_file import add_device, change_device, load, remove_device
-from suite.cli.completion import complete_device
+from suite.cli.completion import complete_device, complete_devices
+from suite.cli.lazy import Later, LazyGroup
 from suite.cli.options import inventory_option, open_inventory
-from suite.cli.output import print_json, print_line, print_plain
+from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table
 from suite.errors import ExitCode
+from suite.home import Home
 
 if TYPE_CHECKING:
     from devices.transports.ssh.endpoint import Endpoint
+
+
+_MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Prints the rows as a table; their text may come from a device."""
+    table = TextTable(pads=True)
+    for name in ("", "item", "what is there", "how to mend it"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_texts((_MARKS[row.state], row.item, row.detail, row.remedy))
+    print_table(table)
+
+
+_LATER = {"calibrate": Later("suite.cli.devices.calibrate", "calibrate_device", "Find unit and sign of a power gauge.")}
+
+
+@click.group("devices", cls=LazyGroup, later=_LATER)
+def devices_group() -> None:
+    """List the devices of the inventory, or look at one."""
+
+
+@devices_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def list_devices(as_json: bool, inventory_path: Path) -> int:
+    """List the devices and how each is reached; contacts none."""
+    inventory, _ = open_inventory(inventory_path)
+    rows = [support_of(entry) for entry in inventory.devices.values()]
+    if as_json:
+        print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        _print_rows(rows)
+    return ExitCode.OK
+
+
+@devices_group.command("check", short_help="What is there, what is missing, how to mend it.")
+@click.argument("selection", metavar="NAME[,NAME]", default="all", shell_complete=complete_devices)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
+    """What is there, what is missing, and how to mend it.
+
+    \b
+    suite devices check local
+    """
+    inventory, home = open_inventory(inventory_path)
+    inspections = [_inspected(entry, home) for entry in inventory.select(selection)]
+    if as_json:
+        print_json([_document(inspection) for inspection in inspections])
+    else:
+        for inspection in inspections:
+            print_plain(f"{inspection.device}:")
+            _print_rows(inspection.rows)
+    return ExitCode.OK if all(inspection.usable for inspection in inspections) else ExitCode.ERROR
+
+
+def _inspected(entry: DeviceEntry, home: Home) -> Inspection:
+    """Returns what is on the device, and the meter beside it."""
+    from suite.energy.meter_program import meter_rows  # loads numpy, which a list of the inventory does not need
+
+    found = check_entry(entry, home.locks)
+    return dataclasses.replace(found, rows=(*found.rows, *meter_rows(entry)))
+
+
+def _document(inspection: Inspection) -> dict[str, object]:
+    return {
+        "device": inspection.device,
+        "usable": inspection.usable,
+        "rows": [dataclasses.asdict(row) for row in inspection.rows],
+        "facts": None if inspection.facts is None else inspection.facts.as_document(),
+    }
+
 
 # The time it takes to find the phone, unlock it and read its question.
 _ANSWER_S = 120.0
 
 
-@click.command("add")
+@devices_group.command("add", short_help="Write a device into the inventory.")
 @click.argument("name")
 @click.option("--kind", required=True, help=f"One of {', '.join(KIND_DEFAULTS)}.")
 @click.option("--host", help="Name or address; for SSH, or adb over the network.")
@@ -60,7 +139,7 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     return ExitCode.OK
 
 
-@click.command("remove")
+@devices_group.command("remove", short_help="Take a device out of the inventory.")
 @click.argument("name", shell_complete=complete_device)
 @inventory_option
 def remove(name: str, inventory_path: Path) -> int:
@@ -87,7 +166,7 @@ def remove(name: str, inventory_path: Path) -> int:
     return ExitCode.OK
 
 
-@click.command("schema")
+@devices_group.command("schema", short_help="Print the JSON Schema of the inventory.")
 def schema() -> int:
     """Print the JSON Schema of the inventory.
 
@@ -98,7 +177,7 @@ def schema() -> int:
     return ExitCode.OK
 
 
-@click.command("enroll")
+@devices_group.command("enroll", short_help="Take a host key, or have a phone authorise you.")
 @click.argument("name", shell_complete=complete_device)
 @click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
 @click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")

@@ -1,14 +1,17 @@
-"""Fetches packages through pip, so that the user's own configuration decides where from."""
+"""The C++ compiler of this host; and pip, so that the user's own configuration decides where packages come from."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from foundation.causes import cause_line
+from foundation.errors import UserError
 
 _TIMEOUT_S = 1800
 
@@ -50,3 +53,22 @@ def _download(requirement: str, destination: Path, pattern: str, options: Sequen
         words = cause_line(done.stderr, done.stdout, limit=200).removeprefix(": ") or "no message"
         raise PipError(f"pip could not download {requirement} ({words})")
     return files[0]
+
+
+_NAMES = ("c++", "g++", "clang++")
+
+
+def find_compiler(purpose: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Returns `$CXX`, else the first of c++, g++ and clang++ on `$PATH`.
+
+    Raises `UserError` if there is none; `purpose` completes "a C++ compiler is needed".
+    """
+    names = (environ["CXX"],) if environ.get("CXX") else _NAMES
+    for name in names:
+        path = shutil.which(name, path=environ.get("PATH", os.defpath))
+        if path:
+            return Path(path)
+    raise UserError(
+        f"A C++ compiler is needed {purpose}, and none was found (looked for {', '.join(names)}): "
+        "install one with `sudo apt install g++`, or set CXX to yours."
+    )

@@ -1,7 +1,11 @@
-"""The summary of a night by mail, through the system's sendmail; it never raises, so that no night fails for it.
+"""A night's outcome for people elsewhere: by mail, and as annotations of GitHub's pages.
 
-`$SUITE_MAIL_TO` has the addresses, `$SUITE_MAIL_FROM` the sender where it is not the user of this machine,
-`$SUITE_SENDMAIL` the program where it is not the one on PATH or in /usr/sbin.
+Mail is the summary, through the system's sendmail; it never raises, so that no night fails for it. `$SUITE_MAIL_TO` has
+the addresses, `$SUITE_MAIL_FROM` the sender where it is not the user of this machine, `$SUITE_SENDMAIL` the program
+where it is not the one on PATH or in /usr/sbin.
+
+Annotations are `::error` and `::warning` lines on standard output. [GitHub, "Workflow commands for GitHub Actions":
+what is escaped in messages and properties.]
 """
 
 from __future__ import annotations
@@ -10,14 +14,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Literal
 
 from foundation.causes import cause_line
 from foundation.text import decode, printable
+from suite.nightly.judging import Night
 from suite.nightly.summary import Posted
 
 TO_VARIABLE, FROM_VARIABLE, PROGRAM_VARIABLE = "SUITE_MAIL_TO", "SUITE_MAIL_FROM", "SUITE_SENDMAIL"
@@ -28,7 +35,7 @@ _MOST_ADDRESSES = 20
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+=-]{0,63}(@[A-Za-z0-9][A-Za-z0-9.-]{0,252})?")
 
 
-def send(
+def send_mail(
     subject: str, text: str, environ: Mapping[str, str] | None = None, *, timeout_s: float = _TIMEOUT_S
 ) -> Posted | None:
     """Hands a mail to sendmail and returns whether it took it; None where nobody is to get one."""
@@ -46,10 +53,10 @@ def send(
         return _not_sent(f"there is no sendmail: install a mail transfer agent, or name one in ${PROGRAM_VARIABLE}")
     # Recipients are arguments behind `--`; -i takes a line with a lone dot as text.
     command = [program, "-i", *(["-f", sender] if sender else []), "--", *to]
-    return _handed_over(command, bytes(message(subject, text, to, sender)), timeout_s)
+    return _handed_over(command, bytes(mail_message(subject, text, to, sender)), timeout_s)
 
 
-def message(subject: str, text: str, to: Sequence[str], sender: str) -> EmailMessage:
+def mail_message(subject: str, text: str, to: Sequence[str], sender: str) -> EmailMessage:
     """Returns the mail. The subject is one printable line: whatever a device or file put into it adds no header."""
     mail = EmailMessage(policy=SMTP.clone(linesep="\n"))
     mail["Subject"] = printable(" ".join(subject.split()), 200)
@@ -86,3 +93,57 @@ def _handed_over(command: Sequence[str], content: bytes, timeout_s: float) -> Po
 
 def _not_sent(why: str) -> Posted:
     return Posted(False, f"the mail was not sent: {printable(why)}")
+
+
+MOST_LINES = 50
+"""GitHub shows 10 of each level a step and 50 a job; more lines say nothing."""
+
+_LEVELS: Mapping[str, Literal["error", "warning"]] = {
+    **dict.fromkeys(("missing", "failed", "regressed"), "error"),
+    **dict.fromkeys(("device", "inconclusive"), "warning"),
+}
+"""Of findings by category; better numbers ask nobody to do anything."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What somebody should look at: `title` names it in a few words, `text` says it in a sentence or two."""
+
+    level: Literal["error", "warning", "notice"]
+    title: str
+    text: str
+
+
+def notices_of(night: Night) -> Iterator[Notice]:
+    """Yields what a night found, the worst first, as its findings are in order."""
+    for one in night.findings:
+        if one.category in _LEVELS and one.is_open:
+            again = [f"Measure it again: {command}" for command in one.commands[:1]]
+            text = " ".join([*(f"{detail}." for detail in one.details), *again])
+            yield Notice(_LEVELS[one.category], f"{one.category}: {one.id}", f"{one.headline}. {text}".strip())
+
+
+def is_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Returns whether the process is a step of GitHub Actions."""
+    return (os.environ if environ is None else environ).get("GITHUB_ACTIONS") == "true"
+
+
+def annotation_lines(notices: Iterable[Notice]) -> list[str]:
+    """Returns a line for each notice, up to MOST_LINES, and one that counts the others."""
+    every = list(notices)
+    lines = [_line(one) for one in every[:MOST_LINES]]
+    if len(every) > MOST_LINES:
+        lines.append(_line(Notice("notice", "more", f"{len(every) - MOST_LINES} more are in the summary of the night")))
+    return lines
+
+
+def _line(notice: Notice) -> str:
+    return f"::{notice.level} title={_property(notice.title)}::{_message(notice.text)}"
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,8 +1,14 @@
-"""The eager references of training all weights, or their scales, from MeZO's formula: perturb all, two forward passes,
-update.
+"""The eager reference of each training method; P-RGE's own, from which all others are made, is in eager.py.
 
-They share nothing with the programs but the model's arithmetic and the definition of the noise: all perturbed weights
-are made at once and stand in the model during a pass, and updates are rounded between two neighbours that numpy names.
+Training all weights, or their scales, from MeZO's formula: perturb all, two forward passes, update. It shares nothing
+with the programs but the model's arithmetic and the definition of the noise: all perturbed weights are made at once and
+stand in the model during a pass, and updates are rounded between two neighbours that numpy names.
+
+Methods whose steps build on each other, from the formulas of schedules.py: they share P-RGE's losses and slopes with
+the reference of the others, and neither pending updates nor factors with the programs.
+
+Training by backpropagation: torch's autograd and torch's optimizers, and of the program nothing but the model's
+arithmetic on the way forward.
 """
 
 from __future__ import annotations
@@ -19,9 +25,11 @@ from workloads.all_weights.own_weights import HEAD, TABLE
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.methods.noise import ROUNDING_STREAM, normal, uniform
 from workloads.models.config import LlamaConfig
+from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import LayeredModel, product_dtype
 from workloads.quantize.frozen import Frozen, dequantize
 from workloads.reference.eager import Batch, OnProgress, Reference
+from workloads.scheduled.schedules import ANCHORS, BETA, GROUPS
 from workloads.workload import Workload
 
 Stored = dict[str, Tensor]
@@ -195,3 +203,121 @@ def _between(
     gap = outer.astype(np.float64) - inner.astype(np.float64)
     share = (exact - inner.astype(np.float64)) / gap
     return np.where(near == exact, near, np.where(draws < share, outer, inner))
+
+
+class AdaZetaReference(Reference):
+    """Makes an update when a group of steps is complete. `first_step` is the number of a training's first step."""
+
+    first_step = 0
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
+        estimates: list[Tensor] = []
+        place = 0
+        while True:
+            step = self.first_step + place
+            losses, direction = self._step(adapter, batches[place % len(batches)], step, seed, eps, on_progress)
+            estimates.append(direction / self.workload.q)
+            epoch = step // GROUPS.period
+            size = GROUPS.sizes[min(epoch, len(GROUPS.sizes) - 1)]
+            at_end = (step + 1) % GROUPS.period == 0 or (step % GROUPS.period + 1) % size == 0
+            if at_end:
+                adapter -= lr * torch.stack(estimates).mean(dim=0)
+                estimates.clear()
+            yield losses
+            place += 1
+
+
+class MomentumReference(Reference):
+    """Moves along a moving mean of all estimates."""
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
+        step, mean = 0, torch.zeros_like(adapter)
+        while True:
+            losses, direction = self._step(adapter, batches[step % len(batches)], step, seed, eps, on_progress)
+            mean.mul_(BETA).add_(direction / self.workload.q, alpha=1 - BETA)
+            adapter -= lr * mean
+            yield losses
+            step += 1
+
+
+class SvrgReference(Reference):
+    """Keeps an anchor, and its gradient from the first batches of a period."""
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
+        step = 0
+        while True:
+            batch = batches[step % len(batches)]
+            if step % ANCHORS.period == 0:
+                anchor, gathered = adapter.clone(), list[Tensor]()
+            here, direction = super()._step(adapter, batch, step, seed, eps, on_progress)
+            there, of_anchor = super()._step(anchor, batch, step, seed, eps, on_progress)
+            if len(gathered) < ANCHORS.batches:
+                gathered.append(direction / self.workload.q)
+                if len(gathered) == ANCHORS.batches:
+                    adapter -= lr * torch.stack(gathered).mean(dim=0)
+            else:
+                adapter -= lr * ((direction - of_anchor) / self.workload.q + torch.stack(gathered).mean(dim=0))
+            yield np.concatenate([here, there], axis=1)
+            step += 1
+
+    def _step(
+        self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Returns the losses of a step that starts from `adapter` as its anchor too, and its direction."""
+        losses, direction = super()._step(adapter, batch, step, seed, eps, on_progress)
+        return np.concatenate([losses, losses], axis=1), direction
+
+
+class BackpropReference(Reference):
+    """A reference whose steps take the exact derivative; perturbations, seed and eps have no part in it."""
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
+        del seed, eps
+        by_adam = self.workload.training_method.optimizer == "adam"
+        optimizer = torch.optim.Adam([adapter], lr=lr) if by_adam else torch.optim.SGD([adapter], lr=lr)
+        step = 0
+        while True:
+            loss, adapter.grad = self.loss_and_gradient(adapter, batches[step % len(batches)], on_progress)
+            optimizer.step()
+            yield np.array([loss], dtype=np.float32)
+            step += 1
+
+    def _step(
+        self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Returns the losses of a step without its update, and no direction."""
+        del step, seed, eps
+        losses = np.array([self.loss(adapter, batch)], dtype=np.float32)
+        on_progress(1.0)
+        return losses, torch.zeros_like(adapter)
+
+
+_SCHEDULED: dict[str, type[Reference]] = {
+    "workloads.scheduled.adazeta_step": AdaZetaReference,
+    "workloads.scheduled.momentum_step": MomentumReference,
+    "workloads.scheduled.svrg_step": SvrgReference,
+}
+
+
+def reference_of(
+    workload: Workload, weights: ModelWeights, accumulation: Accumulation = Accumulation.FP32
+) -> Reference:
+    """Returns the reference of the workload's method. Raises UserError if this host can't model its arithmetic."""
+    method = workload.training_method
+    if method.trains_weights:
+        kind: type[Reference] = ScalesReference if method.trains == "scales" else AllWeightsReference
+    else:
+        kind = BackpropReference if method.optimizer is not None else _SCHEDULED.get(method.step, Reference)
+    return kind(workload, weights.config, weights.state, accumulation)
