@@ -9,8 +9,10 @@ from typing import Any
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.training import Training
+from suite.training.plan import TrainingPlan
 
 _LOOPS = ("inner", "outer")
+_UNSAID = {"schedule": TrainingPlan.schedule, "init": TrainingPlan.init}
 
 
 def run_command(one: Measurement, model: str | None = None) -> str:
@@ -49,7 +51,8 @@ def _contender(one: Training) -> str:
     plan: Mapping[str, Any] = one.plan.get("plan") or {}
     own: dict[str, Json] = {"quant": one.workload.get("quant"), "q": one.workload.get("q"), "b": one.workload.get("b")}
     own |= {name: plan.get(name) for name in ("lr", "eps", "layers", *_LOOPS)}
-    own |= {name: one.plan.get(name) for name in ("schedule", "steps", "eval_every")}
+    own |= {name: one.plan.get(name) for name in ("steps", "eval_every")}
+    own |= {name: one.plan.get(name) for name, unsaid in _UNSAID.items() if one.plan.get(name) != unsaid}
     pairs = [f"{name}={_word(value)}" for name, value in own.items() if value is not None]
     return " ".join([str(one.workload.get("method")), *pairs])
 

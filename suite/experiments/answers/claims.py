@@ -21,7 +21,7 @@ from typing import Literal
 
 from foundation.unavailable import Unavailable
 from reports.model.reading import Interval, Number
-from suite.results.race_estimates import estimate_cost
+from suite.results.race_answers import estimate_cost
 from suite.stats import median, ratio_interval, session_interval
 
 Word = Literal["agrees", "does not", "can't be told"]

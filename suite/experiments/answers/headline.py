@@ -12,7 +12,7 @@ from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, tab
 from reports.model.measurement import Measurement
 from reports.model.profile import FROZEN, RowSum, SettingProfile, by_group
 from reports.model.training import Training, contender_names
-from reports.text.numbers import format_count, format_list
+from reports.text.numbers import format_count, format_list, times
 from suite.experiments.answers.claims import Claim, Factor, Verdict, Word, decide
 from suite.experiments.answers.headline_cases import (
     ADAPTERS,
@@ -220,13 +220,13 @@ def _sentence(findings: Sequence[_Finding]) -> str:
         (one for one in findings if one.name == INNER and not isinstance(one.case.factor.value, Unavailable)), None
     )
     if inner is not None:
-        words += f": + and - side by side make a step {inner.case.factor.value:.2f} times as fast at best"
+        words += f"; + and - side by side make a step {inner.case.factor.value:.2f} times as fast at best"
     return f"{words}."
 
 
 def _named(findings: Sequence[_Finding]) -> list[str]:
     values = [(one.name, one.case.factor.value) for one in findings]
-    return [name if isinstance(value, Unavailable) else f"{name}: {value:.2f} times" for name, value in values]
+    return [name if isinstance(value, Unavailable) else f"{name} {times(value)}" for name, value in values]
 
 
 def _picture(findings: Sequence[_Finding]) -> Picture | None:

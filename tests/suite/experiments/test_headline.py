@@ -61,7 +61,7 @@ def test_an_inner_loop_below_the_claim_is_explained_by_the_profile_of_its_settin
     row = claim(found, "+ and - side by side")
     assert row["verdict"] == "does not"
     assert "80 % are products with frozen weights" in row["why"] and "attention" in row["why"]
-    assert "inner loop: 1.30 times" in found.sentence
+    assert "inner loop 1.30\u00d7" in found.sentence
 
 
 def test_too_few_sessions_cannot_tell() -> None:
