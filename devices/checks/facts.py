@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from devices.sensors.battery import battery_percent, chargers_in
+from devices.sensors.battery import battery_mwh, battery_percent, chargers_in
 from devices.sensors.reading import Texts, Tree
 from devices.transports.transport import FILE_TIMEOUT_S
 from foundation.text import printable
@@ -124,7 +124,8 @@ class Facts:
     """A device's identity and state. None: not reported by the device.
 
     `settings`: what a kind adds, such as a power mode; it is state and not part of the hardware. So are
-    `battery_percent`, the charge from 0 to 100, and `charger_plugged`, which is None without a battery.
+    `battery_percent`, the charge from 0 to 100, `charger_plugged`, which is None without a battery, and `battery_mwh`,
+    what the battery holds when it is full: it ages.
     """
 
     machine: str
@@ -144,6 +145,7 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     battery_percent: float | None = None
     charger_plugged: bool | None = None
+    battery_mwh: float | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -195,6 +197,7 @@ def read_facts(tree: Tree) -> Facts:
         policies=read_policies(tree),
         battery_percent=charge,
         charger_plugged=None if charge is None else plugged,
+        battery_mwh=None if charge is None else battery_mwh(tree),
     )
 
 

@@ -23,6 +23,7 @@ _FILES = ("type", "scope", "present", "status", "power_now", "current_now", "vol
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
 _RATE_HZ = 10.0
+_PLAUSIBLE_MWH = (100.0, 1e6)
 # The system's note where somebody has set values by hand (`dumpsys battery set|unplug`): all of them stand still then.
 _STOPPED = "UPDATES STOPPED"
 STOPPED_REASON = "dumpsys battery shows values that were set by hand (UPDATES STOPPED)"
@@ -145,6 +146,28 @@ def battery_percent(tree: Tree) -> float | None:
         if _feeds_the_device(texts, folder) and texts.text(f"{folder}/present") != "0"
     ]
     return min((charge for charge in charges if charge is not None and 0 <= charge <= 100), default=None)
+
+
+def battery_mwh(tree: Tree) -> float | None:
+    """Returns what all batteries hold when they are full, in milliwatt-hours; None if it is not known of each.
+
+    A battery that counts charge counts as charge times its voltage now, which is within a tenth or so.
+    """
+    supplies, texts = _read(tree)
+    batteries = _batteries(texts, supplies)
+    sizes = [_full_mwh(texts, f"{SUPPLIES}/{supply}") for supply in batteries.counted]
+    low, high = _PLAUSIBLE_MWH
+    known = [size for size in sizes if size is not None and low <= size <= high]
+    return sum(known) if known and len(known) == len(sizes) and not batteries.doubtful else None
+
+
+def _full_mwh(texts: Texts, folder: str) -> float | None:
+    energy, charge, voltage = (
+        texts.number(f"{folder}/{file}") for file in ("energy_full", "charge_full", "voltage_now")
+    )
+    if energy is not None:
+        return energy * _MW_PER_UW
+    return None if charge is None or voltage is None else charge * voltage * _MW_PER_UA_UV
 
 
 def charge_of_android(dumpsys_battery: str) -> float | None:

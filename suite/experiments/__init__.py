@@ -2,5 +2,5 @@
 answers/ computes the answer from that alone. Start reading at experiment.py, then conduct.py and any answer.
 """
 
-EXPERIMENTS = ("parallelism", "bottleneck", "memory", "sustained", "power-modes")
+EXPERIMENTS = ("headline", "parallelism", "bottleneck", "memory", "sustained", "power-modes", "fine-tune")
 """Every experiment, in the order in which one would make them."""

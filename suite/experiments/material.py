@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from reports.model.experiment import Experiment
 from reports.model.measurement import Measurement
 from reports.model.profile import Profile
@@ -32,6 +33,12 @@ class Material:
         run_id = self._id(part)
         found = StoreSource(self.store).run(run_id).measurements if run_id else []
         return [one for one in found if device in (None, one.device)]
+
+    def facts(self, part: str, device: str) -> Mapping[str, Json]:
+        """Returns what the device reported of itself in the run of a part; nothing if that did not reach it."""
+        run_id = self._id(part)
+        found = StoreSource(self.store).surroundings(run_id).devices.get(device) if run_id else None
+        return {} if found is None else found.facts
 
     def trainings(self, part: str, device: str | None = None) -> list[Training]:
         """Returns the trainings of a part, likewise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -31,6 +32,38 @@ def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
     assert bench("experiment", "--show", "latest", "--json").document == found
     (line,) = [line for line in bench("experiment", "list").out.splitlines() if "parallelism" in line]
     assert "local, quick" in line
+
+
+def test_headline_weighs_every_claim_and_leads_to_commands_that_work(bench: Bench) -> None:
+    ran = bench("experiment", "headline", "--quick", "--json")
+    assert ran.code == 0, ran.err
+    found = ran.document["answers"]["local"]
+    assert "claims hold here" in found["sentence"]
+    claims, *rest = found["evidence"]
+    assert [table["title"].split()[0] for table in rest] == ["All", "Losses", "Trainings", "Where"]
+    rows = [dict(zip(claims["heads"], row, strict=True)) for row in claims["rows"]]
+    assert {row["verdict"] for row in rows} <= {"agrees", "does not", "can't be told"}
+    assert all(row["why"] for row in rows if row["verdict"] != "agrees")
+    (engine,) = (row for row in rows if row["claim"].startswith("the program loses no accuracy"))
+    assert engine["verdict"] == "agrees"
+    measured = [row for row in rows if row["this device"] is not None]
+    assert len(measured) == len(rows)
+    for command in {one for row in measured for one in row["command"].split(" && ") if one.startswith("suite run")}:
+        again = bench(*shlex.split(command)[1:], "--dry-run")
+        assert again.code == 0, again.err
+
+
+def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> None:
+    ran = bench("experiment", "fine-tune", "--quick", "--json")
+    assert ran.code == 0, ran.err
+    found = ran.document["answers"]["local"]
+    assert "fine-tune tiny on the built-in reviews to a held-out accuracy of 0.55" in found["sentence"]
+    bills, *rest = found["evidence"]
+    assert [row[0] for row in bills["rows"]] == ["prge fp32", "prge nf4"]
+    (unknown,) = (table for table in rest if table["title"].startswith("What is not known"))
+    assert {"joules", "battery, %"} <= {row[1] for row in unknown["rows"]}
+    assert all(row[2] for row in unknown["rows"])
+    assert found["picture"]["curves"][-1]["y"] == [0.55, 0.55]
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,37 @@ def test_a_charger_is_reported_for_devices_with_a_battery(
     facts = read_facts(make_tree(supplies))
     assert facts.charger_plugged is plugged
     assert facts.fingerprint == read_facts(make_tree({})).fingerprint
+
+
+GAUGE = {
+    "type": "Battery",
+    "status": "Discharging",
+    "capacity": "80",
+    "voltage_now": "4000000",
+    "current_now": "500000",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "mwh"),
+    [
+        ({"charge_full": "4500000"}, 18_000.0),
+        ({"charge_full": "4500000", "energy_full": "17500000"}, 17_500.0),
+        ({}, None),
+        ({"charge_full": "4500"}, None),  # milliampere-hours, against the documented unit
+    ],
+)
+def test_what_a_full_battery_holds_is_its_energy_or_its_charge_at_its_voltage(
+    make_tree: MakeTree, files: dict[str, str], mwh: float | None
+) -> None:
+    assert read_facts(make_tree(supply("battery", **GAUGE, **files))).battery_mwh == mwh
+
+
+@pytest.mark.parametrize(("second", "mwh"), [({"energy_full": "15000000"}, 35_000.0), ({}, None)])
+def test_two_batteries_hold_their_sum_if_both_are_known(
+    make_tree: MakeTree, second: dict[str, str], mwh: float | None
+) -> None:
+    shared = {"type": "Battery", "capacity": "50"}
+    files = supply("BAT0", **shared, serial_number="1", power_now="5000000", energy_full="20000000")
+    files |= supply("BAT1", **shared, serial_number="2", power_now="0", **second)
+    assert read_facts(make_tree(files)).battery_mwh == mwh

@@ -1,0 +1,61 @@
+"""The commands that repeat what an experiment measured, as somebody would type them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
+from reports.model.training import Training
+from suite.training.plan import TrainingPlan
+
+_LOOPS = ("inner", "outer")
+_UNSAID = {"schedule": TrainingPlan.schedule, "init": TrainingPlan.init}
+
+
+def run_command(one: Measurement, model: str | None = None) -> str:
+    """Returns the `suite run` that measures a workload again; `model` is what was given instead of the plan's."""
+    found = one.workload
+    words = ["suite", "run", "--device", one.device, "--model", model or str(found.get("model"))]
+    words += ["--method", str(found.get("method")), "--quant", str(found.get("quant"))]
+    for name in ("q", "b", "T"):
+        words += [f"-{name}", str(found.get(name))]
+    if "layers" in found:
+        words += ["--layers", str(found["layers"])]
+    for loop in _LOOPS:
+        switched = found.get(f"{loop}_parallel")
+        words += [] if switched is None else [f"--{loop}", _word(switched)]
+    return shlex.join(words)
+
+
+def race_command(trainings: Sequence[Training], model: str | None = None) -> str:
+    """Returns the `suite race` that makes these trainings of one device again; empty without any."""
+    if not trainings:
+        return ""
+    first = trainings[0]
+    plan: Mapping[str, Any] = first.plan.get("plan") or {}
+    words = ["suite", "race", "--device", first.device, "--model", model or str(first.workload.get("model"))]
+    words += ["-T", str(first.workload.get("T")), "--seeds", str(len({one.seed for one in trainings}))]
+    for option, value in (("--task", plan.get("task")), ("--target", first.plan.get("target"))):
+        words += [] if value is None else [option, str(value)]
+    words += ["--examples", str(first.plan.get("examples"))]
+    for contender in dict.fromkeys(_contender(one) for one in trainings):
+        words += ["--contender", contender]
+    return shlex.join(words)
+
+
+def _contender(one: Training) -> str:
+    """Returns the words of a contender, as `suite race --contender` takes them."""
+    plan: Mapping[str, Any] = one.plan.get("plan") or {}
+    own: dict[str, Json] = {"quant": one.workload.get("quant"), "q": one.workload.get("q"), "b": one.workload.get("b")}
+    own |= {name: plan.get(name) for name in ("lr", "eps", "layers", *_LOOPS)}
+    own |= {name: one.plan.get(name) for name in ("steps", "eval_every")}
+    own |= {name: one.plan.get(name) for name, unsaid in _UNSAID.items() if one.plan.get(name) != unsaid}
+    pairs = [f"{name}={_word(value)}" for name, value in own.items() if value is not None]
+    return " ".join([str(one.workload.get("method")), *pairs])
+
+
+def _word(value: Json) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
