@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from reports.model.experiment import Experiment
 from reports.model.measurement import Measurement
 from reports.model.profile import Profile
 from reports.model.training import Training
+from suite.experiments.kept import own_path, read_own
 from suite.home import Home
 from suite.profiling.kept import read_profile
 from suite.report_data.source import StoreSource
@@ -21,7 +23,7 @@ from suite.store.trainings import Trainings
 
 @dataclass(frozen=True)
 class Material:
-    """What was measured for an experiment. `own` has what parts of the experiment's own kind have made, by part."""
+    """What was measured for an experiment."""
 
     experiment: Experiment
     store: Store
@@ -47,11 +49,17 @@ class Material:
         except UserError:
             return None
 
+    def own(self, part: str) -> Json:
+        """Returns what a part of the experiment's own kind found, None if there is nothing."""
+        name = self._id(part)
+        return read_own(own_path(self.experiment.experiment_id, name, self.home)) if name else None
+
     def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
         """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
         lines = []
         for part in self.experiment.parts:
-            if parts is not None and part.name not in parts:
+            of_another = any(part.name.endswith(f", {other}") for other in self.experiment.devices if other != device)
+            if of_another or (parts is not None and part.name not in parts):
                 continue
             if part.status == "failed":
                 lines.append(f"{part.name}: {part.reason}")
