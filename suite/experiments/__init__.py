@@ -2,5 +2,5 @@
 answers/ computes the answer from that alone. Start reading at experiment.py, then conduct.py and any answer.
 """
 
-EXPERIMENTS = ("parallelism",)
+EXPERIMENTS = ("precision", "parallelism", "estimators", "generalization")
 """Every experiment, in the order in which one would make them."""

@@ -106,7 +106,9 @@ class PlannedExperiment:
 
         Raises UserError for a task that no part takes.
         """
-        takers = {name: part.train for name, part in self.parts.items() if part.train is not None and part.train.of_user}
+        takers = {
+            name: part.train for name, part in self.parts.items() if part.train is not None and part.train.of_user
+        }
         if task is None and template is None:
             return replace(self, parts={name: part for name, part in self.parts.items() if name not in takers})
         if not takers or task is None:
