@@ -184,6 +184,9 @@ def cells(name: str, found: Estimated) -> dict[str, Cell]:
     """Returns a value and its interval as two cells of a row."""
     if isinstance(found, Unavailable):
         return {name: None, f"{name}, 95 %": found.reason}
-    ends = found.interval
-    words = ends.reason if isinstance(ends, Unavailable) else f"{ends.low:.4g} to {ends.high:.4g}"
-    return {name: found.value, f"{name}, 95 %": words}
+    return {name: found.value, f"{name}, 95 %": ends_text(found.interval)}
+
+
+def ends_text(found: Interval | Unavailable) -> str:
+    """Returns an interval as text, or why there is none."""
+    return found.reason if isinstance(found, Unavailable) else f"{found.low:.4g} to {found.high:.4g}"

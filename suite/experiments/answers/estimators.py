@@ -105,7 +105,7 @@ def _way_table(found: Sequence[Contender]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in found:
         places = range(min(len(each.evaluations) for each in one.trainings))
-        rows += [{"method": one.name} | _on_the_way(one.trainings, place) for place in places]
+        rows += [{"method": one.name, **_on_the_way(one.trainings, place)} for place in places]
     return table_of("On the way", rows, "Means over seeds.")
 
 

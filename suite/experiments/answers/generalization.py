@@ -94,14 +94,14 @@ def _learned_words(own: Sequence[_Trained]) -> str:
         elif one.learned is not True:
             undecided.append(one.task)
             why = ends.reason if isinstance(ends, Unavailable) else why
-    words = []
-    if learned:
-        words.append(f"gains accuracy on {format_list(learned)}")
-    if fell:
-        words.append(f"loses accuracy on {format_list(fell)}")
-    if undecided:
-        words.append(f"on {format_list(undecided)} it can't be told ({why})")
-    return f"P-RGE {', '.join(words)}" if learned or fell else f"Whether P-RGE gains accuracy can't be told: {words[0]}"
+    if not (learned or fell):
+        return f"Whether P-RGE gains accuracy on {format_list(undecided)} can't be told ({why})"
+    words = [
+        *([f"gains accuracy on {format_list(learned)}"] if learned else []),
+        *([f"loses accuracy on {format_list(fell)}"] if fell else []),
+        *([f"on {format_list(undecided)} it can't be told ({why})"] if undecided else []),
+    ]
+    return f"P-RGE {', '.join(words)}"
 
 
 def _cost_words(own: Sequence[_Trained]) -> list[str]:

@@ -4,6 +4,7 @@ noise that a setting's arithmetic leaves in projected gradients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from suite.errors import StoreError, SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.kept import keep_own, own_path, read_own
 from suite.experiments.material import Material
-from suite.experiments.trained import Contender, cells, contenders, curve_of, renamed, standing
+from suite.experiments.trained import Contender, cells, contenders, curve_of, ends_text, renamed, standing
 from suite.experiments.work import profile_part
 from suite.home import in_use
 from suite.planning.plan import Plan
@@ -109,6 +110,11 @@ class _Setting:
     @property
     def correlation(self) -> float | None:
         return known_number(self.noise, "correlation")
+
+    @property
+    def correlation_ends(self) -> Interval | Unavailable:
+        count = known_number(self.noise, "perturbations")
+        return correlation_interval(self.correlation or 0.0, 0 if count is None else int(count))
 
     def times_as_fast(self, reference: _Setting) -> tuple[float, Interval | Unavailable] | None:
         """Returns the ratio of the reference's step to this one's, and its interval."""
@@ -204,15 +210,34 @@ def _slower(one: _Setting, best: _Setting) -> bool:
     return compared is not None and isinstance(compared[1], Interval) and compared[1].low > 1.0
 
 
+def correlation_interval(correlation: float, count: int) -> Interval | Unavailable:
+    """Returns the 95 % interval of a correlation of n pairs: tanh(artanh r -+ 1.96 / sqrt(n - 3)) [Fisher 1921]."""
+    if count <= _FEW:
+        return Unavailable(f"of {count} perturbations, and an interval needs {_FEW + 1}")
+    middle = math.atanh(max(-_SURE, min(_SURE, correlation)))
+    reach = 1.96 / math.sqrt(count - _FEW)
+    return Interval(math.tanh(middle - reach), math.tanh(middle + reach))
+
+
+_FEW = 3
+_SURE = 1.0 - 1e-12
+
+
 def _noise_words(found: Sequence[_Setting]) -> str:
-    checked = [(one.name, one.correlation) for one in found if one.correlation is not None]
-    if not checked:
-        return ""
-    poor = [f"{name} ({correlation:.2f})" for name, correlation in checked if correlation < LEAST_CORRELATION]
-    if poor:
-        return f"projected gradients are mostly noise in {format_list(poor)}, by their correlation with exact ones"
-    name, least = min(checked, key=lambda pair: pair[1])
-    return f"projected gradients correlate with exact ones by {least:.2f} ({name}) or more"
+    poor, undecided, least = list[str](), list[str](), ""
+    checked = [(one, correlation) for one in found if (correlation := one.correlation) is not None]
+    for one, correlation in checked:
+        ends = one.correlation_ends
+        if isinstance(ends, Interval) and ends.high < LEAST_CORRELATION:
+            poor.append(f"{one.name} ({correlation:.2f})")
+        elif isinstance(ends, Unavailable) or ends.low < LEAST_CORRELATION:
+            undecided.append(one.name)
+    if not (poor or undecided) and checked:
+        one, correlation = min(checked, key=lambda pair: pair[1])
+        least = f"projected gradients correlate with exact ones by {correlation:.2f} ({one.name}) or more"
+    words = f"projected gradients are mostly noise in {format_list(poor)}, by their correlation with exact ones"
+    doubt = f"whether projected gradients are mostly noise in {format_list(undecided)} can't be told"
+    return least or "; ".join([*([words] if poor else []), *([doubt] if undecided else [])])
 
 
 def _training_table(found: Sequence[_Setting]) -> Evidence:
@@ -295,7 +320,11 @@ def _noise_table(found: Sequence[_Setting]) -> Evidence:
         "noise": "noise beside it",
     }
     rows: list[dict[str, Cell]] = [
-        {"setting": one.name} | {head: known_number(one.noise, key) for key, head in keys.items()}
+        {
+            "setting": one.name,
+            **{head: known_number(one.noise, key) for key, head in keys.items()},
+            "correlation, 95 %": ends_text(one.correlation_ends),
+        }
         for one in found
         if one.correlation is not None
     ]

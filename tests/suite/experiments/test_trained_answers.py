@@ -12,6 +12,7 @@ import pytest
 from foundation.unavailable import Json
 from reports.model.experiment import Answer, Experiment
 from reports.model.measurement import Measurement
+from reports.model.reading import Interval
 from reports.model.training import Training
 from suite.experiments.answers import estimators, generalization, precision
 from suite.experiments.material import Material
@@ -80,7 +81,7 @@ def _step(quant: str, slower: float) -> Measurement:
 
 NOISE: Json = {
     "fp32": {"eps": 0.01, "perturbations": 32, "correlation": 0.999, "own_correlation": 0.999, "noise": 0.02},
-    "int8": {"eps": 0.01, "perturbations": 32, "correlation": 0.6, "own_correlation": 0.7, "noise": 1.1},
+    "int8": {"eps": 0.01, "perturbations": 32, "correlation": 0.3, "own_correlation": 0.4, "noise": 1.1},
     "nf4": {"reason": "the device was lost"},
 }
 
@@ -96,8 +97,32 @@ def test_precision_tells_what_is_behind_from_what_can_t_be_told() -> None:
     assert answer.sentence.startswith(
         "Against fp32 (accuracy 0.800), nf4 (0.600) is behind; whether int8 differs can't be told (intervals overlap); "
     )
-    assert "projected gradients are mostly noise in int8 (0.60)" in answer.sentence
+    assert "projected gradients are mostly noise in int8 (0.30), by" in answer.sentence
     assert answer.missing == ("noise, nf4: the device was lost",)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "count", "words"),
+    [
+        (0.6, 32, "whether projected gradients are mostly noise in int8 can't be told."),
+        (0.6, 3, "whether projected gradients are mostly noise in int8 can't be told."),
+        (0.6, 900, "projected gradients are mostly noise in int8 (0.60), by"),
+        (0.95, 32, "projected gradients correlate with exact ones by 0.95 (int8) or more"),
+    ],
+)
+def test_noise_is_said_only_as_far_as_its_interval_goes(correlation: float, count: int, words: str) -> None:
+    noise: Json = {
+        "fp32": {"correlation": 0.999, "perturbations": 32},
+        "int8": {"correlation": correlation, "perturbations": count},
+    }
+    answer = precision.answer(_material("precision", {"curves": _seeds(0.8)}, noise=noise), "jetson")
+    assert words in answer.sentence
+
+
+def test_the_interval_of_a_correlation_is_fisher_s() -> None:
+    found = precision.correlation_interval(0.5, 28)
+    assert isinstance(found, Interval)
+    assert (found.low, found.high) == (pytest.approx(0.156, abs=1e-3), pytest.approx(0.736, abs=1e-3))
 
 
 def test_precision_s_evidence_has_convergence_steps_and_noise() -> None:
