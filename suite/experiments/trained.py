@@ -15,7 +15,7 @@ from reports.model.race import Estimate
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
 from reports.text.numbers import format_list
-from suite.results.race_estimates import estimate_accuracy, estimate_change, estimate_cost
+from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost
 
 Estimated = Estimate | Unavailable
 

@@ -18,7 +18,7 @@ from reports.text.numbers import format_list
 from suite.experiments.experiment import planned
 from suite.experiments.material import Material
 from suite.experiments.trained import Contender, Estimated, cells, contenders, curve_of, renamed
-from suite.results.race_estimates import estimate_cost
+from suite.results.race_answers import estimate_cost
 
 _METHOD, _RIVAL = "prge", "mezo-lora-fa"
 _YOURS = "your task"
