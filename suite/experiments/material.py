@@ -81,10 +81,15 @@ def _missing_measurements(material: Material, part: str, device: str) -> list[st
 
 
 def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
+    """Returns a sentence for each reason: many trainings may have one, such as a device that was lost."""
+    by_reason: dict[str, list[str]] = {}
+    for one in material.trainings(part, device):
+        if one.status != "finished":
+            name = f"{one.workload.get('method')} {one.workload.get('quant')}, seed {one.seed}"
+            by_reason.setdefault(f"{one.status}: {one.reason}", []).append(name)
     return [
-        f"{part}, {one.workload.get('method')} {one.workload.get('quant')}, seed {one.seed}: {one.status}: {one.reason}"
-        for one in material.trainings(part, device)
-        if one.status != "finished"
+        f"{part}, {names[0] if len(names) == 1 else f'{len(names)} trainings'}: {reason}"
+        for reason, names in by_reason.items()
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from foundation.unavailable import Json
-from reports.model.experiment import Answer, Experiment
+from reports.model.experiment import Answer, Experiment, Part
 from reports.model.measurement import Measurement
 from reports.model.reading import Interval
 from reports.model.training import Training
@@ -251,3 +251,16 @@ def test_trainings_of_another_device_and_unfinished_ones_are_left_out() -> None:
     other = [replace(one, device="pi", training_id=f"pi-{one.training_id}") for one in _seeds(0.1)]
     failed = made_up([(0, 0.5)], method="fzoo", status="failed", reason="it broke", seed=10)
     assert _estimators(*other, failed).sentence == _estimators().sentence
+
+
+def test_a_reason_that_many_trainings_have_is_said_once() -> None:
+    lost = [replace(one, status="failed", reason="the device was lost") for one in _seeds(0.7)]
+    broken = made_up([], method="fzoo", status="failed", reason="it broke")
+    part = Part("race", "train", "partial", "made-1")
+    material = _material("estimators", {"race": [*lost, broken]})
+    material = replace(material, experiment=replace(material.experiment, parts=(part,)))
+    assert material.missing("jetson") == (
+        "race, 3 trainings: failed: the device was lost",
+        "race, fzoo fp32, seed 7: failed: it broke",
+    )
+    assert material.missing("pi") == ()
