@@ -113,8 +113,7 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
         ratio, one = max(ratios, key=lambda pair: pair[0].value)
         ends = ratio.interval
         if isinstance(ends, Unavailable):
-            words.append(f"a forward token takes {ratio.value:.2f} times as long on {one.task} as on {first.task}")
-            words[-1] += f", without an interval ({ends.reason})"
+            words.append(f"whether a forward token takes longer on any of them can't be told ({ends.reason})")
         elif ends.low > 1:
             words.append(
                 f"a forward token takes up to {ratio.value:.2f} times ({ends.low:.2f} to {ends.high:.2f}) as long, on "

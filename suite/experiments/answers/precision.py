@@ -194,7 +194,7 @@ def _fastest(reference: _Setting, timed: Sequence[_Setting]) -> str:
         return f"no setting's steps are faster than {reference.name}'s"
     ratio, ends = compared
     if isinstance(ends, Unavailable):
-        return f"{best.name} seems the fastest, {ratio:.2f} times as fast as {reference.name}, without an interval"
+        return f"whether a setting's steps are faster than {reference.name}'s can't be told ({ends.reason})"
     if ends.low <= 1.0:
         return f"whether a setting's steps are faster than {reference.name}'s can't be told"
     words = (

@@ -162,6 +162,24 @@ def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     assert "whether nf4 differs can't be told (of 1 seed, and an interval needs 3)" in answer.sentence
 
 
+@pytest.mark.parametrize(
+    ("slower", "words"),
+    [
+        (0.5, "int8 is the fastest, "),
+        (2.0, "no setting's steps are faster than fp32's"),
+    ],
+)
+def test_the_fastest_setting_is_named(slower: float, words: str) -> None:
+    steps = [_step("fp32", 1.0), replace(_step("fp32", slower), workload={"quant": "int8"})]
+    assert words in precision.answer(_material("precision", {}, steps=steps), "jetson").sentence
+
+
+def test_a_single_session_does_not_tell_the_fastest() -> None:
+    steps = [replace(_step("fp32", 1.0), sessions=()), replace(_step("fp32", 0.5), workload={"quant": "int8"})]
+    sentence = precision.answer(_material("precision", {}, steps=steps), "jetson").sentence
+    assert "whether a setting's steps are faster than fp32's can't be told (0 sessions" in sentence
+
+
 def _estimators(*more: Training, **options: Any) -> Answer:
     made = [
         *_seeds(0.7, step_s=1.0, step_mj=2000.0),
@@ -264,3 +282,10 @@ def test_a_reason_that_many_trainings_have_is_said_once() -> None:
         "race, fzoo fp32, seed 7: failed: it broke",
     )
     assert material.missing("pi") == ()
+
+
+def test_one_seed_does_not_tell_what_a_token_takes() -> None:
+    made = {"short rows": _seeds(0.8)[:1], "code": _seeds(0.7, step_s=2.0)[:1]}
+    sentence = generalization.answer(_material("generalization", made), "jetson").sentence
+    assert sentence.startswith("Whether P-RGE gains accuracy on short rows and code can't be told (of 1 seed, and")
+    assert "whether a forward token takes longer on any of them can't be told (of 1 seed, and" in sentence
