@@ -64,8 +64,7 @@ class Material:
         """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
         lines = []
         for part in self.experiment.parts:
-            of_another = any(part.name.endswith(f", {other}") for other in self.experiment.devices if other != device)
-            if of_another or (parts is not None and part.name not in parts):
+            if parts is not None and part.name not in parts:
                 continue
             if part.status == "failed" and not self._of_another(part.name, device):
                 lines.append(f"{part.name}: {part.reason}")
