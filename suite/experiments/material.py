@@ -60,7 +60,8 @@ class Material:
         for part in self.experiment.parts:
             if parts is not None and part.name not in parts:
                 continue
-            if part.status == "failed":
+            of_another = part.kind == "profile" and not part.name.endswith(f", {device}")
+            if part.status == "failed" and not of_another:
                 lines.append(f"{part.name}: {part.reason}")
             reader = _LISTS.get(part.kind)
             lines += reader(self, part.name, device) if reader else []
@@ -87,7 +88,14 @@ def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
     ]
 
 
+def _missing_settings(material: Material, part: str, device: str) -> list[str]:
+    found = material.profile(part)
+    failed = {} if found is None or found.device != device else found.failed
+    return [f"{part}, {quant}: {reason}" for quant, reason in failed.items()]
+
+
 _LISTS: Mapping[str, Callable[[Material, str, str], list[str]]] = {
     "measure": _missing_measurements,
     "train": _missing_trainings,
+    "profile": _missing_settings,
 }
