@@ -342,7 +342,7 @@ def _picture(trainings: Sequence[Training], names: Mapping[str, str], target: fl
     if not curves:
         return None
     latest = max(float(minutes) for one in curves for minutes in one.x)
-    goal = Curve(f"{target:g}", (0.0, latest), (target, target), look="dashes")
+    goal = Curve(f"target {target:g}", (0.0, latest), (target, target), look="dashes")
     caption = "Means over seeds. A training ends once it has reached the accuracy, and keeps its last one here."
     return Picture("Accuracy over the time of steps", "minutes of steps", "accuracy", (*curves, goal), caption)
 
