@@ -18,6 +18,7 @@ from pathlib import Path
 from foundation.errors import UserError
 
 PROFILE = "profile.json"
+PEAKS = "peaks.json"
 EXPERIMENT = "experiment.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
@@ -88,6 +89,14 @@ class Home:
         """Returns the ids of the profiles that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
 
+    def peaks_folder(self, peaks_id: str) -> Path:
+        """Returns the folder of one measurement of a device's peaks: its document, and the raw output of the runner."""
+        return self._folder("peaks", _plain(peaks_id, "peaks id"))
+
+    def peaks_ids(self) -> list[str]:
+        """Returns the ids of the peaks that are kept, the newest last."""
+        return sorted(path.parent.name for path in self.root.glob(f"peaks/*/{PEAKS}"))
+
     def experiment_folder(self, experiment_id: str) -> Path:
         """Returns the folder of one experiment: its document and its page."""
         return self._folder("experiments", _plain(experiment_id, "experiment's id"))
@@ -100,6 +109,10 @@ class Home:
     def initial_adapters(self) -> Path:
         """A that trainings have instead of one that is drawn, as PEFT folders."""
         return self._folder("initial")
+
+    def long_session_folder(self, session_id: str) -> Path:
+        """Returns the folder of one long session of an experiment: its document, and its raw output."""
+        return self._folder("long_sessions", _plain(session_id, "session id"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""

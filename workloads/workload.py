@@ -30,7 +30,7 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 10
+EXPORTER_VERSION = 11
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 BACKENDS = ("xnnpack",)
@@ -174,6 +174,16 @@ class Workload:
     def sums_vary(self) -> bool:
         """Whether the type in which products are summed depends on the device's processor."""
         return self.setting.sums_vary and not self.by_kernel
+
+    @property
+    def results(self) -> int:
+        """How many rows at the end of a sequence the last layer makes: those of the answers, or all.
+
+        All where a step goes back through them, and where the answers are most of them: what is saved then is little
+        beside the memory that it takes.
+        """
+        all_rows = self.training_method.optimizer is not None or 2 * self.answers > self.T
+        return self.T if all_rows else self.answers
 
     @property
     def forward_tokens(self) -> float:

@@ -28,12 +28,12 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from devices.inventory.own_sensors import OwnSensor, SensorName
+from devices.inventory.power_modes import CPUS_PATTERN, CpuNumber, PowerModes, parse_cpus
 from foundation.plugins import Registry, plugins
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HOST_KEY_PATTERN = re.compile(r"(?:(?P<type>[a-z0-9@.-]{3,60}) )?(?P<fingerprint>SHA256:[A-Za-z0-9+/]{43})")
 _VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CPU_LIMIT = 4096
 _DESCRIPTIONS = {
     "kind": "Family of the device; implies its transport, sensors and workdir.",
     "transport": "How the device is reached, if not as its kind implies.",
@@ -52,6 +52,7 @@ _DESCRIPTIONS = {
     "cache_limit_mb": "MB that programs and runners may take on the device; those used longest ago go first.",
     "threads": "Threads of the runner.",
     "cpus": "CPUs the runner is pinned to: [4, 5] or 4-5.",
+    "power_modes": "Modes that `suite experiment power-modes` compares, by name: nvpmodel, governor, cpus.",
     "power": "Where its power is read: scale and sign of its gauge, the sensor of all of it, or a meter's command.",
     "sensors": "Sensors of your own, by name: each a file or a program on the device, or a plugin's, with its unit.",
     "options": "Settings of a plugin's kind or transport, by name.",
@@ -133,27 +134,6 @@ TransportName = Annotated[
 ]
 
 
-def parse_cpus(value: object) -> object:
-    """Returns CPU numbers from a list, or from the kernel's notation for lists (`0-3,6`)."""
-    if not isinstance(value, str):
-        if not isinstance(value, list | tuple):
-            raise ValueError("it must be a list of CPU numbers such as [0, 1] or a text such as 0-3")
-        return tuple(value)
-    cpus: list[int] = []
-    for part in value.split(","):
-        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
-        if not match:
-            raise ValueError(f"{part.strip()!r} is no CPU number or range such as 0-3")
-        first = int(match[1])
-        last = int(match[2] or first)
-        if not first <= last < _CPU_LIMIT:
-            raise ValueError(f"the range {part.strip()!r} is empty or exceeds CPU {_CPU_LIMIT - 1}")
-        cpus.extend(range(first, last + 1))
-        if len(cpus) > _CPU_LIMIT:
-            raise ValueError(f"it names more than {_CPU_LIMIT} CPUs, so one of them twice")
-    return tuple(cpus)
-
-
 def _text(value: object) -> object:
     """Refuses text that can't be in a command line or a file name."""
     if isinstance(value, str) and (not value.strip() or "\0" in value):
@@ -210,7 +190,6 @@ def _taken_apart(values: Any) -> Any:
 
 
 Text = Annotated[StrictStr, BeforeValidator(_text)]
-CpuNumber = Annotated[StrictInt, Field(ge=0, lt=_CPU_LIMIT)]
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 VariableName = Annotated[Text, AfterValidator(_variable)]
 KeyFile = Annotated[Text, AfterValidator(_key_file)]
@@ -278,6 +257,7 @@ class DeviceEntry(_SshLogin):
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] | None = None
     cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus)] | None = None
     power: PowerSource | None = None
+    power_modes: PowerModes = {}
     sensors: dict[SensorName, OwnSensor] = {}
     options: dict[Text, StrictBool | StrictInt | float | StrictStr] = {}
     jtop: StrictBool = False
@@ -372,7 +352,7 @@ def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
     """Returns one key's schema, without pydantic's titles, and without `null`: keys without a value are left out."""
     choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
     if name == "cpus":
-        choices.append({"type": "string", "pattern": r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"})
+        choices.append({"type": "string", "pattern": CPUS_PATTERN})
     types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
     shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}
     return ({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}) | shape

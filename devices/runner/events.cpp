@@ -96,7 +96,7 @@ void Events::load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes) {
 }
 
 void Events::step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
-                  std::optional<int64_t> length) {
+                  std::optional<int64_t> length, std::optional<Allocations> allocations) {
   Line line("step");
   line.number("index", index)
       .text("phase", measured ? "measured" : "warm_up")
@@ -104,7 +104,26 @@ void Events::step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, co
       .number("t1_ns", t1_ns)
       .raw("losses", list(losses, [](float loss) { return real(loss, 9); }));
   if (length) line.number("length", *length);
+  if (allocations) line.number("allocations", allocations->count).number("allocated_bytes", allocations->bytes);
   print(line.done());
+}
+
+void Events::memory(int64_t step) {
+  const MemoryUse use = memory_use();
+  std::string reasons;
+  for (const auto& [name, reason] : use.unavailable) reasons += "," + json_quoted(name) + ":" + json_quoted(reason);
+  if (why_no_allocations() != nullptr) reasons += ",\"allocations\":" + json_quoted(why_no_allocations());
+  print(Line("memory")
+            .number("step", step)
+            .number("t_ns", now_ns())
+            .count("rss_kib", use.rss_kib)
+            .count("pss_kib", use.pss_kib)
+            .count("anonymous_kib", use.anonymous_kib)
+            .count("swap_kib", use.swap_kib)
+            .count("heap_used_kib", use.heap_used_kib)
+            .count("heap_held_kib", use.heap_held_kib)
+            .raw("unavailable", "{" + reasons.substr(reasons.empty() ? 0 : 1) + "}")
+            .done());
 }
 
 void Events::profile(int64_t step, const Profile& profile) {
@@ -152,6 +171,19 @@ void Events::sensor_errors(const std::vector<SensorErrors>& errors, const std::v
               .text("reason", errors[i].reason)
               .done());
   }
+}
+
+void Events::peak(const Peak& peak) {
+  if (peak.ns.empty()) return;
+  print(Line("peak")
+            .text("of", peak.of)
+            .text("by", peak.by)
+            .text("unit", peak.unit)
+            .number("count", peak.count)
+            .number("made", peak.made)
+            .count("buffer_bytes", peak.buffer_bytes)
+            .raw("ns", list(peak.ns, [](int64_t ns) { return std::to_string(ns); }))
+            .done());
 }
 
 void Events::footer(const Footer& footer) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "allocations.h"
 #include "failure.h"
 #include "job.h"
 #include "machine.h"
@@ -28,19 +29,35 @@ struct Footer {
   int64_t steps;
 };
 
+// What the processor or its memory can do: `count` operations, two for each product, or bytes in each repetition, and
+// how many of them the results prove.
+struct Peak {
+  const char* of;  // a type, or how memory is gone through: read, copy, triad
+  const char* by;  // the instructions, or which memory
+  const char* unit;
+  int64_t count;
+  int64_t made;
+  int64_t buffer_bytes;  // -1: none
+  std::vector<int64_t> ns;
+};
+
 class Events {
  public:
   explicit Events(int fd) : fd_(fd) {}
 
   void header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus);
   void load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes);
-  // `length`: the tokens of a row, where the step had a choice.
+  // `length`: the tokens of a row, where the step had a choice. `allocations`: of the step, if they were counted.
   void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
-            std::optional<int64_t> length);
+            std::optional<int64_t> length, std::optional<Allocations> allocations);
+  // What the process has of memory now, after a step.
+  void memory(int64_t step);
   // Where the time of a step went: a line for each call, and before it the names of its parts when they are others.
   void profile(int64_t step, const Profile& profile);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
+  // Nothing is printed of one that was interrupted before its first repetition.
+  void peak(const Peak& peak);
   void footer(const Footer& footer);
   void end();
 

@@ -299,6 +299,8 @@ Job read_job(const std::string& path) {
   job.shorter = read_paths(members, "shorter", place);
   job.profile = read_flag(members, "profile");
   if (job.profile && !job.shorter.empty()) refuse("job.profile is for one program: leave out job.shorter.");
+  job.memory_every =
+      members.optional("memory_every") == nullptr ? 0 : members.integer("memory_every", 1, kMaxCount);
   job.method = members.text("method");
   for (const Json& input : members.short_list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));
@@ -319,6 +321,18 @@ Job read_job(const std::string& path) {
   }
   job.state_out = place.of(members.text_or_empty("state_out"));
   job.state_in = place.of(members.text_or_empty("state_in"));
+  members.done();
+  return job;
+}
+
+Job read_peaks_job(const std::string& path) {
+  const Json json = parse_file(path);
+  Members members(json, "job");
+  members.integer("schema", 1, 1);
+  Job job{};
+  job.session = members.text("session");
+  job.threads = static_cast<uint32_t>(members.integer("threads", 1, 1024));
+  job.cpus = read_cpus(members);
   members.done();
   return job;
 }

@@ -65,6 +65,7 @@ struct Job {
   std::vector<std::string> data;  // files with constants of the program; empty: it has all of its own
   std::vector<std::string> shorter;  // programs of the same step for shorter rows
   bool profile;                      // every second step says where its time goes
+  int64_t memory_every;              // after every so many steps the memory in use; 0: never
   std::string method;
   std::vector<InputSpec> inputs;
   std::optional<int64_t> losses_output;
@@ -81,5 +82,8 @@ struct Job {
 // Reads and checks a job file; paths in the result are usable from the current folder. Throws Failure of stage `job`
 // with a sentence that names the key.
 Job read_job(const std::string& path);
+
+// The same for `runner --peaks`, whose job has only a session, threads and cpus.
+Job read_peaks_job(const std::string& path);
 
 }  // namespace runner

@@ -1,5 +1,6 @@
-// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md. `runner --clock`
-// prints the nanoseconds of its clock, so that a program on the host can be put on it.
+// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md. `runner --peaks
+// JOB.json` measures what the device can do at best. `runner --clock` prints the nanoseconds of its clock, so that a
+// program on the host can be put on it.
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,6 +8,7 @@
 
 #include "clock.h"
 #include "events.h"
+#include "peaks.h"
 #include "session.h"
 #include "signals.h"
 
@@ -15,14 +17,16 @@ int main(int argc, char** argv) {
     std::printf("%lld\n", static_cast<long long>(runner::now_ns()));
     return 0;
   }
-  if (argc != 2 || argv[1][0] == '-') {
-    std::fprintf(stderr, "usage: runner JOB.json\n       runner --clock\n");
+  const bool peaks = argc == 3 && std::strcmp(argv[1], "--peaks") == 0;
+  if (!peaks && (argc != 2 || argv[1][0] == '-')) {
+    std::fprintf(stderr, "usage: runner JOB.json\n       runner --peaks JOB.json\n       runner --clock\n");
     return 2;
   }
   runner::install_signals(STDOUT_FILENO);
   runner::Events events(STDOUT_FILENO);
   try {
-    const runner::Footer footer = runner::Session(events).run(argv[1]);
+    const runner::Footer footer =
+        peaks ? runner::measure_peaks(argv[2], events) : runner::Session(events).run(argv[1]);
     events.footer(footer);
     events.end();
     return std::strcmp(footer.cause, "completed") == 0 ? 0 : 1;

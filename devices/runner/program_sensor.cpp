@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "allocations.h"
 #include "clock.h"
 #include "file.h"
 #include "program_process.h"
@@ -126,6 +127,7 @@ class SharedProgram {
 
  private:
   static void* entry(void* self) {
+    leave_out_this_thread();
     static_cast<SharedProgram*>(self)->loop();
     timespec used{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);

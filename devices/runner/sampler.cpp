@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "allocations.h"
 #include "clock.h"
 #include "signals.h"
 
@@ -50,6 +51,7 @@ Sampler::~Sampler() {
 }
 
 void* Sampler::entry(void* self) {
+  leave_out_this_thread();
   pthread_getcpuclockid(pthread_self(), &thread_clock);
   thread_alive = true;
   static_cast<Sampler*>(self)->loop();

@@ -75,11 +75,7 @@ Footer Session::run_job(const Job& job) {
   const std::vector<int> cpus = pin_to_cpus(job.cpus);
   const int64_t threads = set_thread_count(job.threads);
   events_.header(job, describe_machine(), threads, cpus);
-  if (threads == 0) {
-    throw Failure(Stage::load,
-                  "There are no threads to compute with: /sys/devices/system/cpu/possible and present must "
-                  "be readable.");
-  }
+  if (threads == 0) throw Failure(Stage::load, kNoThreads);
   Samples samples(job.sensors.size());
   ProgramSensors programs(job.sensors, samples);
   Sampler sampler(job.sensors, samples);
@@ -118,6 +114,7 @@ Footer Session::train(const Job& job, Samples& samples) {
 
 void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples, Profile* profile) {
   Progress progress(job);
+  const bool counted = job.memory_every > 0 && why_no_allocations() == nullptr;
   while (stop_signal() == nullptr && !progress.complete()) {
     inputs.prepare(steps_);
     program.drop_touched_pages();
@@ -126,16 +123,20 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
     const bool profiled = profile != nullptr && steps_ % 2 == 1;
     if (profile != nullptr) program.trace(profiled);
     if (profiled) profile->begin_step();
+    if (counted) begin_counting_allocations();
     const int64_t t0_ns = now_ns();
     inputs.apply(program);
     program.execute();
     const int64_t t1_ns = now_ns();
+    std::optional<Allocations> allocations;
+    if (counted) allocations = end_counting_allocations();
     note_steps(++steps_);
-    events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program), inputs.length());
+    events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program), inputs.length(), allocations);
     if (profiled) {
       profile->end_step();
       events_.profile(steps_ - 1, *profile);
     }
+    if (job.memory_every > 0 && (steps_ - 1) % job.memory_every == 0) events_.memory(steps_ - 1);
     events_.samples(samples.take(), job.sensors);
     progress.add_step(t0_ns, t1_ns);
   }

@@ -160,8 +160,8 @@ void TrainingProgram::use(size_t which) {
 }
 
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
-  check(Stage::input, "Input " + std::to_string(index) + " was refused",
-        current_->method->set_input(EValue(tensor), index));
+  const Error error = current_->method->set_input(EValue(tensor), index);
+  if (error != Error::Ok) fail(Stage::input, "Input " + std::to_string(index) + " was refused", error);
 }
 
 void TrainingProgram::execute() {

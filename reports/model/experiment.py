@@ -101,7 +101,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One carrying-out of an experiment. `command` repeats it; `answers` are by device."""
+    """One carrying-out of an experiment. `command` repeats it; `answers` are by device; `task` and `template` are those
+    that the user named for it."""
 
     experiment_id: str
     name: str
@@ -115,6 +116,8 @@ class Experiment:
     parts: tuple[Part, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)
     emulated: tuple[str, ...] = ()
+    task: str | None = None
+    template: str | None = None
 
     @property
     def seconds(self) -> float:

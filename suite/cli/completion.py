@@ -59,6 +59,15 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
     return found or [CompletionItem(incomplete, type="file")]
 
 
+def complete_peers(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers peers, also behind a comma."""
+    from suite.peers.peer import PEERS  # takes longer than completing the name of an option
+
+    before, comma, last = incomplete.rpartition(",")
+    offered = {name: f"{peer.work}, {peer.dtype}" for name, peer in PEERS.items() if name not in before.split(",")}
+    return [CompletionItem(f"{before}{comma}{item.value}", help=item.help) for item in _starting(last, offered)]
+
+
 def complete_reporter(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the suite's reporters and those of plugins."""
     from foundation.plugins import plugins  # takes a look at all packages

@@ -32,6 +32,7 @@ _COMMANDS = {
     "accept": Later("suite.cli.results.remarks", "accept", "Take the new level of a series as normal."),
     "adapters": Later("suite.cli.training.adapters", "adapters_group", "List and export what was trained."),
     "annotate": Later("suite.cli.results.remarks", "annotate", "Keep a remark about a series or a run."),
+    "bench": Later("suite.cli.measure.bench", "bench_group", "Measure the suite beside other programs."),
     "bisect": Later("suite.cli.measure.bisect", "bisect", "Find the program that a series changed with."),
     "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),

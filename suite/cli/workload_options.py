@@ -118,7 +118,8 @@ _MODEL = click.option(
     default="smollm2-135m",
     show_default=True,
     shell_complete=complete_model,
-    help="smollm2-135m, tiny, smollm2-360m, tinyllama-1.1b, llama-2-7b, or a Hugging Face folder or GGUF file of your own.",
+    help="smollm2-135m, tiny, smollm2-360m, tinyllama-1.1b, llama-2-7b, or a Hugging Face folder or GGUF file of "
+    "your own.",
 )
 _WAYS = (
     listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),

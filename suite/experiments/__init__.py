@@ -2,5 +2,16 @@
 answers/ computes the answer from that alone. Start reading at experiment.py, then conduct.py and any answer.
 """
 
-EXPERIMENTS = ("headline", "parallelism", "fine-tune")
+EXPERIMENTS = (
+    "headline",
+    "precision",
+    "parallelism",
+    "estimators",
+    "bottleneck",
+    "generalization",
+    "memory",
+    "sustained",
+    "power-modes",
+    "fine-tune",
+)
 """Every experiment, in the order in which one would make them."""

@@ -24,9 +24,18 @@ from suite.store.identity import new_run_id, timestamp
 from suite.store.store import Store
 
 
-def begin(name: str, devices: tuple[str, ...], model: str | None, *, quick: bool, bench: Bench) -> Experiment:
+def begin(
+    name: str,
+    devices: tuple[str, ...],
+    model: str | None,
+    *,
+    quick: bool,
+    bench: Bench,
+    task: str | None = None,
+    template: str | None = None,
+) -> Experiment:
     """Starts an experiment and carries it out. Raises UserError for an unknown name, and for what no device can do."""
-    plan = planned(name, quick=quick)
+    plan = planned(name, quick=quick).on_task(task, template)
     planned_work(plan, name, devices, model, bench)  # before anything is recorded
     found = Experiment(
         experiment_id=new_run_id(),
@@ -39,6 +48,8 @@ def begin(name: str, devices: tuple[str, ...], model: str | None, *, quick: bool
         started_at=timestamp(),
         status="running",
         emulated=tuple(device for device in devices if bench.inventory.devices[device].emulated),
+        task=task,
+        template=template,
     )
     return go_on(found, bench)
 
@@ -49,7 +60,7 @@ def go_on(found: Experiment, bench: Bench) -> Experiment:
     course = _Course(found, bench)
     course.record(status="running")
     try:
-        plan = planned(found.name, quick=found.quick)
+        plan = planned(found.name, quick=found.quick).on_task(found.task, found.template)
         course.carry_out(planned_work(plan, found.name, found.devices, found.model, bench))
         with open_material(course.found, bench.home) as material:
             more = definition.more_parts(material)

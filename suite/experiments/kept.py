@@ -10,6 +10,7 @@ from pathlib import Path
 from foundation.atomic import write_atomic
 from foundation.errors import UserError, unknown_name
 from foundation.foreign_files import DAMAGED
+from foundation.unavailable import Json
 from reports.model.experiment import Experiment
 from reports.pages.experiment import experiment_page
 from reports.site.writing import Site, write_single_file
@@ -22,14 +23,36 @@ _PAGE = "experiment.html"
 
 def keep_experiment(found: Experiment, home: Home) -> None:
     """Writes the document, whole or not at all. Raises StoreError."""
-    path = home.experiment_folder(found.experiment_id) / EXPERIMENT
+    _write(home.experiment_folder(found.experiment_id) / EXPERIMENT, found.document(), "the experiment")
+
+
+def _write(path: Path, document: Json, what: str) -> None:
     try:
-        write_atomic(path, json.dumps(found.document(), indent=1).encode())
+        write_atomic(path, json.dumps(document, indent=1).encode())
     except OSError as error:
         raise StoreError(
-            f"the experiment cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make "
+            f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make "
             "the folder writable, then go on with --resume."
         ) from error
+
+
+def own_path(experiment_id: str, part: str, home: Home) -> Path:
+    """Returns where a part of the experiment's own kind keeps what it found; `part` is what it calls itself."""
+    return home.experiment_folder(experiment_id) / f"{part}.json"
+
+
+def keep_own(path: Path, document: Json) -> None:
+    """Writes what a part of the experiment's own kind found. Raises StoreError."""
+    _write(path, document, "what a part found")
+
+
+def read_own(path: Path) -> Json:
+    """Returns what `keep_own` wrote, None if there is nothing that can be read."""
+    try:
+        found: Json = json.loads(path.read_bytes())
+    except (OSError, *DAMAGED):
+        return None
+    return found
 
 
 def read_experiment(name: str, home: Home) -> Experiment:

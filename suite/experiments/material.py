@@ -13,6 +13,7 @@ from reports.model.experiment import Experiment
 from reports.model.measurement import Measurement
 from reports.model.profile import Profile
 from reports.model.training import Training
+from suite.experiments.kept import own_path, read_own
 from suite.home import Home
 from suite.profiling.kept import read_profile
 from suite.report_data.source import StoreSource
@@ -22,7 +23,7 @@ from suite.store.trainings import Trainings
 
 @dataclass(frozen=True)
 class Material:
-    """What was measured for an experiment. `own` has what parts of the experiment's own kind have made, by part."""
+    """What was measured for an experiment."""
 
     experiment: Experiment
     store: Store
@@ -54,18 +55,27 @@ class Material:
         except UserError:
             return None
 
+    def own(self, part: str) -> Json:
+        """Returns what a part of the experiment's own kind found, None if there is nothing."""
+        name = self._id(part)
+        return read_own(own_path(self.experiment.experiment_id, name, self.home)) if name else None
+
     def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
         """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
         lines = []
         for part in self.experiment.parts:
-            if parts is not None and part.name not in parts:
+            if self._of_another(part.name, device) or (parts is not None and part.name not in parts):
                 continue
-            of_another = part.kind == "profile" and not part.name.endswith(f", {device}")
-            if part.status == "failed" and not of_another:
+            if part.status == "failed":
                 lines.append(f"{part.name}: {part.reason}")
             reader = _LISTS.get(part.kind)
             lines += reader(self, part.name, device) if reader else []
         return tuple(dict.fromkeys(lines))
+
+    def _of_another(self, part: str, device: str) -> bool:
+        """Returns whether a part is another device's share, whose name comes behind the first comma."""
+        others = set(self.experiment.devices) - {device}
+        return any(part.split(", ")[1:2] == [other] for other in others)
 
     def _id(self, part: str) -> str:
         found = self.experiment.part(part)
@@ -81,10 +91,15 @@ def _missing_measurements(material: Material, part: str, device: str) -> list[st
 
 
 def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
+    """Returns a sentence for each reason: many trainings may have one, such as a device that was lost."""
+    by_reason: dict[str, list[str]] = {}
+    for one in material.trainings(part, device):
+        if one.status != "finished":
+            name = f"{one.workload.get('method')} {one.workload.get('quant')}, seed {one.seed}"
+            by_reason.setdefault(f"{one.status}: {one.reason}", []).append(name)
     return [
-        f"{part}, {one.workload.get('method')} {one.workload.get('quant')}, seed {one.seed}: {one.status}: {one.reason}"
-        for one in material.trainings(part, device)
-        if one.status != "finished"
+        f"{part}, {names[0] if len(names) == 1 else f'{len(names)} trainings'}: {reason}"
+        for reason, names in by_reason.items()
     ]
 
 

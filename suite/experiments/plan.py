@@ -5,21 +5,25 @@ full:
   minutes: 40                 # about, on the machine of docs/experiments.md
   parts:
     loops: {measure: {plans: ...}}          # as in a plan file (docs/nightly.md), devices left out
-    curves: {train: {contenders: [...], seeds: 3, steps: 400, ...}}      # as `suite race` takes them
+    curves: {train: {contenders: [...], seeds: 3, options: {steps: 400, ...}}}      # as `suite race` takes them
+    equal: {train: {contenders: [...], forward_tokens: 98304, evaluations: 4, options: ...}}     # steps follow
+    domain: {train: {of_user: true, contenders: [...], ...}}      # on the user's task, left out without one
     where: {profile: {quants: [fp32], steps: 10, ...}}
+    noise: {own: {...}}                     # what the experiment's module reads
 quick: ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from devices.inventory.inventory_file import Inventory
+from foundation.errors import UserError
 from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, read_yaml, sentence_of
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import expand_plans
@@ -32,9 +36,15 @@ class _Strict(BaseModel):
 
 
 class _Training(_Strict):
+    """`forward_tokens`: what each contender's steps cost together, in tokens that go through the model forwards; each
+    is then evaluated `evaluations` times after its start. `of_user`: on the task that the user names."""
+
     contenders: list[str]
     seeds: Annotated[int, Field(ge=1)] = 3
     options: dict[str, Any] = {}
+    forward_tokens: Annotated[int, Field(ge=1)] | None = None
+    evaluations: Annotated[int, Field(ge=1)] = 1
+    of_user: bool = False
 
 
 class _Part(_Strict):
@@ -82,16 +92,72 @@ class PlannedExperiment:
         options = {**found.options} | ({} if model is None else {"model": model})
         own = {name: options.pop(name) for name in _TRAINING if name in options}
         settings = {"q": None, **options}
-        return plans_of_contenders(devices, found.contenders, found.seeds, settings, own)
+        contenders = found.contenders
+        if found.forward_tokens is not None:
+            try:
+                first = plans_of_contenders(devices, contenders, 1, settings, own)
+                contenders = _of_equal_work(contenders, first, found.forward_tokens, found.evaluations)
+            except UserError as error:
+                raise self.file.error(self._place(part, "train"), str(error)) from error
+        return plans_of_contenders(devices, contenders, found.seeds, settings, own)
+
+    def on_task(self, task: str | None, template: str | None) -> PlannedExperiment:
+        """Returns the plan with the user's task in the parts that take it, without these if there is none.
+
+        Raises UserError for a task that no part takes.
+        """
+        takers = {
+            name: part.train for name, part in self.parts.items() if part.train is not None and part.train.of_user
+        }
+        if task is None and template is None:
+            return replace(self, parts={name: part for name, part in self.parts.items() if name not in takers})
+        if not takers or task is None:
+            why = "has tasks of its own" if not takers else "needs --task beside --template"
+            raise UserError(f"The experiment {self.name} {why}: leave out {'--task' if task else '--template'}.")
+        parts = dict(self.parts)
+        for name, train in takers.items():
+            options = {**train.options, "task": task, "template": template}
+            parts[name] = parts[name].model_copy(update={"train": train.model_copy(update={"options": options})})
+        return replace(self, parts=parts)
 
     def profile_plan(self, part: str, device: str, model: str | None) -> Plan:
         """Returns what a part profiles on a device, likewise. Raises UserError."""
-        values = {**(self.parts[part].profile or {})} | ({} if model is None else {"model": model})
+        return self._plan_of(device, self.parts[part].profile or {}, model)
+
+    def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, dict[str, Any]]:
+        """Returns a part of the experiment's own as a plan for a device, likewise, and the values `beside` it."""
+        values = {**(self.parts[part].own or {})}
+        apart = {name: values.pop(name) for name in beside}
+        return self._plan_of(device, values, model), apart
+
+    @staticmethod
+    def _plan_of(device: str, found: Mapping[str, Any], model: str | None) -> Plan:
+        values = {**found} | ({} if model is None else {"model": model})
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return Plan((device,), **{**values, **lists})
 
 
 _TRAINING = {each.name for each in fields(TrainingPlan)} - {"plan"}
+
+
+def _of_equal_work(words: Sequence[str], plans: Sequence[TrainingPlan], tokens: int, evaluations: int) -> list[str]:
+    """Returns the contenders' words with the steps that cost so many forward tokens, and when they are evaluated.
+
+    `plans` are theirs with any number of steps. Raises UserError for a contender whose steps don't add up.
+    """
+    if len(words) != len(plans):
+        raise UserError("total stands for several shapes, whose steps cost the same: give q and b instead.")
+    found = []
+    for each, plan in zip(words, plans, strict=True):
+        of_step = next(plan.plan.workloads(answers=1)).forward_tokens
+        steps, rest = divmod(tokens, of_step)
+        if rest or steps % evaluations:
+            raise UserError(
+                f'Contender "{each}": {tokens} forward tokens in {evaluations} equal stretches are not a whole number '
+                f"of its steps of {of_step:g}: choose another q or b, or a multiple of {of_step * evaluations:g}."
+            )
+        found.append(f"{each} steps={steps:.0f} eval_every={steps / evaluations:.0f}")
+    return found
 
 
 def read_plan(path: Path, *, quick: bool) -> PlannedExperiment:

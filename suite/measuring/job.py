@@ -61,7 +61,8 @@ class Job:
     last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
     is called several times a second. `shorter` are programs of the same step for shorter rows, on the device too. So
     many `busy_loops` run on the device as long as the process does. `profile`: every second step says where its time
-    goes.
+    goes. `memory_every`: after so many steps in turn the process says what it has of memory, and each step how often it
+    asked for some; 0: neither.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Job:
     shorter: Sequence[Artifact] = ()
     busy_loops: int = 0
     profile: bool = False
+    memory_every: int = 0
     check_stop: Callable[[], None] = field(default=lambda: None)
 
 
@@ -186,6 +188,8 @@ def _document(
         document["shorter"] = [_program(artifact) for artifact in job.shorter]
     if job.profile:
         document["profile"] = True
+    if job.memory_every:
+        document["memory_every"] = job.memory_every
     if job.state_before is not None:
         document["state_in"] = f"../{_STATES}/{_state_name(job.state_before)}"
     if job.state_after is not None:

@@ -45,7 +45,8 @@ class SessionOrder:
 
     `check_stop` raises when the session is to be given up; it is called several times a second. `state_before` is a
     file of this host with the state to start from, instead of a zero adapter. `profile`: every second step says where
-    its time goes.
+    its time goes. `memory_every`: after so many steps in turn the process says what it has of memory; 0: never.
+    The measured steps take at least `lasting_s`.
     """
 
     session_id: str
@@ -56,6 +57,8 @@ class SessionOrder:
     check_stop: Callable[[], None] = lambda: None
     state_before: Path | None = None
     profile: bool = False
+    memory_every: int = 0
+    lasting_s: float = 0.0
 
 
 def run_session(
@@ -90,6 +93,7 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
         timeout_s=lasting_s + longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
         state_before=order.state_before,
         profile=order.profile,
+        memory_every=order.memory_every,
         check_stop=order.check_stop,
     )
 
@@ -100,9 +104,11 @@ def longest_s(steps: int, flops_per_step: float) -> float:
 
 
 def least_seconds(order: SessionOrder, sensors: SensorPlan) -> float:
-    """Returns how long the measured steps must take: as long as the plan's window of energy, where power is read."""
+    """Returns how long the measured steps must take: as long as the order says, and where power is read as long as the
+    plan's window of energy."""
     # A little more: the sampler's period, of which a window needs 100, is not exactly 100 ms.
-    return 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0
+    window_s = 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0
+    return max(order.lasting_s, window_s)
 
 
 class Attempts:

@@ -12,7 +12,6 @@ from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from foundation.errors import UserError
-from foundation.unavailable import Json
 from reports.model.profile import Profile, SettingProfile
 from suite.display import Display
 from suite.errors import SuiteError
@@ -25,6 +24,7 @@ from suite.planning.plan import Plan, RunPlan, describe_workload
 from suite.preparing.preparation import Prepared
 from suite.profiling.attribution import attribute
 from suite.profiling.kept import keep_profile
+from suite.profiling.peaks import machine_of
 from suite.sessions.record import SessionRecord
 from suite.sessions.validity import SessionStatus
 from suite.store.identity import new_run_id, timestamp
@@ -58,7 +58,7 @@ def take_profile(
             try:
                 record = _session(device, runner, prepared, log, display)
                 found = _setting(record, prepared)
-                profile = replace(profile, machine=_machine(record), settings=(*profile.settings, found))
+                profile = replace(profile, machine=machine_of(record), settings=(*profile.settings, found))
             except (SuiteError, DeviceError, UserError) as error:
                 profile = replace(profile, failed={**profile.failed, quant: str(error)})
                 display.note(f"{quant} is left out: {error}")
@@ -91,12 +91,3 @@ def _setting(record: SessionRecord, prepared: Prepared) -> SettingProfile:
         counted_steps=found.counted,
         rows=found.rows,
     )
-
-
-def _machine(record: SessionRecord) -> dict[str, Json]:
-    """Returns what the runner says of where it ran."""
-    header = record.header
-    if header is None:
-        return {}
-    facts = header.model_dump()
-    return {name: facts[name] for name in ("machine", "cpu", "cpu_count", "kernel", "runner", "executorch")}

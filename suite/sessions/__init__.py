@@ -1,4 +1,5 @@
 """The output of one session and the record made from it.
 
-Start at record.py; events.py reads the runner's lines, collect.py makes the record, validity.py judges it.
+Start at record.py; events.py reads the runner's lines, event_log.py their order, collect.py makes the record, and
+validity.py judges it.
 """

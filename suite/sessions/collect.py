@@ -13,19 +13,20 @@ from typing import TypeVar
 
 from devices.processes import ProcessEnd
 from foundation.text import printable
+from suite.sessions.event_log import EventLog, read_events
 from suite.sessions.events import (
     CallEvent,
     Defect,
     DefectKind,
-    EventLog,
     FooterEvent,
     HeaderEvent,
     LoadEvent,
+    MemoryEvent,
     PartsEvent,
+    PeakEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
-    read_events,
 )
 from suite.sessions.record import Cause, SensorTrace, SessionRecord
 
@@ -154,6 +155,8 @@ def collect(
         cause=cause,
         sentence=sentence,
         profile=tuple(event for event in log.events if isinstance(event, PartsEvent | CallEvent)),
+        peaks=tuple(event for event in log.events if isinstance(event, PeakEvent)),
+        memory=tuple(event for event in log.events if isinstance(event, MemoryEvent)),
     )
 
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, ProfileEvent, StepEvent
+from suite.sessions.events import (
+    Defect,
+    FooterEvent,
+    HeaderEvent,
+    LoadEvent,
+    MemoryEvent,
+    PeakEvent,
+    ProfileEvent,
+    StepEvent,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class SessionRecord:
     """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
 
     `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
-    they came.
+    they came. `peaks`: if it was to measure the device itself, what it found.
+    `memory`: if it was asked for, what the process had after some of its steps.
     """
 
     session_id: str
@@ -60,6 +70,8 @@ class SessionRecord:
     cause: Cause
     sentence: str
     profile: tuple[ProfileEvent, ...] = ()
+    peaks: tuple[PeakEvent, ...] = ()
+    memory: tuple[MemoryEvent, ...] = ()
 
     @property
     def complete(self) -> bool:

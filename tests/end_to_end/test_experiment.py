@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 
-from tests.support.end_to_end.suite_runs import Bench
+from tests.support.end_to_end.suite_runs import Bench, Ran
 
 
 def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
@@ -66,12 +67,55 @@ def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> 
     assert found["picture"]["curves"][-1]["y"] == [0.55, 0.55]
 
 
+def _answered(ran: Ran) -> dict[str, Any]:
+    """Asserts that all parts of a quick experiment finished; returns the answer of this machine."""
+    assert ran.code == 0, ran.err
+    assert {part["status"] for part in ran.document["parts"]} == {"finished"}
+    answer: dict[str, Any] = ran.document["answers"]["local"]
+    assert answer["picture"]["curves"]
+    return answer
+
+
+def test_precision_trains_measures_and_checks_every_setting(bench: Bench) -> None:
+    answer = _answered(bench("experiment", "precision", "--quick", "--json"))
+    assert answer["sentence"].startswith("Against fp32 (accuracy ")
+    titles = ["Trainings in each setting", "Steps, sessions of all settings in turn", "Noise of projected gradients"]
+    assert [table["title"] for table in answer["evidence"]] == titles
+    assert [[row[0] for row in table["rows"]] for table in answer["evidence"]] == [["fp32", "nf4"]] * 3
+    assert answer["missing"] == []
+
+
+def test_estimators_are_compared_after_equal_work(bench: Bench) -> None:
+    answer = _answered(bench("experiment", "estimators", "--quick", "--json"))
+    assert answer["sentence"].startswith("After 1,024 forward tokens each, against prge (accuracy ")
+    end, way = answer["evidence"]
+    assert [row[0] for row in end["rows"]] == ["prge", "mezo-lora-fa", "fzoo"]
+    assert {row[end["heads"].index("forward tokens")] for row in end["rows"]} == {1024.0}
+    assert len(way["rows"]) == 9
+    assert answer["missing"] == []
+
+
+def test_generalization_trains_on_long_rows_code_and_a_task_of_the_user_s(bench: Bench) -> None:
+    lines = [f"the {word} was {'fine' if even else 'bad'}\t{even}" for word in "abcdefghijkl" for even in (0, 1)]
+    path = bench.folder / "mine.tsv"
+    path.write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
+    answer = _answered(bench("experiment", "generalization", "--quick", "--task", str(path), "--json"))
+    assert [row[:2] for row in answer["evidence"][0]["rows"]] == [
+        [task, method]
+        for task in ("short rows", "code", "rows of 128", "your task")
+        for method in ("prge", "mezo-lora-fa")
+    ]
+    assert "can't be told" in answer["sentence"]
+    assert answer["missing"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("experiment",), "No experiment is named"),
         (("experiment", "paralelism"), "parallelism"),
         (("experiment", "parallelism", "--device", "nobody"), "nobody"),
+        (("experiment", "precision", "--quick", "--task", "mine.csv"), "precision has tasks of its own"),
         (("experiment", "--resume"), "There is no interrupted experiment to resume"),
         (("experiment", "--show", "latest"), "No experiment was made yet"),
         (("experiment", "--show", "latest", "--quick"), "leave out --quick"),

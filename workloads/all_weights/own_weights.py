@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workloads.methods.ends import KernelEnds
+from workloads.methods.ends import KernelEnds, answers_of
 from workloads.methods.noise import ROUNDING_STREAM, normal, uniform
-from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, like_first, register
+from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, layer_shape, like_first, register
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import MINUS, PLUS
 from workloads.models.config import VECTORS, LlamaConfig
@@ -117,6 +117,10 @@ def _linear_shape(x: Tensor, weight: Tensor, *noise: object) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
+def _layer_shape(x: Tensor, *others: Any) -> Tensor:
+    return layer_shape(x, others[0], others[1], others[6], others[7])
+
+
 register("embed_perturbed", f"Tensor tokens, Tensor table, {_NOISE}", ONE, embed_perturbed, _embed_shape)
 register("linear_perturbed", f"Tensor x, Tensor weight, {_NOISE}", ONE, linear_perturbed, _linear_shape)
 register(
@@ -124,7 +128,7 @@ register(
     GENERAL_LAYER.replace("Tensor scratch, ", f"Tensor scratch, {_LAYER_NOISE}, "),
     ONE,
     perturbed_layer,
-    like_first,
+    _layer_shape,
 )
 register("move_weight", "Tensor weight, Tensor gradient, Tensor key, Tensor lr, int slot", ONE, move_weight, like_first)
 register("clipped", "Tensor x, float limit", ONE, clipped, like_first)
@@ -232,8 +236,11 @@ class OwnWeightsStep(nn.Module, ABC):
         bias = self.ends.attention_bias(first, self.shape.length, 1)
         for index in range(self.config.layers):
             x = self._layer(index, x, bias, key, eps, sign)
-        x = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
-        return self._logits(x, key, eps, sign)
+        return self._logits(answers_of(self.ends, x, self.shape), key, eps, sign)
+
+    def results_of(self, index: int) -> int:
+        """Returns how many rows a layer makes of a forward pass's."""
+        return self.shape.batch * self.get_buffer(self.tables[index][0]).shape[0]
 
     @abstractmethod
     def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:

@@ -64,7 +64,7 @@ class QzoStep(OwnWeightsStep):
         result: Tensor = torch.ops.prge.general_layer(
             x,
             bias,
-            torch.empty(scratch_values(config, x.shape[1], 0)),
+            torch.empty(scratch_values(config, x.shape[1], 0, self.results_of(index))),
             [frozen(f"{prefix}.{name}.weight") for name in LAYER_NORMS],
             [self.get_buffer(name) for name in self.tables[index]],
             [frozen(name) for name in matrices],

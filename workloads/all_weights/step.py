@@ -38,7 +38,7 @@ class MezoFullStep(OwnWeightsStep):
         result: Tensor = torch.ops.prge.perturbed_layer(
             x,
             bias,
-            torch.empty(scratch_values(config, x.shape[1], 0)),
+            torch.empty(scratch_values(config, x.shape[1], 0, self.results_of(index))),
             key,
             eps,
             [self.trained.slots[name] for name in matrices],

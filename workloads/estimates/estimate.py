@@ -177,6 +177,14 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         shared = tables + config.layers * _GRAPH_BYTES_PER_SHARED_LAYER
         graph += _BACKPROP_GRAPH_BYTES + (0 if workload.by_kernel else shared)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
+    passed = tokens_of_a_layer(workload, config) * (counts.decoder_linears + attention)
+    # Of rows without results the last layer makes keys and values alone.
+    of_keys_and_values = 2 * config.kv_size * config.hidden_size
+    passed -= (
+        (1 - workload.results / workload.T)
+        * workload.forward_tokens
+        * ((counts.decoder_linears + attention) / config.layers - of_keys_and_values)
+    )
     return Estimate(
         weight_bytes=weights,
         program_bytes=graph,
@@ -185,7 +193,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
-        flops_per_step=2.0 * tokens_of_a_layer(workload, config) * (counts.decoder_linears + attention)
+        flops_per_step=2.0 * passed
         + (_FLOPS_PER_TRAINED_WEIGHT * trained_values(workload, config) if workload.training_method.noise else 0.0),
         state_bytes=_state_bytes(workload, config, weights),
     )

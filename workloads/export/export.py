@@ -112,10 +112,11 @@ def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, A
     copies = [user for user in node.users if _is_write_back(user, owner)]
     order = {each: position for position, each in enumerate(graph.nodes)}
     readers = [user for alias in _aliases(argument) for user in alias.users]
+    same_size = node.meta["val"].shape == argument.meta["val"].shape  # the last layer's result has fewer rows
     read_again = any(order[user] > order[node] and not _is_write_back(user, argument) for user in readers)
     # A buffer without a write-back keeps its value; a view doesn't own its memory.
     free = _is_written_back(node, owner) if owner.op == "placeholder" else type(owner.meta.get("spec")) is TensorSpec
-    if read_again or not free:
+    if read_again or not free or not same_size:
         return
     owners[node] = owner
     node.meta["_share_alloc_with_arg_idx"] = place

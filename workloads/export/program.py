@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     model = LayeredModel(config, state, workload.quant)
     lora, products = lora_settings(workload), getattr(torch, workload.products)
     layout = layout_of(workload, config)
-    rotary = Rotary.of_layers(config, workload.T)
+    rotary = Rotary.of_layers(config, workload.T, workload.results)
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
@@ -73,17 +74,15 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     """
     if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
-    below, adapted, above = _by_adapters(parts)
     example = block_example(workload, parts)
     if workload.training_method.optimizer is not None:
+        below, adapted, above = _by_adapters(parts)
         plain = delegate_plain_layers(below, above, LayerBackward, _states(workload, parts, slices=1))
         trained = delegate_layers(adapted, LayerBackward(adapted[0]), example)
         return replace(parts, blocks=[*plain[: len(below)], *trained, *plain[len(below) :]])
-    blocks = list[nn.Module](delegate(adapted, example, stored))
-    if below:
-        blocks = [*delegate(below, _states(workload, parts, slices=1), stored), *blocks]
-    if above:
-        blocks += delegate(above, _states(workload, parts, _slices_per_chunk(workload)), stored)
+    blocks: list[nn.Module] = []
+    for some, inputs in _alike(workload, parts, example):
+        blocks += delegate(some, inputs, stored)
     head = parts.head
     if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
@@ -96,6 +95,21 @@ def _by_adapters(parts: Parts) -> tuple[Sequence[nn.Module], Sequence[nn.Module]
     count = len(parts.blocks)
     first, end = layers_below_adapters(parts.layout), count - layers_above_adapters(parts.layout, parts.config)
     return _some(parts.blocks, 0, first), _some(parts.blocks, first, end), _some(parts.blocks, end, count)
+
+
+def _alike(
+    workload: Workload, parts: Parts, example: tuple[Tensor, ...]
+) -> Iterator[tuple[Sequence[nn.Module], tuple[Tensor, ...]]]:
+    """Yields blocks that are alike, and their inputs: `example` with adapters, and the last one that makes fewer rows
+    by itself.
+    """
+    count = len(parts.blocks)
+    first, end = layers_below_adapters(parts.layout), count - layers_above_adapters(parts.layout, parts.config)
+    cuts = sorted({0, first, end, count - (workload.results < workload.T), count})
+    for begin, stop in pairwise(cuts):
+        slices = 1 if begin < first else _slices_per_chunk(workload)
+        inputs = example if first <= begin < end else _states(workload, parts, slices)
+        yield _some(parts.blocks, begin, stop), inputs
 
 
 def _some(blocks: Sequence[nn.Module], first: int, end: int) -> Sequence[nn.Module]:

@@ -43,7 +43,12 @@ class _WithArguments(nn.Module):
 
     def forward(self, *arguments: Tensor) -> Tensor | tuple[Tensor, ...]:
         constants = dict(zip(self._names, arguments[self._inputs :], strict=True))
-        result: Tensor | tuple[Tensor, ...] = functional_call(self.part, constants, arguments[: self._inputs])
+        result: Tensor | tuple[Tensor, ...] = functional_call(
+            self.part,
+            constants,
+            arguments[: self._inputs],
+            tie_weights=False,  # equal constants come one by one
+        )
         return result
 
 

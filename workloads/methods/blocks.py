@@ -37,7 +37,10 @@ class LayerBlock(nn.Module):
             self.register_buffer(name, table, persistent=False)
 
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
-        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
+        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x.
+
+        Or the rows that the rotary tables have queries for, [slices, b * K, hidden].
+        """
         rotary = Rotary(self.query_cos, self.query_sin, self.key_cos, self.key_sin)
         result: Tensor = self.layer(x, rotary, bias, dict(zip(self.projections, adapters, strict=True)))
         return result
@@ -93,8 +96,10 @@ class FrozenLayerBlock(nn.Module):
             self.projections.append(module)
 
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
-        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
-        scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
+        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> as LayerBlock's."""
+        rows, tables = x.shape[0] * x.shape[1], [self.get_buffer(name) for name in self.tables]
+        results = rows // tables[2].shape[0] * tables[0].shape[0]
+        scratch = torch.empty(scratch_values(self.config, rows, self.rank, results))
         ops = torch.ops.prge
         compute = ops.decoder_layer if self.is_plain else ops.general_layer
         result: Tensor = compute(x, bias, scratch, *self._arguments(adapters))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.methods import operators as step_ops
-from workloads.methods.parts import Parts
+from workloads.methods.parts import Parts, Shape
 from workloads.quantize.frozen import Frozen
 from workloads.workload import Workload
 
@@ -76,6 +76,13 @@ def _table(embedding: nn.Module) -> tuple[Tensor, list[Tensor]]:
     if isinstance(embedding, Frozen):
         return embedding.weight, embedding.scales
     return embedding.get_parameter("weight"), []
+
+
+def answers_of(ends: Ends, x: Tensor, shape: Shape) -> Tensor:
+    """Returns the answer rows of what the last layer made, [slices * b * K, hidden]."""
+    if shape.results < shape.length:
+        return x.flatten(0, 1)
+    return ends.answer_rows(x, shape.length, shape.answers)
 
 
 def ends_of(workload: Workload, parts: Parts) -> Ends:

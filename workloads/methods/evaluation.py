@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workloads.methods.ends import Ends, ends_of
+from workloads.methods.ends import Ends, answers_of, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import UNPERTURBED_PASS
 from workloads.methods.perturbation import KernelNoise, of_type
@@ -46,7 +46,7 @@ class Evaluation(nn.Module):
         adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, UNPERTURBED_PASS)
         for index, block in enumerate(self.blocks):
             x = block(x, bias, *(of_type(b, self.products) for b in adapted(index, x)))
-        logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
+        logits = self.head(answers_of(self.ends, x, shape))
         return candidate_losses(self.ends, logits, labels, self.candidates)
 
 

@@ -59,7 +59,7 @@ class LayerBackward(nn.Module):
         given = of_projection.adapters
 
         normal = operand(layer.input_layernorm(x), products)
-        q, k, v = attention.parts(normal, given)
+        q, k, v = attention.parts(normal, self._rotary(), given)
         heads = split_heads(attention, q, k, v, self._rotary())
         weights = attention_weights(heads, bias)
         mixed = join_queries(attention.config, operand(weights, products).bmm(heads.value_rows()), 1, bias.shape[-1])

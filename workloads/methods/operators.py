@@ -17,8 +17,8 @@ from workloads.method import UNPERTURBED
 from workloads.methods.noise import Distribution, normal, rademacher
 from workloads.methods.passes import BOTH, MINUS, PLUS
 from workloads.models.config import PROJECTIONS, VECTORS
+from workloads.models.llama import Rotary, operand
 from workloads.models.llama import attention_bias as one_bias
-from workloads.models.llama import operand
 from workloads.quantize.frozen import columns, dequantize
 
 # torch.library has no types: hence the ignores.
@@ -301,7 +301,8 @@ def decoder_layer(
     """x float32 [slices, rows, hidden], bias [sequences, 1, 1, T, T] -> the layer's result, like x.
 
     norms: of attention and feed-forward. rotary: cosines and sines [T, 1, head_dim] of queries and of keys, sign and
-    scale folded in. weights: of the seven projections; scales: those of the first, then of the second, and so on.
+    scale folded in. With tables [K, 1, head_dim] of queries only the last K rows of each sequence get results, [slices,
+    rows / T * K, hidden]. weights: of the seven projections; scales: those of the first, then of the second, and so on.
     lora_a [rank, in] and lora_b [slices, rank, out] belong to the projections whose places `adapted` has. If weights
     are bfloat16, all operands of products are rounded to it. `scratch` is memory to work in, its values mean nothing.
     vectors: what the layer has besides, of VECTORS at `places`. gelu: the gate is GELU by its approximation with tanh.
@@ -311,16 +312,16 @@ def decoder_layer(
     named = {VECTORS[place]: vector.to(x.dtype) for place, vector in zip(places, vectors, strict=True)}
     layer = _Arithmetic(weights, scales, adapters, named, epsilon)
     normal = layer.round(layer.norm(x, norms[0]))
-    length, head_dim = rotary[2].shape[0], rotary[2].shape[-1]
-    q, k, v = (
-        layer.project(name, normal).reshape(-1, length, count, head_dim)
-        for name, count in zip(PROJECTIONS[:3], (heads, kv_heads, kv_heads), strict=True)
-    )
+    tables = Rotary(*rotary)
+    results, length, head_dim = tables.query_cos.shape[0], *tables.key_cos.shape[::2]
+    q = layer.project("q_proj", tables.last_rows(normal)).reshape(-1, results, heads, head_dim)
+    k, v = (layer.project(name, normal).reshape(-1, length, kv_heads, head_dim) for name in PROJECTIONS[1:3])
     q = layer.round(_rotated(layer.own_norm("self_attn.q_norm", q), *rotary[:2]))
     k = layer.round(_rotated(layer.own_norm("self_attn.k_norm", k), *rotary[2:]))
     k, v = (value.repeat_interleave(heads // kv_heads, dim=2) for value in (k, layer.round(v)))
-    scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias.reshape(-1, 1, length, length)
+    scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias[:, 0, :, length - results :]
     mixed = torch.einsum("shqk,skhd->sqhd", layer.round(scores.softmax(dim=-1)), v)
+    x = tables.last_rows(x)
     mixed = layer.round(mixed.reshape(*x.shape[:2], heads * head_dim))
     x = x + layer.own_norm("self_attn.result_norm", layer.project("o_proj", mixed))
     normal = layer.round(layer.norm(x, norms[1]))
@@ -334,5 +335,13 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
-register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, like_first)
-register("general_layer", GENERAL_LAYER, ONE, decoder_layer, like_first)
+def layer_shape(
+    x: Tensor, bias: Tensor, scratch: Tensor, norms: Sequence[Tensor], rotary: Sequence[Tensor], *others: object
+) -> Tensor:
+    """The `shape` of decoder_layer's result."""
+    del bias, scratch, norms, others
+    return x.new_empty(x.shape[0], x.shape[1] // rotary[2].shape[0] * rotary[0].shape[0], x.shape[2])
+
+
+register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, layer_shape)
+register("general_layer", GENERAL_LAYER, ONE, decoder_layer, layer_shape)

@@ -33,14 +33,18 @@ class Parts:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a program: b rows of T tokens, the last K of which predict labels, and the rows of a chunk."""
+    """Sizes of a program: b rows of T tokens, the last K of which predict labels, and the rows of a chunk.
+
+    `results`: how many rows at the end of a sequence the last layer makes, K or T.
+    """
 
     batch: int
     length: int
     answers: int
+    results: int
     rows_per_chunk: int
 
     @classmethod
     def of(cls, workload: Workload) -> Shape:
         """Returns the sizes of a workload's program."""
-        return cls(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk)
+        return cls(workload.b, workload.T, workload.answers, workload.results, workload.setting.rows_per_chunk)

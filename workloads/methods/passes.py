@@ -86,13 +86,17 @@ WIDEST_PANEL = 32
 """Constants of the kernel that decide how much scratch memory it needs."""
 
 
-def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
-    """Returns the float32 values of scratch memory that the kernel needs for `rows` rows; rank 0 without adapters."""
+def scratch_values(config: LlamaConfig, rows: int, rank: int, results: int | None = None) -> int:
+    """Returns the float32 values of scratch memory that the kernel needs for `rows` rows; rank 0 without adapters.
+
+    `results`: how many of them get results, if not all.
+    """
     per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
     block = max(BLOCK_FEATURES, per_kv_head)
     panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)
     residual = config.hidden_size if _has(config, RESULT_NORMS) else 0
-    return rows * (config.hidden_size + block + 4 * rank + residual) + panels
+    some = 0 if results in (None, rows) else results * (config.hidden_size + 4 * rank)
+    return rows * (config.hidden_size + block + 4 * rank + residual) + panels + some
 
 
 def backward_scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:

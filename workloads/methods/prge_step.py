@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from workloads.methods.ends import Ends, ends_of
+from workloads.methods.ends import Ends, answers_of, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import Noise, noise_of, of_type
@@ -84,7 +84,7 @@ class PrgeStep(nn.Module):
                 perturbed = self.noise.perturbed(adapter, key, eps, self.layout, chunk)
                 for index in range(self.below, len(self.blocks)):
                     x = self.blocks[index](x, bias, *(of_type(b, self.products) for b in perturbed(index, x)))
-                logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
+                logits = self.head(answers_of(self.ends, x, shape))
                 parts.append(self.ends.answer_losses(logits, labels))
                 signs.append(chunk.signs)
         return self.ends.collect_losses(parts, signs)

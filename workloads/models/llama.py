@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,10 @@ MASKED = -30000.0
 
 @dataclass(frozen=True)
 class Rotary:
-    """Tables for T positions, each float32 [T, 1, head_dim], with the half turn's sign in the sines."""
+    """Tables for T positions, each float32 [T, 1, head_dim], with the half turn's sign in the sines.
+
+    Those of the queries may have the last K positions alone: then a layer makes the results of these.
+    """
 
     query_cos: Tensor
     query_sin: Tensor
@@ -45,13 +48,24 @@ class Rotary:
         return cls(*(table.to(torch.float32) for table in (cos * scale, sin * scale, cos, sin)))
 
     @classmethod
-    def of_layers(cls, config: LlamaConfig, length: int) -> list[Rotary]:
-        """Returns the tables of each layer; layers with the same rotary positions share theirs."""
+    def of_layers(cls, config: LlamaConfig, length: int, results: int | None = None) -> list[Rotary]:
+        """Returns the tables of each layer, which those with the same positions share; `results`: K of the last."""
         made: dict[Rope | None, Rotary] = {}
         for layer in range(config.layers):
             if config.rope(layer) not in made:
                 made[config.rope(layer)] = cls.tables(config, length, layer)
-        return [made[config.rope(layer)] for layer in range(config.layers)]
+        tables = [made[config.rope(layer)] for layer in range(config.layers)]
+        if results is not None and results < length:
+            last = {name: getattr(tables[-1], name)[-results:].clone() for name in ("query_cos", "query_sin")}
+            tables[-1] = replace(tables[-1], **last)
+        return tables
+
+    def last_rows(self, x: Tensor) -> Tensor:
+        """Returns the rows that get results: [slices, rows * T, features] -> [slices, rows * K, features]."""
+        if self.query_cos.shape == self.key_cos.shape:
+            return x
+        rows = x.reshape(-1, self.key_cos.shape[0], x.shape[-1])[:, -self.query_cos.shape[0] :]
+        return rows.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def _frequencies(config: LlamaConfig, layer: int) -> Tensor:
@@ -145,16 +159,17 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
         heads = self.split(operand(x, self.products), rotary, adapters)
         mixed = operand(attention_weights(heads, bias), self.products).bmm(heads.value_rows())
-        mixed = join_queries(self.config, mixed, x.shape[0], rotary.key_cos.shape[0])
+        mixed = join_queries(self.config, mixed, x.shape[0], rotary.query_cos.shape[0])
         return applied(self, "result_norm", project(self, "o_proj", mixed, adapters))
 
     def split(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> Heads:
         """Returns what the operands x [slices, rows * T, hidden] are as queries, keys and values."""
-        return split_heads(self, *self.parts(x, adapters), rotary)
+        return split_heads(self, *self.parts(x, rotary, adapters), rotary)
 
-    def parts(self, x: Tensor, adapters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same before norms and rotation: float32 [slices, rows * T, heads * head_dim], k and v of kv_heads."""
-        q, k, v = (self._biased(name, project(self, name, x, adapters)) for name in PROJECTIONS[:3])
+    def parts(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same before norms and rotation: float32 [slices, rows * K or T, their heads * head_dim]."""
+        operands = zip(PROJECTIONS[:3], (rotary.last_rows(x), x, x), strict=True)
+        q, k, v = (self._biased(name, project(self, name, rows, adapters)) for name, rows in operands)
         return q, k, v
 
     def _biased(self, name: str, x: Tensor) -> Tensor:
@@ -183,8 +198,9 @@ def applied(owner: nn.Module, name: str, x: Tensor) -> Tensor:
 class Heads:
     """Rotated queries and keys, and values, each of type `products`.
 
-    queries [sequences * kv_heads, group * T, head_dim]: the heads of a group are stacked as rows, so that keys and
-    values need no copies. keys [sequences * kv_heads, head_dim, T], values [sequences, kv_heads, T, head_dim].
+    queries [sequences * kv_heads, group * K, head_dim]: the heads of a group are stacked as rows, so that keys and
+    values need no copies; K is T, or the number of rows that get results. keys [sequences * kv_heads, head_dim, T],
+    values [sequences, kv_heads, T, head_dim].
     """
 
     queries: Tensor
@@ -198,10 +214,10 @@ class Heads:
 
 def split_heads(attention: Attention, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary) -> Heads:
     """Normalizes and rotates what `Attention.parts` gives, and arranges it for batched products."""
-    config, length = attention.config, rotary.key_cos.shape[0]
-    sequences = q.shape[0] * q.shape[1] // length
+    config, length, results = attention.config, rotary.key_cos.shape[0], rotary.query_cos.shape[0]
+    sequences = k.shape[0] * k.shape[1] // length
     heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
-    q = applied(attention, "q_norm", q.reshape(sequences, length, heads, head_dim))
+    q = applied(attention, "q_norm", q.reshape(sequences, results, heads, head_dim))
     q = rotate(q, rotary.query_cos, rotary.query_sin)
     k = applied(attention, "k_norm", k.reshape(sequences, length, kv_heads, head_dim))
     k = rotate(k, rotary.key_cos, rotary.key_sin)
@@ -209,23 +225,23 @@ def split_heads(attention: Attention, q: Tensor, k: Tensor, v: Tensor, rotary: R
     q, k, v = (operand(x, attention.products) for x in (q, k, v))
     q, k, v = q.transpose(1, 2), k.permute(0, 2, 3, 1), v.transpose(1, 2)
     return Heads(
-        q.reshape(sequences * kv_heads, heads // kv_heads * length, head_dim),
+        q.reshape(sequences * kv_heads, heads // kv_heads * results, head_dim),
         k.reshape(sequences * kv_heads, head_dim, length),
         v,
     )
 
 
 def attention_weights(heads: Heads, bias: Tensor) -> Tensor:
-    """Returns the softmax of the scores, float32 [sequences * kv_heads, group * T, T]."""
-    length = bias.shape[-1]
+    """Returns the softmax of the scores, float32 [sequences * kv_heads, group * K, T]; bias [sequences, 1, 1, K, T]."""
+    results, length = bias.shape[-2:]
     scores = widened(heads.queries.bmm(heads.keys))
-    rows = scores.reshape(bias.shape[0], -1, scores.shape[1] // length, length, length) + bias
+    rows = scores.reshape(bias.shape[0], -1, scores.shape[1] // results, results, length) + bias
     return rows.softmax(dim=-1).reshape(scores.shape)
 
 
-def join_queries(config: LlamaConfig, rows: Tensor, slices: int, length: int) -> Tensor:
-    """Turns rows in the arrangement of Heads.queries into [slices, rows * T, heads * head_dim]."""
-    heads = rows.reshape(-1, config.heads, length, config.head_dim)
+def join_queries(config: LlamaConfig, rows: Tensor, slices: int, results: int) -> Tensor:
+    """Turns rows in the arrangement of Heads.queries into [slices, rows * K, heads * head_dim]."""
+    heads = rows.reshape(-1, config.heads, results, config.head_dim)
     return heads.transpose(1, 2).reshape(slices, -1, config.heads * config.head_dim)
 
 
@@ -279,7 +295,10 @@ def widened(x: Tensor) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream."""
+    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream.
+
+    Keys and values are those of all rows, all else of the rows that `rotary` has query tables for.
+    """
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -289,7 +308,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
 
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, bias, adapters)
+        if rotary.query_cos.shape != rotary.key_cos.shape:
+            bias = bias[:, :, :, -rotary.query_cos.shape[0] :]
+        x = rotary.last_rows(x) + self.self_attn(self.input_layernorm(x), rotary, bias, adapters)
         result: Tensor = x + self.mlp(self.post_attention_layernorm(x), adapters)
         return result
 

@@ -90,6 +90,7 @@ class _Shape:
     """The sizes of a decoder layer's call."""
 
     rows: int
+    results: int
     length: int
     slices: int
     hidden: int
@@ -109,11 +110,12 @@ def _layer(name: str, call: KernelCall, constants: Constants) -> Kernel:
         _tuple(one) for one in call.arguments[3 + skipped : 10 + skipped]
     )
     heads, kv_heads = (int(str(one)) for one in call.arguments[10 + skipped : 12 + skipped])
-    table, matrices = _tensor(rotary[0]), [_tensor(one) for one in weights]
+    table, length, matrices = _tensor(rotary[0]), _tensor(rotary[2]).shape[0], [_tensor(one) for one in weights]
     bits = [_stored(matrix, scales, index) for index, matrix in enumerate(matrices)]
+    rows = x.shape[0] * x.shape[1]
     shape = _Shape(
-        rows=x.shape[0] * x.shape[1], length=table.shape[0], slices=x.shape[0], hidden=x.shape[2], heads=heads,
-        kv_heads=kv_heads, head_dim=table.shape[-1], intermediate=matrices[4].shape[0],
+        rows=rows, results=rows // length * table.shape[0], length=length, slices=x.shape[0], hidden=x.shape[2],
+        heads=heads, kv_heads=kv_heads, head_dim=table.shape[-1], intermediate=matrices[4].shape[0],
         rank=_tensor(lora_a[0]).shape[0] if lora_a else 0, adapted=tuple(int(str(one)) for one in adapted),
     )  # fmt: skip
     place = constants.projection(matrices[0].key)
@@ -125,12 +127,13 @@ def _layer(name: str, call: KernelCall, constants: Constants) -> Kernel:
 
 
 def _parts(shape: _Shape, stored: Sequence[float]) -> dict[str, Operator]:
-    rows, queries, keys = shape.rows, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    results, queries, keys = shape.results, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     out = (queries, keys, keys, shape.hidden, shape.intermediate, shape.intermediate, shape.hidden)
     into = (*[shape.hidden] * 3, queries, *[shape.hidden] * 2, shape.intermediate)
-    scores = rows * shape.heads * shape.length
+    scores = results * shape.heads * shape.length
     found: dict[str, Operator] = {}
     for index, name in enumerate(PROJECTIONS):
+        rows = shape.rows if name in ("k_proj", "v_proj") else results
         work = rows * (into[index] + out[index])
         flops = 2.0 * rows * out[index] * into[index]
         found[f"product {name}"] = Operator(
@@ -145,16 +148,20 @@ def _parts(shape: _Shape, stored: Sequence[float]) -> dict[str, Operator]:
             found[f"low_rank {name}"] = Operator(
                 "x A^T B", Group.LOW_RANK, name, None, 2.0 * rows * shape.rank * out[index], size
             )
-    inner = sum(into[index] for index in shape.adapted)
-    inputs = sum({_SOURCES[index]: into[index] for index in shape.adapted}.values())
+    # A, and attention's norm, meet all rows; the other norm those with results alone.
+    met = {index: shape.rows if _SOURCES[index] == 0 else results for index in shape.adapted}
+    inner = sum(rows * into[index] for index, rows in met.items())
+    inputs = sum({_SOURCES[index]: rows * into[index] for index, rows in met.items()}.values())
+    of_a = shape.rank * sum(into[index] for index in met)
+    rotated, normalized = results * queries + shape.rows * keys, (shape.rows + results) * shape.hidden
     whole = {
-        "inner_products": (2.0 * rows * shape.rank * inner, 4.0 * (rows * inputs + shape.rank * inner)),
-        "norm": (2.0 * NORM_FLOPS * rows * shape.hidden, 4.0 * 4 * rows * shape.hidden),
-        "rotary": (float(ROTARY_FLOPS * rows * (queries + keys)), 4.0 * 2 * rows * (queries + keys)),
-        "scores": (2.0 * scores * shape.head_dim, 4.0 * (rows * (queries + keys) + scores)),
+        "inner_products": (2.0 * shape.rank * inner, 4.0 * (inputs + of_a)),
+        "norm": (float(NORM_FLOPS * normalized), 4.0 * 2 * normalized),
+        "rotary": (float(ROTARY_FLOPS * rotated), 4.0 * 2 * rotated),
+        "scores": (2.0 * scores * shape.head_dim, 4.0 * (rotated + scores)),
         "softmax": (float(SOFTMAX_FLOPS * scores), 4.0 * 2 * scores),
-        "mix": (2.0 * scores * shape.head_dim, 4.0 * (rows * (queries + keys) + scores)),
-        "gate": (float(GATE_FLOPS * rows * shape.intermediate), 4.0 * 3 * rows * shape.intermediate),
+        "mix": (2.0 * scores * shape.head_dim, 4.0 * (rotated + scores)),
+        "gate": (float(GATE_FLOPS * results * shape.intermediate), 4.0 * 3 * results * shape.intermediate),
     }
     for name, (flops, size) in whole.items():
         group, words = _WORKS[name]

@@ -14,8 +14,11 @@ from foundation.text import printable
 
 BUILT_IN = "reviews"
 MOVIE_REVIEWS = "movie-reviews"
-NAMED_TASKS = (BUILT_IN, MOVIE_REVIEWS)
-"""Tasks that need no file of the user's: 96 reviews in the package, and rated movie reviews that are fetched once."""
+CODE = "code"
+LONG_REVIEWS = "long-reviews"
+NAMED_TASKS = (BUILT_IN, MOVIE_REVIEWS, CODE, f"{LONG_REVIEWS}-512", f"{LONG_REVIEWS}-1024")
+"""Tasks that need no file of the user's: 96 reviews in the package, rated movie reviews that are fetched once, and what
+is made by rule (own_tasks.py)."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 from foundation.errors import UserError, listed
 from workloads.tasks.labelled import LabelledText, check_label_map, labelled_texts
-from workloads.tasks.movie_reviews import movie_reviews
+from workloads.tasks.own_tasks import MADE_TASKS, built_in_reviews, movie_reviews
 from workloads.tasks.recognition import DEFAULT, known_columns, laid_out, recognize, require_columns
 from workloads.tasks.rows import read_table, read_tsv_text
 from workloads.tasks.source import BUILT_IN, MOVIE_REVIEWS, TASKS, FindTask, TaskFiles, TaskSource
@@ -50,12 +49,14 @@ class Task:
 
 @dataclass(frozen=True)
 class _Data:
-    """The tables of a task, and the file whose path may name the template; None: it is the default one."""
+    """The tables of a task, and the file whose path may name the template; None: it is the default one, or the task's
+    own, `template`."""
 
     name: str
     path: Path | None
     train: Table
     validation: Table | None = None
+    template: Template | None = None
 
 
 def built_in_task() -> Task:
@@ -74,8 +75,11 @@ def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> 
     templates = built_in_templates() if source.template is None else {source.template: load_template(source.template)}
     data = _data(source, templates, notify)
     ignored = [column.strip().casefold() for column in source.ignored_columns]
-    name = source.template or _recognized(data, templates, ignored, source.label_map)
-    template = templates[name]
+    if source.template is None and data.template is not None:
+        name, template = data.name, data.template
+    else:
+        name = source.template or _recognized(data, templates, ignored, source.label_map)
+        template = templates[name]
     check_label_map(template, source.label_map)
     parts: list[tuple[LabelledText, ...]] = []
     notes: list[str] = []
@@ -115,8 +119,10 @@ def _data(source: TaskSource, templates: Mapping[str, Template], notify: Callabl
     if source.task == MOVIE_REVIEWS:
         data = _Data(MOVIE_REVIEWS, None, movie_reviews(notify))
     elif source.task == BUILT_IN:
-        text = resources.files("workloads").joinpath("data/reviews.tsv").read_text(encoding="utf-8")
-        data = _Data(BUILT_IN, None, read_tsv_text(text, "the built-in reviews", known))
+        data = _Data(BUILT_IN, None, read_tsv_text(built_in_reviews(), "the built-in reviews", known))
+    elif source.task in MADE_TASKS:
+        made = MADE_TASKS[source.task]()
+        data = _Data(source.task, None, made.train, made.validation, made.template)
     elif Path(source.task).is_dir():
         data = _of_folder(Path(source.task), templates, known)
     else:
@@ -124,7 +130,7 @@ def _data(source: TaskSource, templates: Mapping[str, Template], notify: Callabl
         data = _Data(path.stem, path, read_table(path, known))
     if source.validation is None:
         return data
-    return _Data(data.name, data.path, data.train, read_table(Path(source.validation), known))
+    return replace(data, validation=read_table(Path(source.validation), known))
 
 
 def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset[str]) -> _Data:

@@ -9,15 +9,18 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kQueriesAtATime = 64;
+constexpr int64_t kQueriesAtATime = 32;  // with the keys up to the last one's: those after it are masked for all of them
 
-// The memory of the attention half.
+// The memory of the attention half. Where all rows get results, those of queries are those of keys and values.
 struct Pieces {
-  float* normal;        // [rows][hidden]
-  float* block;         // [rows][block_stride]: queries, later the mixed values, then keys, then values
-  int64_t block_stride;
-  int64_t keys, values;  // where these begin in a row
-  float* inner;          // [rows][4 * rank]
+  float* normal;   // [rows][hidden]
+  float* keys;     // [rows][stride]
+  float* values;   // likewise
+  float* queries;  // [rows with results][query_stride]: queries, later the mixed values
+  int64_t stride, query_stride;
+  float* inner;         // [rows][4 * rank]
+  float* query_normal;  // normal and inner of the rows with results
+  float* query_inner;
 };
 
 // Key/value heads [first, first + count).
@@ -48,37 +51,38 @@ class Mixing {
     float* value_panels = memory.take(panels_of(loops_, shape_.head_dim) * width * shape_.length);
     float* queries = memory.take(kQueriesAtATime * shape_.head_dim);
     float* scores = memory.take(kQueriesAtATime * key_columns);
-    float* rows = pieces_.block + sequence * shape_.length * pieces_.block_stride;
-    pack_keys(rows + pieces_.keys + head * shape_.head_dim, queries, key_panels);
-    pack_values(rows + pieces_.values + head * shape_.head_dim, value_panels);
+    const int64_t first_row = sequence * shape_.length, others = shape_.length - shape_.results;
+    pack_keys(pieces_.keys + first_row * pieces_.stride + head * shape_.head_dim, queries, key_panels);
+    pack_values(pieces_.values + first_row * pieces_.stride + head * shape_.head_dim, value_panels);
+    float* rows = pieces_.queries + sequence * shape_.results * pieces_.query_stride;
     for (int64_t i = 0; i < shape_.group(); ++i) {
-      for (int64_t t = 0; t < shape_.length; t += kQueriesAtATime) {
-        float* from = rows + t * pieces_.block_stride + (head * shape_.group() + i) * shape_.head_dim;
-        const int64_t count = std::min(kQueriesAtATime, shape_.length - t);
+      for (int64_t t = 0; t < shape_.results; t += kQueriesAtATime) {
+        float* from = rows + t * pieces_.query_stride + (head * shape_.group() + i) * shape_.head_dim;
+        const int64_t count = std::min(kQueriesAtATime, shape_.results - t), seen = others + t + count;
         rotate_queries(from, t, count, queries);
         {
           const PartTimer timer(Work::scores);
           multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
-                          {scores, key_columns, key_columns, false});
+                          {scores, key_columns, panels_of(loops_, seen) * width, false});
         }
-        weigh(bias_ + (sequence * shape_.length + t) * shape_.length, count, scores, key_columns);
+        weigh(bias_ + (first_row + others + t) * shape_.length, count, seen, scores, key_columns);
         const PartTimer timer(Work::mix);
-        multiply_panels(loops_, {scores, key_columns, count, shape_.length}, value_panels, shape_.length,
-                        {from, pieces_.block_stride, shape_.head_dim, false});
+        multiply_panels(loops_, {scores, key_columns, count, seen}, value_panels, shape_.length,
+                        {from, pieces_.query_stride, shape_.head_dim, false});
         for (int64_t row = 0; row < count; ++row) {
-          layer_.round(loops_, from + row * pieces_.block_stride, shape_.head_dim);
+          layer_.round(loops_, from + row * pieces_.query_stride, shape_.head_dim);
         }
       }
     }
   }
 
  private:
-  // The softmax of `count` rows of scores, `stride` values apart.
-  void weigh(const float* bias, int64_t count, float* scores, int64_t stride) const {
+  // The softmax of `count` rows of `seen` scores, `stride` values apart.
+  void weigh(const float* bias, int64_t count, int64_t seen, float* scores, int64_t stride) const {
     const PartTimer timer(Work::softmax);
     for (int64_t row = 0; row < count; ++row) {
-      loops_.softmax(scores + row * stride, bias + row * shape_.length, shape_.length);
-      layer_.round(loops_, scores + row * stride, shape_.length);
+      loops_.softmax(scores + row * stride, bias + row * shape_.length, seen);
+      layer_.round(loops_, scores + row * stride, seen);
     }
   }
 
@@ -86,7 +90,7 @@ class Mixing {
     const PartTimer timer(Work::pack);
     const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
     for (int64_t c = 0; c < head_dim; c += width) {
-      pack_columns(loops_, {values + c, false}, pieces_.block_stride, shape_.length, head_dim - c,
+      pack_columns(loops_, {values + c, false}, pieces_.stride, shape_.length, head_dim - c,
                    panels + c * shape_.length);
     }
     layer_.round(loops_, panels, panels_of(loops_, head_dim) * width * shape_.length);
@@ -99,8 +103,8 @@ class Mixing {
     for (int64_t t = 0; t < panels_of(loops_, shape_.length) * width; ++t) {
       float* panel = panels + t / width * width * head_dim + t % width;
       if (t < shape_.length) {
-        layer_.normalize_head(loops_, kKeyNorm, keys + t * pieces_.block_stride);
-        loops_.rotate(keys + t * pieces_.block_stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
+        layer_.normalize_head(loops_, kKeyNorm, keys + t * pieces_.stride);
+        loops_.rotate(keys + t * pieces_.stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
                       head_dim, row);
         layer_.round(loops_, row, head_dim);
       }
@@ -112,8 +116,8 @@ class Mixing {
     const PartTimer timer(Work::rotary);
     const int64_t head_dim = shape_.head_dim;
     for (int64_t row = 0; row < count; ++row) {
-      layer_.normalize_head(loops_, kQueryNorm, from + row * pieces_.block_stride);
-      loops_.rotate(from + row * pieces_.block_stride, layer_.query_cos + (first + row) * head_dim,
+      layer_.normalize_head(loops_, kQueryNorm, from + row * pieces_.query_stride);
+      loops_.rotate(from + row * pieces_.query_stride, layer_.query_cos + (first + row) * head_dim,
                     layer_.query_sin + (first + row) * head_dim, head_dim, queries + row * head_dim);
     }
     layer_.round(loops_, queries, count * head_dim);
@@ -134,12 +138,12 @@ void add_bias(const float* bias, const Tile& tile, int64_t stride, float* y) {
 }
 
 // Queries, keys and values of some heads; meanwhile `output` is packed for them.
-bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const InnerProducts& input,
-                const InnerProducts& output, const Heads& heads) {
+bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const DecoderLayer& results, const Pieces& pieces,
+                const InnerProducts& input, const InnerProducts& output, const Heads& heads) {
   const LayerShape& shape = layer.shape;
   const int64_t per_head = shape.group() * shape.head_dim;
   const int64_t features[3] = {per_head, shape.head_dim, shape.head_dim};
-  const int64_t places[3] = {0, pieces.keys, pieces.values};
+  float* const made[3] = {pieces.queries, pieces.keys, pieces.values};
   const TilePlan plan =
       plan_tiles(loops, shape.rows, heads.count * (per_head + 2 * shape.head_dim), kWidestTile);
   FrozenProduct products[3];
@@ -148,67 +152,104 @@ bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces&
   for (int i = 0; i < 3; ++i) {
     const auto projection = static_cast<Projection>(kQuery + i);
     products[i] = {layer.projections[projection].weight, heads.first * features[i], heads.count * features[i], 0,
-                   shape.hidden, pieces.normal, shape.hidden, false, input.share(projection)};
-    plans[i] = plan.for_columns(products[i].columns);
+                   shape.hidden, i == 0 ? pieces.query_normal : pieces.normal, shape.hidden, false,
+                   input.share(projection)};
+    plans[i] = i > 0 || shape.makes_all()
+                   ? plan.for_columns(products[i].columns)
+                   : plan_tiles(loops, results.shape.rows, products[i].columns, kWidestTile);
     ends[i] = (i == 0 ? 0 : ends[i - 1]) + plans[i].tasks();
   }
+  products[kQuery].share.move_to(pieces.query_inner - pieces.inner, results.shape.rows_per_slice);
   return for_each_buffered_task(ends[2] + output.pack_tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
     if (task >= ends[2]) {
       output.pack(task - ends[2], heads.first * per_head, heads.count * per_head);
       return;
     }
     const int i = task < ends[0] ? 0 : task < ends[1] ? 1 : 2;
-    const Tile tile = plans[i].tile(task - (i == 0 ? 0 : ends[i - 1]), shape.rows, products[i].columns);
-    float* y = pieces.block + tile.row * pieces.block_stride + places[i] + tile.column;
-    multiply_tile(loops, products[i], tile, y, pieces.block_stride, buffer);
+    const int64_t rows = i == 0 ? results.shape.rows : shape.rows;
+    const int64_t stride = i == 0 ? pieces.query_stride : pieces.stride;
+    const Tile tile = plans[i].tile(task - (i == 0 ? 0 : ends[i - 1]), rows, products[i].columns);
+    float* y = made[i] + tile.row * stride + tile.column;
+    multiply_tile(loops, products[i], tile, y, stride, buffer);
     const float* bias = layer.vectors[kQueryBias + i];
-    if (bias != nullptr) add_bias(bias + products[i].first_out + tile.column, tile, pieces.block_stride, y);
+    if (bias != nullptr) add_bias(bias + products[i].first_out + tile.column, tile, stride, y);
   });
 }
 
 // Adds what the mixed values of some heads give to the layer's result.
-bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const LowRankShare& share,
+bool project_out(const SimdLoops& loops, const DecoderLayer& results, const Pieces& pieces, const LowRankShare& share,
                  const Heads& heads, float* out) {
-  const LayerShape& shape = layer.shape;
+  const LayerShape& shape = results.shape;
   const int64_t per_head = shape.group() * shape.head_dim;
-  const FrozenProduct product{layer.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
-                           heads.count * per_head, pieces.block, pieces.block_stride, true, share};
+  const FrozenProduct product{results.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
+                           heads.count * per_head, pieces.queries, pieces.query_stride, true, share};
   return multiply_all(loops, product, shape.rows, out, shape.hidden);
+}
+
+Pieces take_pieces(const LayerShape& shape, int64_t queries, int64_t keys, Scratch& memory) {
+  const int64_t inner = 4 * shape.rank, some = shape.makes_all() ? 0 : shape.of_results().rows;
+  Pieces pieces{};
+  pieces.normal = memory.take(shape.rows * shape.hidden);
+  pieces.stride = 2 * keys + (some == 0 ? queries : 0);
+  float* block = memory.take(shape.rows * pieces.stride);
+  pieces.inner = memory.take(shape.rows * inner);
+  pieces.queries = some == 0 ? block : memory.take(some * queries);
+  pieces.query_stride = some == 0 ? pieces.stride : queries;
+  pieces.keys = block + (some == 0 ? queries : 0);
+  pieces.values = pieces.keys + keys;
+  pieces.query_normal = some == 0 ? pieces.normal : memory.take(some * shape.hidden);
+  pieces.query_inner = some == 0 ? pieces.inner : memory.take(some * inner);
+  return pieces;
+}
+
+// Copies the rows that get results.
+void take_results(const LayerShape& shape, const float* rows, int64_t width, float* out) {
+  for (int64_t sequence = 0; sequence < shape.sequences(); ++sequence) {
+    const float* from = rows + ((sequence + 1) * shape.length - shape.results) * width;
+    std::copy_n(from, shape.results * width, out + sequence * shape.results * width);
+  }
 }
 
 }  // namespace
 
-bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
-                    float* scratch, float* out) {
+bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const DecoderLayer& results, const float* x,
+                    const float* bias, float* scratch, float* out) {
   const LayerShape& shape = layer.shape;
   const int64_t at_a_time = kv_heads_at_a_time(shape), queries = at_a_time * shape.group() * shape.head_dim;
-  const int64_t keys = at_a_time * shape.head_dim;
   Scratch memory(scratch);
-  const Pieces pieces{memory.take(shape.rows * shape.hidden), memory.take(shape.rows * (queries + 2 * keys)),
-                      queries + 2 * keys, queries, queries + keys, memory.take(shape.rows * 4 * shape.rank)};
+  const Pieces pieces = take_pieces(shape, queries, at_a_time * shape.head_dim, memory);
   float* output_panels = memory.take(queries * divide_up(shape.rank, loops.panel_width) * loops.panel_width);
-  float* residual = take_residual(shape, memory);
+  float* residual = take_residual(results.shape, memory);
   const InnerProducts input(loops, layer, {kQuery, kKey, kValue}, memory.take(0), pieces.inner, 4 * shape.rank);
-  const InnerProducts output(loops, layer, {kOutput}, output_panels, pieces.inner + 3 * shape.rank, 4 * shape.rank);
+  const InnerProducts output(loops, results, {kOutput}, output_panels, pieces.query_inner + 3 * shape.rank,
+                             4 * shape.rank);
   const Mixing mixing(loops, layer, pieces, bias);
 
-  enter_half(loops, layer, {x, layer.attention_norm, out, pieces.normal, residual}, input);
+  if (shape.makes_all()) {
+    enter_half(loops, layer, {x, layer.attention_norm, out, pieces.normal, residual}, input);
+  } else {
+    enter_half(loops, layer, {x, layer.attention_norm, nullptr, pieces.normal, nullptr}, input);
+    take_results(shape, pieces.normal, shape.hidden, pieces.query_normal);
+    take_results(shape, pieces.inner, 4 * shape.rank, pieces.query_inner);
+    take_results(shape, x, shape.hidden, residual == nullptr ? out : residual);
+    if (residual != nullptr) std::fill_n(out, results.shape.rows * shape.hidden, 0.0f);
+  }
   for (int64_t first = 0; first < shape.kv_heads; first += at_a_time) {
     const Heads heads{first, std::min(at_a_time, shape.kv_heads - first)};
     const bool last = first + heads.count == shape.kv_heads;
-    if (!project_in(loops, layer, pieces, input, output, heads)) return false;
+    if (!project_in(loops, layer, results, pieces, input, output, heads)) return false;
     const bool mixed = for_each_buffered_task(
         shape.sequences(), mixing_buffer(loops, shape), [&](int64_t sequence, float* buffer) {
           for (int64_t head = 0; head < heads.count; ++head) mixing.mix(sequence, head, buffer);
-          output.multiply(pieces.block, pieces.block_stride, sequence * shape.length, shape.length,
+          output.multiply(pieces.queries, pieces.query_stride, sequence * shape.results, shape.results,
                           heads.count * shape.group() * shape.head_dim, first > 0);
-          if (last) output.round(sequence * shape.length, shape.length);
+          if (last) output.round(sequence * shape.results, shape.results);
         });
     if (!mixed) return false;
     const LowRankShare share = last ? output.share(kOutput) : LowRankShare{};
-    if (!project_out(loops, layer, pieces, share, heads, out)) return false;
+    if (!project_out(loops, results, pieces, share, heads, out)) return false;
   }
-  leave_half(loops, layer, kAttentionResult, residual, out);
+  leave_half(loops, results, kAttentionResult, residual, out);
   return true;
 }
 

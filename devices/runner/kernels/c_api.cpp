@@ -34,7 +34,7 @@ prge::FrozenMatrix matrix(const Frozen& frozen, int64_t out_features, int64_t in
 // sizes: slices, rows of a slice, then the rest of LayerShape in its order.
 prge::LayerShape layer_shape(const int64_t* sizes) {
   return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4],      sizes[5],
-          sizes[6],            sizes[7], sizes[8], sizes[9] != 0, sizes[10] != 0};
+          sizes[6],            sizes[7], sizes[8], sizes[9] != 0, sizes[10] != 0, sizes[11]};
 }
 
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.

@@ -7,6 +7,10 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
 #endif
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "bits.h"
@@ -50,13 +54,46 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
 }
 #endif
 
+constexpr int kWords = 4;
+
+// kWords words of each of four rows, `stride` bytes apart, in the order of rows: to[kWords][kWidth].
+#if defined(__SSE2__)
+inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
+  __m128i rows[4];
+  for (int i = 0; i < 4; ++i) rows[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * stride));
+  const __m128i low[2] = {_mm_unpacklo_epi32(rows[0], rows[1]), _mm_unpacklo_epi32(rows[2], rows[3])};
+  const __m128i high[2] = {_mm_unpackhi_epi32(rows[0], rows[1]), _mm_unpackhi_epi32(rows[2], rows[3])};
+  const __m128i words[kWords] = {_mm_unpacklo_epi64(low[0], low[1]), _mm_unpackhi_epi64(low[0], low[1]),
+                                 _mm_unpacklo_epi64(high[0], high[1]), _mm_unpackhi_epi64(high[0], high[1])};
+  for (int i = 0; i < kWords; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i * kWidth), words[i]);
+}
+#elif defined(__aarch64__)
+inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
+  uint32x4_t rows[4];
+  for (int i = 0; i < 4; ++i) rows[i] = vreinterpretq_u32_u8(vld1q_u8(from + i * stride));
+  uint32x4x4_t words = {{rows[0], rows[1], rows[2], rows[3]}};
+  uint32_t inner[16];
+  vst4q_u32(inner, words);  // the words of each place side by side
+  for (int i = 0; i < kWords; ++i) vst1q_u32(to + i * kWidth, vld1q_u32(inner + i * 4));
+}
+#else
+inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
+  for (int i = 0; i < kWords; ++i) {
+    for (int j = 0; j < 4; ++j) __builtin_memcpy(to + i * kWidth + j, from + j * stride + i * 4, 4);
+  }
+}
+#endif
+
 // A word of four bytes holds kValues values of a row. A form says which words can be read whole, the scale of a word's
-// values, and those of one place in the words of a panel's rows.
+// values, where in a row it is another than before, and the values of one place in the words of a panel's rows.
 struct Nf4 {
   static constexpr int kValues = 8;
   static bool whole(int64_t in_features, int64_t first) { return in_features % 8 == 0 && first % 8 == 0; }
   static float scale(const FrozenMatrix& weight, int64_t /*row*/, int64_t index) {
     return weight.scales[index / prge::kNf4BlockValues];
+  }
+  static bool rescales(const FrozenMatrix& weight, int64_t column) {
+    return weight.in_features % prge::kNf4BlockValues != 0 || column % prge::kNf4BlockValues == 0;
   }
   static void expand(const uint32_t* words, int place, const float* scales, float* to) {
     // Bytes lie in order of address and the high nibble comes first.
@@ -79,6 +116,7 @@ struct Int8 {
   static constexpr int kValues = 4;
   static bool whole(int64_t, int64_t) { return true; }
   static float scale(const FrozenMatrix& weight, int64_t row, int64_t /*index*/) { return weight.scales[row]; }
+  static bool rescales(const FrozenMatrix&, int64_t) { return false; }
   static void expand(const uint32_t* words, int place, const float* scales, float* to) {
     for (int j = 0; j < kWidth; ++j) {
       to[j] = static_cast<float>(static_cast<int32_t>(words[j] << (24 - 8 * place)) >> 24) * scales[j];
@@ -93,6 +131,7 @@ struct Bfloat16 {
   static constexpr int kValues = 2;
   static bool whole(int64_t, int64_t) { return true; }
   static float scale(const FrozenMatrix&, int64_t, int64_t) { return 1.0f; }
+  static bool rescales(const FrozenMatrix&, int64_t) { return false; }
   static void expand(const uint32_t* words, int place, const float* /*scales*/, float* to) {
     for (int j = 0; j < kWidth; ++j) to[j] = float_of(place == 0 ? words[j] << 16 : words[j] & 0xffff0000u);
   }
@@ -107,16 +146,27 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
   const auto* bytes = static_cast<const uint8_t*>(weight.values);
   int64_t k = 0;
   if (Layout::whole(in_features, first)) {
-    alignas(64) uint32_t words[kWidth] = {};
+    alignas(64) uint32_t words[kWords * kWidth] = {};
     alignas(64) float scales[kWidth] = {};
-    for (; k + Layout::kValues <= count; k += Layout::kValues) {
-      for (int64_t j = 0; j < rows; ++j) {
-        const int64_t index = (row + j) * in_features + first + k;
-        __builtin_memcpy(&words[j], bytes + index * 4 / Layout::kValues, 4);
-        scales[j] = Layout::scale(weight, row + j, index);
+    const int64_t stride = in_features * 4 / Layout::kValues;
+    const int64_t whole = count / Layout::kValues * Layout::kValues;
+    while (k < whole) {
+      const uint8_t* from = bytes + (row * in_features + first + k) * 4 / Layout::kValues;
+      const int64_t taken = whole - k < kWords * Layout::kValues ? 1 : kWords;
+      int64_t j = 0;
+      for (; taken == kWords && j + 4 <= rows; j += 4) interleave(from + j * stride, stride, words + j);
+      for (; j < rows; ++j) {
+        for (int64_t i = 0; i < taken; ++i) __builtin_memcpy(&words[i * kWidth + j], from + j * stride + i * 4, 4);
       }
-      for (int place = 0; place < Layout::kValues; ++place) {
-        Layout::expand(words, place, scales, panel + (k + place) * kWidth);
+      for (int64_t i = 0; i < taken; ++i, k += Layout::kValues) {
+        if (k == 0 || Layout::rescales(weight, first + k)) {
+          for (int64_t each = 0; each < rows; ++each) {
+            scales[each] = Layout::scale(weight, row + each, (row + each) * in_features + first + k);
+          }
+        }
+        for (int place = 0; place < Layout::kValues; ++place) {
+          Layout::expand(words + i * kWidth, place, scales, panel + (k + place) * kWidth);
+        }
       }
     }
   }

@@ -21,12 +21,16 @@ int64_t scratch_values(const LayerShape& shape) {
   const int64_t block = std::max(heads, kBlockFeatures);
   const int64_t panels = shape.hidden * padded(3 * shape.rank) + block * padded(shape.rank);
   const int64_t residual = shape.result_norms ? shape.hidden : 0;
-  return shape.rows * (shape.hidden + block + 4 * shape.rank + residual) + panels;
+  const int64_t some = shape.makes_all() ? 0 : shape.of_results().rows * (shape.hidden + 4 * shape.rank);
+  return shape.rows * (shape.hidden + block + 4 * shape.rank + residual) + panels + some;
 }
 
 bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias, float* scratch,
                    float* out) {
-  return attention_half(loops, layer, x, bias, scratch, out) && feed_forward_half(loops, layer, scratch, out);
+  DecoderLayer results = layer;
+  results.shape = layer.shape.of_results();
+  return attention_half(loops, layer, results, x, bias, scratch, out) &&
+         feed_forward_half(loops, results, scratch, out);
 }
 
 }  // namespace prge

@@ -33,9 +33,19 @@ struct LayerShape {
   int64_t rank;  // 0 without adapters
   bool head_norms = false;    // whether there is any of these vectors
   bool result_norms = false;
+  int64_t results = length;  // rows at the end of a sequence that get results; keys and values are those of all rows
 
   int64_t group() const { return heads / kv_heads; }
   int64_t sequences() const { return rows / length; }
+  bool makes_all() const { return results == length; }
+  // The shape of what is made of the rows with results alone.
+  LayerShape of_results() const {
+    LayerShape shape = *this;
+    shape.rows = sequences() * results;
+    shape.rows_per_slice = rows_per_slice / length * results;
+    shape.length = results;
+    return shape;
+  }
 };
 
 struct DecoderLayer {
@@ -44,9 +54,9 @@ struct DecoderLayer {
   const float* attention_norm;     // [hidden]
   const float* feed_forward_norm;  // [hidden]
   float epsilon;
-  const float* query_cos;  // [length][head_dim] each, signs and scale folded in
+  const float* query_cos;  // [results][head_dim] each, signs and scale folded in
   const float* query_sin;
-  const float* key_cos;
+  const float* key_cos;  // [length][head_dim]
   const float* key_sin;
   const float* vectors[kVectors];  // null where the layer has none
   bool gelu;                       // the gate is GELU by its approximation with tanh, not SiLU
@@ -75,8 +85,8 @@ int64_t kv_heads_at_a_time(const LayerShape& shape);
 // Values of scratch memory that `decoder_layer` needs.
 int64_t scratch_values(const LayerShape& shape);
 
-// out = the layer's result for x, both [rows][hidden]; `out` may be `x`. `bias` [sequences][length][length] is added
-// to the scores. False when a thread's buffer can't be had; then `out` is undefined.
+// out = the layer's result for x, both [rows][hidden]; `out` may be `x`, unless it has the rows with results alone. `bias` [sequences][length][length] is added
+// to the scores, and masks keys after their query, not all of which are looked at. False when a thread's buffer can't be had; then `out` is undefined.
 bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
                    float* scratch, float* out);
 

@@ -16,6 +16,12 @@ struct LowRankShare {
   Stored b = {};
   int64_t rank = 0;
   int64_t rows_per_slice = 1;
+
+  // Goes to a copy of inner, `distance` values away, of so many rows of a slice.
+  void move_to(ptrdiff_t distance, int64_t rows) {
+    if (inner != nullptr) inner += distance;
+    rows_per_slice = rows;
+  }
 };
 
 // x[rows][0, depth) * decoded(weight)[first_out + ..][first_in + ..]^T, a result of `columns` columns, which is added

@@ -68,14 +68,15 @@ LayerShape shape_of(const Arguments& args) {
     return shape;
   }
   shape.rows_per_slice = args.x.size(1);
-  shape.length = args.rotary[0].size(0);
+  shape.length = args.rotary[2].dim() == 3 ? args.rotary[2].size(0) : 0;
+  shape.results = args.rotary[0].size(0);
   shape.hidden = args.x.size(2);
   shape.intermediate = args.weights[kGate].size(0);
   shape.heads = args.heads;
   shape.kv_heads = args.kv_heads;
   shape.head_dim = args.rotary[0].size(2);
   shape.rank = args.lora_a.empty() || args.lora_a[0].dim() != 2 ? 0 : args.lora_a[0].size(0);
-  const bool whole = shape.length > 0 && shape.rows_per_slice % shape.length == 0 && shape.head_dim % 2 == 0 &&
+  const bool whole = shape.results > 0 && shape.length >= shape.results && shape.rows_per_slice % shape.length == 0 && shape.head_dim % 2 == 0 &&
                      shape.hidden > 0 && shape.intermediate > 0 && shape.heads % shape.kv_heads == 0;
   shape.rows = whole ? args.x.size(0) * shape.rows_per_slice : 0;
   return shape;
@@ -87,8 +88,9 @@ bool take_tables(const Arguments& args, DecoderLayer& layer) {
   for (const Tensor& norm : args.norms) {
     if (!is_float(norm, 1) || norm.numel() != shape.hidden) return false;
   }
-  for (const Tensor& table : args.rotary) {
-    if (!is_float(table, 3) || table.numel() != shape.length * shape.head_dim) return false;
+  for (size_t i = 0; i < args.rotary.size(); ++i) {
+    const int64_t positions = i < 2 ? shape.results : shape.length;
+    if (!is_float(args.rotary[i], 3) || args.rotary[i].numel() != positions * shape.head_dim) return false;
   }
   layer.attention_norm = values(args.norms[0]);
   layer.feed_forward_norm = values(args.norms[1]);
@@ -193,8 +195,13 @@ bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scra
 }
 
 void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, const DecoderLayer& layer, Tensor& out) {
-  ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
-                      "%s: the output is not float32 of the shape of x", args.name);
+  const LayerShape results = layer.shape.of_results();
+  ET_KERNEL_CHECK_MSG(ctx,
+                      shaped(out, ScalarType::Float, {args.x.size(0), results.rows_per_slice, results.hidden}) &&
+                          (layer.shape.makes_all() || out.const_data_ptr() != args.x.const_data_ptr()),
+                      InvalidArgument, ,
+                      "%s: the output is not float32 [slices, rows with results, hidden], or lies on x without having "
+                      "its shape", args.name);
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
                                     args.scratch.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()),
@@ -222,7 +229,8 @@ void go_back(KernelRuntimeContext& ctx, const Arguments& args, const Tensor& gra
   DecoderLayer layer{};
   float* of_b[kProjections] = {};
   if (!take_layer(ctx, args, backward_scratch_values, layer)) return;
-  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows == layer.shape.rows_per_slice && is_float(gradient, 3) &&
+  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows == layer.shape.rows_per_slice && layer.shape.makes_all() &&
+                               is_float(gradient, 3) &&
                                gradient.sizes() == args.x.sizes() && take_results(args, outs, of_b),
                       InvalidArgument, ,
                       "%s needs one slice, a float32 gradient like x, and float32 outputs like x and like each B",

@@ -45,7 +45,7 @@ class InnerProducts {
 };
 
 // How a half begins: out = x, normal = norm of x with `weight`, all [rows][hidden]. With `residual` x goes there
-// and out is zero, as what the half gives is normalized before it is added.
+// and out is zero, as what the half gives is normalized before it is added. Without `out` there is the norm alone.
 struct Norm {
   const float* x;
   const float* weight;
@@ -60,9 +60,10 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
 // Adds to `residual`, if there is one, the norm of what the half has made in `out`, which becomes the sum.
 void leave_half(const SimdLoops& loops, const DecoderLayer& layer, Vector norm, const float* residual, float* out);
 
-// The halves of a layer: out += what they make of x's norm. `x` may be `out`.
-bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
-                    float* scratch, float* out);
+// The halves of a layer: out += what they make of x's norm. `x` may be `out`. `results` is the layer with the shape of
+// the rows that get results.
+bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const DecoderLayer& results, const float* x,
+                    const float* bias, float* scratch, float* out);
 bool feed_forward_half(const SimdLoops& loops, const DecoderLayer& layer, float* scratch, float* out);
 
 // Hands out a piece of scratch memory after the other.

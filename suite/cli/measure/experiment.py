@@ -18,6 +18,7 @@ from suite.cli.workload_options import refuse_settings
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import Home
+from workloads.tasks.source import resolve_task, resolve_template
 
 _LIST = "list"
 _WITH_RESUME = ("name", "resume", "as_json", "inventory_path")
@@ -28,6 +29,8 @@ _WITH_SHOW = ("experiment_id", "as_json", "inventory_path")
 @click.argument("name", metavar="NAME|list", required=False, shell_complete=complete_experiment)
 @devices_option
 @click.option("--model", shell_complete=complete_model, help="Instead of the models of the experiment's plan.")
+@click.option("--task", help="Also on this task of yours, by name or file: generalization.")
+@click.option("--template", help="How its file is read (docs/tasks.md).")
 @click.option("--quick", is_flag=True, help="The small version: the tiny model, a minute or so.")
 @click.option("--resume", is_flag=True, help="Go on with the newest one that was interrupted.")
 @click.option("--show", "experiment_id", metavar="ID|latest", help="Answer one that was made, from what it measured.")
@@ -37,6 +40,8 @@ def experiment(
     name: str | None,
     selection: str | None,
     model: str | None,
+    task: str | None,
+    template: str | None,
     quick: bool,
     resume: bool,
     experiment_id: str | None,
@@ -73,7 +78,10 @@ def experiment(
     if name is None:
         raise UserError("No experiment is named: `suite experiment list` says what there is.")
     devices = tuple(entry.name for entry in inventory.select(selection or "local"))
-    return _print_experiment(conduct.begin(name, devices, model, quick=quick, bench=bench), home, as_json)
+    task = None if task is None else resolve_task(task, Path.cwd())
+    template = None if template is None else resolve_template(template, Path.cwd())
+    found = conduct.begin(name, devices, model, quick=quick, bench=bench, task=task, template=template)
+    return _print_experiment(found, home, as_json)
 
 
 def _print_list(home: Home, as_json: bool) -> int:

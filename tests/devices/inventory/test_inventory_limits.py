@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from devices.errors import InventoryError
-from devices.inventory.entry import parse_cpus
 from devices.inventory.inventory_file import load
+from devices.inventory.power_modes import parse_cpus
 
 
 @pytest.mark.parametrize(

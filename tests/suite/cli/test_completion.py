@@ -46,6 +46,7 @@ def offered(line: str) -> list[str]:
         ("run --quic", ["--quick"]),
         ("report ", ["latest", "previous"]),
         ("profile --show l", ["latest", "list"]),
+        ("bench peers --peers torch-fp32,torch-c", ["torch-fp32,torch-compile-fp32", "torch-fp32,torch-compile-bf16"]),
     ],
 )
 def test_names_of_the_inventory_and_of_models_are_offered(line: str, expected: list[str], lab: Path) -> None:

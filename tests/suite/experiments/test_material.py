@@ -16,6 +16,7 @@ def material() -> Material:
     """Steps and trainings of two devices; the profile of one lost a setting, that of the other everything."""
     found = made_material(
         "headline",
+        devices=("jetson", "pi"),
         measurements={
             "steps": [
                 made_measurement(),

@@ -30,6 +30,16 @@ def test_a_whole_session_is_completed_with_everything_in_it():
     assert (trace.quantity, trace.t_ns, trace.values) == ("power_mw", (7, 9), (1.5, 2.5))
 
 
+def test_the_memory_after_steps_is_part_of_the_record():
+    lines = [recorded.header(), recorded.load()]
+    for index in range(4):
+        lines += [recorded.step(index, allocations=index), recorded.memory(index, heap_used_kib=100 + index)]
+    record = collect("s", recorded.text([*lines, recorded.footer()]), ProcessEnd(rc=0))
+    assert record.complete
+    assert [memory.heap_used_kib for memory in record.memory] == [100, 101, 102, 103]
+    assert [step.allocations for step in record.steps] == [0, 1, 2, 3]
+
+
 def test_an_exit_code_of_zero_without_the_end_marker_is_not_complete():
     record = collect("s", recorded.whole()[:-1], ProcessEnd(rc=0))
     assert record.cause is Cause.INCOMPLETE

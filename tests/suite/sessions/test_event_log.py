@@ -1,7 +1,8 @@
 import pytest
 
-from suite.sessions import events as event_log
-from suite.sessions.events import DefectKind, read_events
+from suite.sessions import event_log
+from suite.sessions.event_log import read_events
+from suite.sessions.events import DefectKind
 from tests.support.suite import recorded_session as recorded
 
 
@@ -72,6 +73,9 @@ def test_a_step_left_out_is_missing():
         (recorded.step(0), recorded.step(1) | {"t0_ns": recorded.LOAD_END_NS + 1}, DefectKind.TIME_REVERSED),
         (recorded.step(0), recorded.step(1) | {"t1_ns": 5}, DefectKind.TIME_REVERSED),
         (recorded.sample(9, 1.0), recorded.sample(8, 1.0), DefectKind.TIME_REVERSED),
+        (recorded.memory(0), recorded.step(0), DefectKind.OUT_OF_ORDER),
+        (recorded.step(0), recorded.memory(1), DefectKind.OUT_OF_ORDER),
+        (recorded.step(0), recorded.memory(0, t_ns=5), DefectKind.TIME_REVERSED),
         (recorded.load(), recorded.step(0), DefectKind.DUPLICATE),
         (recorded.header(), recorded.step(0), DefectKind.DUPLICATE),
         (recorded.footer(), recorded.step(0), DefectKind.OUT_OF_ORDER),

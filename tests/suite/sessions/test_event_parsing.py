@@ -14,6 +14,7 @@ from suite.sessions.events import (
     FooterEvent,
     HeaderEvent,
     LoadEvent,
+    MemoryEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
@@ -33,6 +34,9 @@ def parse(line):
         (recorded.load(), LoadEvent),
         (recorded.step(3), StepEvent),
         ({**recorded.step(3), "length": 48}, StepEvent),
+        ({**recorded.step(3), "allocations": 2, "allocated_bytes": 96}, StepEvent),
+        (recorded.memory(3), MemoryEvent),
+        (recorded.memory(3, pss_kib=None, unavailable={"pss_kib": "no such file"}), MemoryEvent),
         (recorded.sample(1, 2.5), SampleEvent),
         ({"event": "sensor_error", "sensor": "x", "errors": 3, "reason": "gone"}, SensorErrorEvent),
         (recorded.footer(), FooterEvent),
@@ -76,6 +80,34 @@ def test_an_event_off_the_contract_is_a_defect_that_names_the_place(change, name
     assert defect.kind is DefectKind.INVALID_EVENT
     assert defect.line == 7
     assert named in defect.detail
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rss_kib": -1},
+        {"heap_used_kib": "12"},
+        {"heap_used_kib": 1.5},
+        {"step": None},
+        {"unavailable": ["pss_kib"]},
+        {"unavailable": {"pss_kib": 3}},
+        {"unavailable": {str(number): "x" for number in range(1000)}},
+        {"more": 1},
+    ],
+)
+def test_memory_off_the_contract_is_a_defect(change):
+    defect = parse(recorded.memory(3) | change)
+    assert isinstance(defect, Defect)
+    assert defect.kind is DefectKind.INVALID_EVENT
+    assert next(iter(change)) in defect.detail
+
+
+def test_reasons_of_missing_memory_are_printable():
+    reasons = parse(recorded.memory(3, unavailable={"\x1b[2J": "\x1b[31m" + "x" * 10_000})).unavailable
+    ((name, reason),) = reasons.items()
+    assert name == "\N{REPLACEMENT CHARACTER}[2J"
+    assert reason.startswith("\N{REPLACEMENT CHARACTER}")
+    assert len(reason) == MAX_TEXT_CHARS
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"nan"', "null", "1e999"])

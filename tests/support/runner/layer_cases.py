@@ -38,17 +38,22 @@ class Case:
     rank: int = 4
     adapted: tuple[int, ...] = ALL
     form: LayerForm = PLAIN_FORM
+    results: int | None = None
 
     @property
     def config(self):
         sizes = (64, self.hidden, self.intermediate, 1, self.heads, self.kv_heads, self.head_dim)
         return LlamaConfig(*sizes, form=self.form)
 
+    @property
+    def rows(self):
+        return self.results or self.length
+
     def sizes(self):
         sizes = (self.slices, self.sequences * self.length, self.length, self.hidden, self.intermediate)
         rank = self.rank if self.adapted else 0
         norms = (any(name in self.form.vectors for name in names) for names in (HEAD_NORMS, RESULT_NORMS))
-        return np.array([*sizes, self.heads, self.kv_heads, self.head_dim, rank, *norms], dtype=np.int64)
+        return np.array([*sizes, self.heads, self.kv_heads, self.head_dim, rank, *norms, self.rows], dtype=np.int64)
 
 
 CASES = {
@@ -63,6 +68,14 @@ CASES = {
     "no adapters": Case(64, 192, 2, 1, 32, length=6, adapted=()),
     "several passes over a row": Case(1100, 64, 2, 1, 16, length=3),
     "several tiles of rows": Case(64, 576, 2, 1, 32, length=90, slices=3, sequences=3),
+    "one result of a sequence": Case(64, 128, 8, 4, 8, length=12, results=1),
+    "some results, blocks of wide features": Case(192, 1100, 4, 2, 96, length=150, sequences=1, results=70),
+    "some results of sequences, part of the projections": Case(
+        64, 576, 4, 2, 32, length=90, slices=3, sequences=3, results=7, adapted=(0, 3, 4, 6)
+    ),
+    "one result, all that a family has": Case(
+        64, 1100, 4, 1, 40, length=9, form=LayerForm(VECTORS, "gelu_tanh", 0.25), results=1
+    ),
     "biases of queries, keys and values": Case(160, 64, 10, 5, 64, length=7, form=LayerForm(BIASES)),
     "norms of heads": Case(64, 128, 8, 4, 24, length=70, form=LayerForm(HEAD_NORMS)),
     "all that a family has": Case(64, 1100, 4, 1, 40, length=9, form=LayerForm(VECTORS, "gelu_tanh", 0.25)),
@@ -86,13 +99,13 @@ class Layer:
         self.x = normal(case.slices, case.sequences * case.length, case.hidden)
         first = torch.arange(sequences) % max(1, case.length // 2)
         self.bias = attention_bias(first, case.length)
-        self.real = (torch.arange(case.length) >= first[:, None]).reshape(case.slices, -1).numpy()
+        self.real = (torch.arange(case.length) >= first[:, None])[:, -case.rows :].reshape(case.slices, -1).numpy()
         self.norms = [1.0 + 0.2 * normal(case.hidden) for _ in range(2)]
         self.vectors = {
             VECTORS.index(name): (0.0 if name in BIASES else 1.0) + 0.3 * normal(size)
             for name, size in config.vector_sizes().items()
         }
-        tables = Rotary.tables(config, case.length)
+        (tables,) = Rotary.of_layers(config, case.length, case.rows)
         self.rotary = [table.contiguous() for table in vars(tables).values()]
         stored = [PACK[form](normal(*shape, scale=shape[1] ** -0.5)) for shape in shapes]
         self.weights = [(weight, scales) for weight, *scales in stored]
@@ -125,7 +138,9 @@ class Layer:
 
     def found(self, kernels, variant=0, in_place=True):
         x = self.x.numpy().copy()
-        out = x if in_place else np.full_like(x, np.nan)
+        rows = self.case.sequences * self.case.rows
+        in_place = in_place and self.case.rows == self.case.length
+        out = x if in_place else np.full((x.shape[0], rows, x.shape[2]), np.nan, dtype=np.float32)
         scratch = np.full(kernels.prge_scratch_values(pointer(self.case.sizes())) + 16, np.nan, dtype=np.float32)
         scratch[-16:] = 7.0
         matrices = (Frozen * 7)(*(frozen(*weight) for weight in self.weights))

@@ -66,6 +66,14 @@ def steps(warm_up: int = 2, measured_steps: int = 5, ms: float = 100.0, losses: 
     ]
 
 
+def memory(after: int, ms: float = 100.0, **more: Any) -> Line:
+    """The memory in use just after step `after` of steps that take `ms`."""
+    t_ns = step(after, ms=ms)["t1_ns"] + 1000
+    line = {"event": "memory", "step": after, "t_ns": t_ns, "rss_kib": 90_000, "pss_kib": 88_000}
+    heap = {"heap_used_kib": 10_000, "heap_held_kib": 12_000}
+    return line | {"anonymous_kib": 60_000, "swap_kib": 0} | heap | {"unavailable": {}} | more
+
+
 def sample(t_ns: int, value: float, sensor: str = "VDD_IN") -> Line:
     return {"event": "sample", "t_ns": t_ns, "sensor": sensor, "value": value}
 

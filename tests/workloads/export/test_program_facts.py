@@ -26,7 +26,6 @@ KERNELS = {
     "embed.out": 1,
     "attention_bias.out": 1,
     "perturb.out": LAYERS,
-    "answer_rows.out": 1,
     "answer_losses.out": 1,
     "collect_losses.out": 1,
     "mean_losses.out": 1,

@@ -58,13 +58,15 @@ def test_layers_of_a_kernel_overwrite_their_input_and_share_their_scratch_memory
     layers = [call for call in calls if isinstance(call, KernelCall) and call.op_index == layer]
     assert len(layers) == LAYERS * CHUNKS
 
-    def places(argument: int) -> set[int]:
-        found = [plan.values[call.args[argument]].val for call in layers]
+    def places(calls: list[KernelCall], argument: int) -> set[int]:
+        found = [plan.values[call.args[argument]].val for call in calls]
         return {value.allocation_info.memory_offset_low for value in found}
 
     x, scratch, out = 0, 2, 13
-    assert places(x) == places(out)
-    assert len(places(out)) == len(places(scratch)) == 1
+    others, last = (layers[place::LAYERS] for place in (0, LAYERS - 1))
+    assert places(others, x) == places(others, out) == places(last, x)
+    assert places(last, x).isdisjoint(places(last, out))  # which has the answer rows alone
+    assert len(places(others, out)) == len(places(others, scratch)) == len(places(last, scratch)) == 1
 
 
 @pytest.mark.parametrize("workload", [CHUNKED, SMALL_CHUNKS], ids=["queries", "signs"])

@@ -132,6 +132,8 @@ def test_session_resumed_from_a_state_equals_one_long_session(train: Train) -> N
         replace(workload_of("int8-dynamic"), q=4, T=16, inner_parallel=False),
         replace(workload_of("bf16"), q=1, targets=("o_proj", "up_proj")),
         replace(workload_of("nf4"), answers=2, targets=("q_proj", "v_proj")),
+        replace(workload_of("fp32"), answers=3),
+        replace(workload_of("int8"), answers=20),
         IN_CHUNKS,
     ],
     ids=[
@@ -141,6 +143,8 @@ def test_session_resumed_from_a_state_equals_one_long_session(train: Train) -> N
         "the same, delegated",
         "bf16, two projections",
         "two answer tokens, two projections",
+        "three answer tokens, delegated",
+        "a last layer for all rows",
         "in chunks",
     ],
 )

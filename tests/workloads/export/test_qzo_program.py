@@ -131,7 +131,7 @@ def test_program_keeps_codes_in_the_data_file_and_writes_scales_in_place(
 
 
 OPERATORS = (
-    *("perturb", "embed", "attention_bias", "general_layer", "answer_rows", "rms_norm", "linear_frozen"),
+    *("perturb", "embed", "attention_bias", "general_layer", "rms_norm", "linear_frozen"),
     *("answer_losses", "collect_losses", "mean_losses", "gradient", "clipped", "scaled", "move_weight"),
     "_empty_dim_order",  # the scratch memory of a layer
 )

@@ -24,6 +24,8 @@ from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow  # all of them export; so that `make check` imports no executorch for them
+
 
 def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
     """Returns losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""

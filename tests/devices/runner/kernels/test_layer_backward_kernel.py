@@ -14,7 +14,7 @@ from tests.support.runner.layer_cases import ALL, CASES, EPSILON, Layer, address
 from workloads.methods import operators
 from workloads.methods.passes import backward_scratch_values
 
-ONE_SLICE = {name: replace(case, slices=1) for name, case in CASES.items()}
+ONE_SLICE = {name: replace(case, slices=1) for name, case in CASES.items() if case.results is None}
 
 
 def expected_gradients(layer, gradient):

@@ -1,0 +1,170 @@
+"""Sets a power mode on a device for a while, and restores what was there.
+
+What was there is noted on the device before anything changes, so that it can be restored after whatever happened in
+between: an error, a killed process, a lost connection. Whoever sets a mode next restores it first.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from devices.access.connect import Device
+from devices.checks.facts import read_policies
+from devices.errors import DeviceError, FileError
+from devices.inventory.power_modes import PowerMode
+from devices.sensors.reading import ask
+from foundation.text import printable
+
+_NOTE = "power_mode.json"
+_TIMEOUT_S = 60.0
+_POLICIES = "sys/devices/system/cpu/cpufreq"
+
+# nvpmodel asks on its standard input whether to restart the board, if a mode needs that. It gets no answer.
+_UNANSWERED = 'exec "$@" </dev/null 2>&1'
+_WRITE = 'printf %s "$1" > "$2"'
+
+
+class PowerModeError(DeviceError):
+    """A mode that can't be set, or what was set before can't be restored."""
+
+
+class _Earlier(BaseModel):
+    """What a device was set to before."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    nvpmodel: Annotated[int, Field(ge=0, le=255)] | None = None
+    governors: dict[Annotated[str, Field(pattern=r"^policy\d+$")], Annotated[str, Field(pattern=r"^\w{1,32}$")]] = {}
+
+
+def set_power_mode(device: Device, name: str, mode: PowerMode) -> None:
+    """Sets what a mode changes on the device; its cores concern the runner alone.
+
+    Raises PowerModeError, with everything as it was, if it can't be set: without root, without the program or the
+    governor, or without a restart.
+    """
+    restore_power_mode(device)
+    if not mode.changes_device:
+        return
+    earlier = _earlier(device, name, mode)
+    device.transport.mkdir(device.places.workdir)
+    device.transport.write(_note(device), earlier.model_dump_json().encode())
+    try:
+        if mode.nvpmodel is not None:
+            _set_nvpmodel(device, name, mode.nvpmodel)
+        if mode.governor is not None:
+            _set_governors(device, name, dict.fromkeys(earlier.governors, mode.governor))
+    except PowerModeError:
+        restore_power_mode(device)
+        raise
+
+
+def restore_power_mode(device: Device) -> str | None:
+    """Restores what was noted, and returns what that is; None if no mode was left set. Raises PowerModeError."""
+    try:
+        text = device.transport.read_text(_note(device))
+    except FileError:
+        return None
+    try:
+        earlier = _Earlier.model_validate_json(text)
+    except ValidationError as error:
+        raise PowerModeError(
+            f"what {device.entry.name!r} was set to before can't be read from {_note(device)}: set its power mode "
+            "yourself and remove the file"
+        ) from error
+    if earlier.nvpmodel is not None:
+        _set_nvpmodel(device, "what was set before", earlier.nvpmodel)
+    _set_governors(device, "what was set before", earlier.governors)
+    device.transport.remove(_note(device))
+    modes = [] if earlier.nvpmodel is None else [f"nvpmodel {earlier.nvpmodel}"]
+    return ", ".join([*modes, *sorted({f"governor {governor}" for governor in earlier.governors.values()})])
+
+
+def _note(device: Device) -> str:
+    return posixpath.join(device.places.workdir, _NOTE)
+
+
+def _earlier(device: Device, name: str, mode: PowerMode) -> _Earlier:
+    """Returns what is set now. Raises PowerModeError if it can't be read: it could not be restored."""
+    number, governors = None, {}
+    if mode.nvpmodel is not None:
+        number = _nvpmodel_now(device)
+        if number is None:
+            raise PowerModeError(
+                f"power mode {name!r} is nvpmodel {mode.nvpmodel}, and `nvpmodel -q` does not report the mode that is "
+                "set now, which could not be restored: let this user run it, or leave the mode out"
+            )
+    if mode.governor is not None:
+        governors = {policy.name: policy.governor for policy in read_policies(device.tree) if policy.governor}
+        if not governors:
+            raise PowerModeError(
+                f"power mode {name!r} is governor {mode.governor}, and no cpufreq policy is in /{_POLICIES}: leave the "
+                "mode out, as is usual in a virtual machine"
+            )
+    return _Earlier(nvpmodel=number, governors=governors)
+
+
+def _nvpmodel_now(device: Device) -> int | None:
+    program = device.tree.program("nvpmodel")
+    lines = (ask(device.tree, [program, "-q"]).text or "").splitlines() if program is not None else []
+    numbers = [line.strip() for line in lines if line.strip().isdecimal()]
+    return int(numbers[-1]) if numbers else None
+
+
+def _set_nvpmodel(device: Device, name: str, number: int) -> None:
+    if _nvpmodel_now(device) == number:
+        return
+    program = device.tree.program("nvpmodel") or "nvpmodel"
+    said = _as_root(device, name, ["sh", "-c", _UNANSWERED, "sh", program, "-m", str(number)])
+    if _nvpmodel_now(device) == number:
+        return
+    if "reboot" in said.lower():
+        raise PowerModeError(
+            f"power mode {name!r} (nvpmodel {number}) needs a restart of {device.entry.name!r}, which the suite does "
+            f"not do: set it with `sudo nvpmodel -m {number}`, restart the board and measure it by itself"
+        )
+    raise PowerModeError(
+        f"power mode {name!r} (nvpmodel {number}) was not taken: {printable(said.strip(), 200) or 'it says nothing'}; "
+        "`cat /etc/nvpmodel.conf` lists the board's modes"
+    )
+
+
+def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> None:
+    """Sets governors by policy. Raises PowerModeError if one is not there, or isn't taken."""
+    for policy, governor in governors.items():
+        folder = f"{_POLICIES}/{policy}"
+        texts = device.tree.read([f"{folder}/scaling_governor", f"{folder}/scaling_available_governors"])
+        if texts.text(f"{folder}/scaling_governor") == governor:
+            continue
+        available = texts.text(f"{folder}/scaling_available_governors")
+        if available is not None and governor not in available.split():
+            raise PowerModeError(
+                f"power mode {name!r} is governor {governor}, and {policy} of {device.entry.name!r} has "
+                f"{printable(available, 200)}: name one of them"
+            )
+        path = device.tree.path(f"{folder}/scaling_governor")
+        said = _as_root(device, name, ["sh", "-c", _WRITE, "sh", governor, path])
+        if device.tree.read([f"{folder}/scaling_governor"]).text(f"{folder}/scaling_governor") != governor:
+            raise PowerModeError(
+                f"power mode {name!r} (governor {governor}) was not taken by {policy} of {device.entry.name!r}: "
+                f"{printable(said.strip(), 200) or 'the kernel gave no reason'}"
+            )
+
+
+def _as_root(device: Device, name: str, command: Sequence[str]) -> str:
+    """Runs a command as root and returns what it said. Raises PowerModeError if nobody lets us."""
+    if device.transport.run(["id", "-u"], timeout_s=_TIMEOUT_S).stdout.strip() != "0":
+        sudo = device.tree.program("sudo")
+        allowed = sudo is not None and device.transport.run([sudo, "-n", "true"], timeout_s=_TIMEOUT_S).end.rc == 0
+        if not allowed:
+            raise PowerModeError(
+                f"power mode {name!r} can only be set by root on {device.entry.name!r}: log in as root, or let this "
+                "user run sudo without a password; or compare sets of cores (`cpus`), which need no rights"
+            )
+        command = [sudo or "sudo", "-n", *command]
+    result = device.transport.run(command, timeout_s=_TIMEOUT_S)
+    return result.stdout + result.end.stderr_tail

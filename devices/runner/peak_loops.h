@@ -1,0 +1,36 @@
+// Loops that do nothing but what is to be measured: multiply-adds in registers, and passes over memory.
+//
+// Each is compiled for the instruction set that it names; which of them this processor can run, its features say.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace runner {
+
+// Makes `rounds` rounds of independent multiply-adds and returns how many products the sums hold in the end. Every
+// product is the same number, and so small that the sums are exact, so this counts what the processor has computed.
+struct ComputeLoop {
+  const char* dtype;
+  const char* instructions;
+  int64_t (*run)(int64_t rounds);
+  int64_t products_per_round;
+  int64_t rounds;  // as many as leave the sums exact, or enough that adding them up costs nothing
+};
+
+// The widest loop for each type that this processor multiplies in.
+std::vector<ComputeLoop> compute_loops(const std::vector<std::string>& features);
+
+// One thread's passes over `count` float32 values, a multiple of kMemoryBlock.
+struct MemoryLoops {
+  float (*read)(const float* from, int64_t count);  // their sum
+  void (*copy)(const float* from, float* to, int64_t count);
+  void (*triad)(const float* from, const float* and_from, float* to, int64_t count);  // from + and_from / 2
+};
+
+constexpr int64_t kMemoryBlock = 128;
+
+MemoryLoops memory_loops(const std::vector<std::string>& features);
+
+}  // namespace runner

@@ -1,0 +1,221 @@
+"""What P-RGE does on tasks outside of the paper's: long rows, code, and a task of the user's.
+
+Each task has the same forward work, once by P-RGE and once by MeZO on the same adapters, which is what P-RGE makes
+faster. The first part, short rows as the paper has them, is what the others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foundation.unavailable import Unavailable
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.race import Estimate
+from reports.model.reading import Interval, Number
+from reports.model.training import Training
+from reports.text.numbers import format_list
+from suite.experiments.experiment import planned
+from suite.experiments.material import Material
+from suite.experiments.trained import Contender, Estimated, cells, contenders, curve_of, renamed
+from suite.results.race_answers import estimate_cost
+
+_METHOD, _RIVAL = "prge", "mezo-lora-fa"
+_YOURS = "your task"
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a method came to on a task."""
+
+    task: str
+    contender: Contender
+    length: int
+
+    @property
+    def token_ms(self) -> Estimated:
+        """Milliseconds for each thousand forward tokens."""
+        return self.contender.cost(_ms_of_a_thousand_tokens)
+
+    @property
+    def learned(self) -> bool | Unavailable:
+        """Whether its accuracy rose, or why that can't be told."""
+        ends = self.contender.gain.interval
+        if isinstance(ends, Unavailable):
+            return ends
+        return ends.low > 0
+
+
+def _ms_of_a_thousand_tokens(one: Training) -> Number:
+    of_step = one.forward_tokens
+    return of_step if isinstance(of_step, Unavailable) else 1e6 * one.seconds / (of_step * one.steps)
+
+
+def answer(material: Material, device: str) -> Answer:
+    """Answers for one device."""
+    found = _trained(material, device)
+    missing = _not_asked(material)
+    tables = (_accuracy_table(found), _cost_table(found), _speed_table(found))
+    evidence = tuple(table for table in tables if table.rows)
+    own = [one for one in found if one.contender.method == _METHOD]
+    if not own:
+        return Answer("No training of prge finished, so nothing can be told.", None, evidence, missing)
+    words = [_learned_words(own)]
+    if device in material.experiment.emulated:
+        words.append("the device is emulated, so its times are no measure")
+    else:
+        words += _cost_words(own)
+    return Answer(f"{'; '.join(word for word in words if word)}.", _picture(found), evidence, missing)
+
+
+def _not_asked(material: Material) -> tuple[str, ...]:
+    if material.experiment.task is not None:
+        return ()
+    return (f"{_YOURS}: none was named: give one with --task FILE, and --template where its columns need one",)
+
+
+def _trained(material: Material, device: str) -> list[_Trained]:
+    """Returns what finished, task by task in the plan's order."""
+    found = []
+    for part in planned(material.experiment.name, quick=material.experiment.quick).parts:
+        for one in renamed(contenders(material.trainings(part, device)), lambda each: each.method):
+            length = one.trainings[0].workload.get("T")
+            found.append(_Trained(part, one, int(length) if isinstance(length, int) else 0))
+    return found
+
+
+def _learned_words(own: Sequence[_Trained]) -> str:
+    learned = [f"{one.task} ({100 * one.contender.gain.value:+.0f} points)" for one in own if one.learned is True]
+    fell, undecided, why = list[str](), list[str](), "the change's interval holds zero"
+    for one in own:
+        ends = one.contender.gain.interval
+        if isinstance(ends, Interval) and ends.high < 0:
+            fell.append(f"{one.task} ({100 * one.contender.gain.value:+.0f} points)")
+        elif one.learned is not True:
+            undecided.append(one.task)
+            why = ends.reason if isinstance(ends, Unavailable) else why
+    if not (learned or fell):
+        return f"Whether P-RGE gains accuracy on {format_list(undecided)} can't be told ({why})"
+    words = [
+        *([f"gains accuracy on {format_list(learned)}"] if learned else []),
+        *([f"loses accuracy on {format_list(fell)}"] if fell else []),
+        *([f"on {format_list(undecided)} it can't be told ({why})"] if undecided else []),
+    ]
+    return f"P-RGE {', '.join(words)}"
+
+
+def _cost_words(own: Sequence[_Trained]) -> list[str]:
+    """Returns on which task a forward token costs the most and a step needs the most memory, against the first one."""
+    first, *others = own
+    words = []
+    ratios = [(ratio, one) for one in others if isinstance(ratio := _ratio(one, first), Estimate)]
+    if ratios:
+        ratio, one = max(ratios, key=lambda pair: pair[0].value)
+        ends = ratio.interval
+        if isinstance(ends, Unavailable):
+            words.append(f"whether a forward token takes longer on any of them can't be told ({ends.reason})")
+        elif ends.low > 1:
+            words.append(
+                f"a forward token takes up to {ratio.value:.2f} times ({ends.low:.2f} to {ends.high:.2f}) as long, on "
+                f"{one.task}, as on {first.task}"
+            )
+        else:
+            words.append("whether a forward token takes longer on any of them can't be told")
+    sized = [(peak, one) for one in others if (peak := one.contender.peak_mib) is not None]
+    if sized and (base := first.contender.peak_mib) is not None:
+        peak, one = max(sized, key=lambda pair: pair[0])
+        words.append(f"memory peaks at {peak:.0f} MiB on {one.task} and {base:.0f} on {first.task}")
+    return words
+
+
+def _ratio(one: _Trained, other: _Trained) -> Estimated:
+    """Returns how many times as long a forward token takes, seed by seed."""
+    return _paired(one.contender, other.contender)
+
+
+def _paired(one: Contender, other: Contender) -> Estimated:
+    """Returns the ratio of what a forward token takes, over the seeds that both have."""
+    by_seed = {each.seed: each for each in other.trainings}
+    ratios = []
+    for each in one.trainings:
+        if each.seed not in by_seed:
+            continue
+        pair = [_ms_of_a_thousand_tokens(side) for side in (each, by_seed[each.seed])]
+        known = [ms for ms in pair if isinstance(ms, float) and ms > 0]
+        if len(known) == len(pair):
+            ratios.append(known[0] / known[1])
+    return estimate_cost(ratios) if ratios else Unavailable("no seed was timed on both")
+
+
+def _accuracy_table(found: Sequence[_Trained]) -> Evidence:
+    rows: list[dict[str, Cell]] = [
+        {
+            "task": one.task,
+            "method": one.contender.method,
+            "T": one.length,
+            "steps": one.contender.trainings[0].steps,
+            "forward tokens": one.contender.forward_tokens,
+            "seeds": len(one.contender.trainings),
+            "before": one.contender.untrained.value,
+            **cells("after", one.contender.accuracy),
+            **cells("gain", one.contender.gain),
+            "loss": one.contender.loss,
+        }
+        for one in found
+    ]
+    return table_of("Accuracy", rows, "Held-out examples; Student's 95 % intervals over seeds, gains seed by seed.")
+
+
+def _cost_table(found: Sequence[_Trained]) -> Evidence:
+    rows: list[dict[str, Cell]] = [
+        {
+            "task": one.task,
+            "method": one.contender.method,
+            "T": one.length,
+            **cells("ms for 1,000 forward tokens", one.token_ms),
+            **cells("seconds of steps", one.contender.seconds),
+            **cells("joules of steps", one.contender.joules),
+            "peak, MiB": one.contender.peak_mib,
+        }
+        for one in found
+    ]
+    return table_of(
+        "Cost",
+        rows,
+        "Forward tokens are those of full rows: where a task's rows are shorter than T, what they take is less.",
+    )
+
+
+def _speed_table(found: Sequence[_Trained]) -> Evidence:
+    """Returns how many times as fast P-RGE does the same forward work as MeZO, task by task."""
+    rows: list[dict[str, Cell]] = []
+    for task in dict.fromkeys(one.task for one in found):
+        by_method = {one.contender.method: one.contender for one in found if one.task == task}
+        if _METHOD in by_method and _RIVAL in by_method:
+            rows.append({"task": task, **cells("times as fast", _paired(by_method[_RIVAL], by_method[_METHOD]))})
+    return table_of(f"{_METHOD} against {_RIVAL}, the same forward work", rows, "Seed by seed, 95 % intervals.")
+
+
+def _picture(found: Sequence[_Trained]) -> Picture:
+    curves: list[Curve] = []
+    for method in dict.fromkeys(one.contender.method for one in found):
+        own = [one for one in found if one.contender.method == method]
+        words = [f"{one.task}: from {one.contender.untrained.value:.3f}" for one in own]
+        bars = curve_of(method, tuple(one.task for one in own), [one.contender.accuracy for one in own], words, None)
+        curves.append(Curve(bars.name, bars.x, bars.y, bars.low, bars.high, bars.words, look="bars"))
+    before = [one for one in found if one.contender.method == found[0].contender.method]
+    curves.append(
+        Curve(
+            "before training",
+            tuple(one.task for one in before),
+            tuple(one.contender.untrained.value for one in before),
+            look="points",
+        )
+    )
+    return Picture(
+        "Accuracy after the same forward work, task by task",
+        "task",
+        "held-out accuracy",
+        tuple(curves),
+        caption="Bars: the mean of the seeds with its 95 % interval; points: before training.",
+    )

@@ -1,0 +1,124 @@
+"""Work that no other command does: a long session, and the same steps in each power mode of a device.
+
+Parts are `own` in the plan file: `plan` is that of a run, with one setting or several; `quants` are settings apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reports.model.experiment import PartKind
+from suite.endurance.modes import ModesPlan, take_modes
+from suite.endurance.session import LongPlan, LongSession, read_long_session, take_long_session
+from suite.experiments.experiment import Bench, Work, planned
+from suite.experiments.material import Material
+from suite.planning.plan import Plan
+from suite.store.identity import new_run_id
+
+
+class _Own(BaseModel):
+    """What stands below `own` in a plan file. `rounds`: of power modes; the others: of a long session."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: dict[str, Any]
+    quants: Annotated[tuple[str, ...], Field(min_length=1)]
+    least_seconds: Annotated[float, Field(ge=0)] = 0.0
+    memory_every: Annotated[int, Field(ge=0)] = 0
+    rounds: Annotated[int, Field(ge=1)] = 1
+
+
+@dataclass(frozen=True)
+class LongSessionWork:
+    """One long session on a device."""
+
+    wanted: LongPlan
+    kind: PartKind = "own"
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Takes the session."""
+        session_id = new_run_id()
+        self._take(bench, session_id, lambda: begun(session_id))
+        return True
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Takes it anew: what it shows needs all of it in one go."""
+        self._take(bench, made_id, lambda: None)
+        return True
+
+    def _take(self, bench: Bench, session_id: str, begun: Callable[[], None]) -> None:
+        (device,) = self.wanted.plan.devices
+        take_long_session(self.wanted, bench.inventory.devices[device], bench.home, bench.display, session_id, begun)
+
+
+@dataclass(frozen=True)
+class PowerModesWork:
+    """The same steps in each power mode of a device."""
+
+    wanted: ModesPlan
+    kind: PartKind = "own"
+
+    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
+        """Measures in each mode."""
+        comparison_id = new_run_id()
+        begun(comparison_id)
+        return self.go_on(bench, comparison_id)
+
+    def go_on(self, bench: Bench, made_id: str) -> bool:
+        """Measures what is left."""
+        taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, made_id)
+        return not taken.refused
+
+
+def long_sessions(material: Material, part: str) -> dict[str, Work]:
+    """Returns the sessions that a part asks for: one on each device in each setting."""
+    own = _own(material, part)
+    return {
+        part_name(part, device, plan.quants[0]): LongSessionWork(LongPlan(plan, own.least_seconds, own.memory_every))
+        for device, plan in _plans(material, own)
+    }
+
+
+def power_modes(material: Material, part: str) -> dict[str, Work]:
+    """Returns the comparisons that a part asks for, likewise."""
+    own = _own(material, part)
+    return {
+        part_name(part, device, plan.quants[0]): PowerModesWork(ModesPlan(plan, own.rounds))
+        for device, plan in _plans(material, own)
+    }
+
+
+def part_name(part: str, device: str, quant: str) -> str:
+    """Returns the name of a device's share of a part in one setting."""
+    return f"{part}, {device}, {quant}"
+
+
+def made_of(material: Material, part: str, device: str) -> Iterator[tuple[str, str]]:
+    """Yields each setting of a part on a device with the id of what was made for it, if it has a result."""
+    for quant in _own(material, part).quants:
+        found = material.experiment.part(part_name(part, device, quant))
+        if found is not None and found.made_id and found.status in ("finished", "partial"):
+            yield quant, found.made_id
+
+
+def taken_sessions(material: Material, part: str, device: str) -> dict[str, LongSession]:
+    """Returns the sessions of a part on a device by setting. Raises UserError for one that can't be read."""
+    return {quant: read_long_session(made, material.home) for quant, made in made_of(material, part, device)}
+
+
+def _own(material: Material, part: str) -> _Own:
+    experiment = material.experiment
+    values: Mapping[str, Any] | None = planned(experiment.name, quick=experiment.quick).parts[part].own
+    return _Own.model_validate(values)
+
+
+def _plans(material: Material, own: _Own) -> Iterator[tuple[str, Plan]]:
+    experiment = material.experiment
+    model = {} if experiment.model is None else {"model": experiment.model}
+    for device in experiment.devices:
+        for quant in own.quants:
+            yield device, Plan((device,), **{**own.plan, **model, "quants": (quant,), "sessions": 1})

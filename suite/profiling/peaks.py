@@ -1,0 +1,161 @@
+"""Measures what a device can do at best, by its runner (`runner --peaks`), and keeps it in the home beside profiles.
+
+What the runner prints is not trusted: its lines are bounded and validated, and results must prove that what was to be
+computed was computed.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+
+from devices.access.connect import Device, connect
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import OutputLimitError, TransportTimeout
+from devices.inventory.entry import DeviceEntry
+from devices.processes import ProcessEnd
+from foundation.atomic import write_atomic
+from foundation.foreign_files import DAMAGED
+from foundation.text import printable
+from foundation.unavailable import Json
+from reports.model.peaks import CACHE, MEMORY, Peak, Peaks
+from suite.display import Display
+from suite.errors import StoreError, SuiteError
+from suite.home import PEAKS, Home
+from suite.measuring.deployment import deploy_runner
+from suite.measuring.job import threads_of
+from suite.preparing.runners import Runners
+from suite.sessions.collect import collect
+from suite.sessions.events import PeakEvent
+from suite.sessions.record import SessionRecord
+from suite.store.identity import new_run_id, timestamp
+
+_TIMEOUT_S = 120.0
+"""It takes less than five seconds; an emulated device needs more."""
+_MOST_LINES = 200
+_KNOWN = {
+    "operations": ("float32", "float16", "bfloat16", "int8"),
+    "bytes": ("read", "copy", "triad"),
+}
+
+
+def measure_peaks(
+    entry: DeviceEntry, home: Home, display: Display, begun: Callable[[str], None] = lambda _peaks_id: None
+) -> Peaks:
+    """Returns the peaks of a device, which are kept in the home by then. `begun` is called with their id before.
+
+    Raises DeviceError, UserError if there is no runner for it, and SuiteError if what the runner says is of no use.
+    """
+    runners = Runners(home.runner, display)
+    runners.build_ahead([entry])
+    peaks_id, started = new_run_id(), timestamp()
+    begun(peaks_id)
+    with connect(entry, home.locks) as device:
+        runner = runners.for_device(device, device.facts().machine, display.note)
+        deploy_runner(device, runner)
+        with display.waiting(f"{entry.name}: measuring its peaks"):
+            lines, end = _run(device, runner, peaks_id)
+    _keep(home.peaks_folder(peaks_id) / "runner.jsonl", "\n".join(lines) + "\n")
+    record = collect(peaks_id, lines, end)
+    found = _peaks(record, entry, started)
+    _keep(home.peaks_folder(peaks_id) / PEAKS, json.dumps(found.document(), indent=1))
+    return found
+
+
+def read_peaks(peaks_id: str, home: Home) -> Peaks | None:
+    """Returns the peaks of that id, None if there are none that can be read: measuring them again takes seconds."""
+    try:
+        return Peaks.from_document(json.loads((home.peaks_folder(peaks_id) / PEAKS).read_bytes()))
+    except (OSError, *DAMAGED):
+        return None
+
+
+def latest_peaks(device: str, home: Home) -> Peaks | None:
+    """Returns the peaks of a device that were measured last and can be read, None if there are none."""
+    every = (read_peaks(peaks_id, home) for peaks_id in reversed(home.peaks_ids()))
+    return next((found for found in every if found is not None and found.device == device), None)
+
+
+def _run(device: Device, runner: BuiltRunner, name: str) -> tuple[list[str], ProcessEnd]:
+    """Returns what the runner printed, and how it ended. Raises DeviceError."""
+    transport, folder = device.transport, device.places.job(name)
+    job: dict[str, Json] = {"schema": 1, "session": name, "threads": threads_of(device)}
+    if device.entry.cpus is not None:
+        job["cpus"] = list(device.entry.cpus)
+    transport.mkdir(folder)
+    transport.write(posixpath.join(folder, "job.json"), json.dumps(job).encode())
+    command = [*runner.command(device.places.runner(runner.hash)), "--peaks", "job.json"]
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        if len(lines) == _MOST_LINES:
+            raise OutputLimitError(f"it printed more than {_MOST_LINES} lines")
+        lines.append(line)
+
+    try:
+        end = device.launch(command, take, timeout_s=_TIMEOUT_S, cwd=folder)
+    except TransportTimeout:
+        end = ProcessEnd(rc=None, stopped=f"it was not done after {_TIMEOUT_S:.0f} s")
+    except OutputLimitError as error:
+        end = ProcessEnd(rc=None, stopped=str(error))
+    transport.remove(folder, recursive=True)
+    return lines, end
+
+
+def _peaks(record: SessionRecord, entry: DeviceEntry, started: str) -> Peaks:
+    """Returns the peaks that a runner has printed. Raises SuiteError if they are of no use."""
+    if not record.complete or record.header is None:
+        old = "leave out `runner` in the inventory or build it again: one of an earlier suite knows no --peaks."
+        remedy = old if record.header is None else "repeat the command."
+        raise SuiteError(f"the peaks of {entry.name} could not be measured: {record.sentence}; {remedy}")
+    found = Peaks(
+        record.session_id,
+        started,
+        entry.name,
+        entry.kind,
+        entry.emulated,
+        machine_of(record),
+        record.header.threads,
+        tuple(_peak(event) for event in record.peaks),
+    )
+    fault = found.fault()
+    if fault is not None:
+        raise SuiteError(f"the runner on {entry.name} has printed {fault}: build it again.")
+    return found
+
+
+def machine_of(record: SessionRecord) -> dict[str, str | int]:
+    """Returns what the runner says of where it ran."""
+    header = record.header
+    if header is None:
+        return {}
+    facts = header.model_dump()
+    return {name: facts[name] for name in ("machine", "cpu", "cpu_count", "kernel", "runner", "executorch")}
+
+
+def _peak(event: PeakEvent) -> Peak:
+    """Returns the peak of an event. Raises SuiteError if it is none, or if its results don't prove it."""
+    name = f"{printable(event.of, 40)} by {printable(event.by, 40)}"
+    bandwidth = event.unit == "bytes"
+    if event.of not in _KNOWN[event.unit] or bandwidth != (event.by in (MEMORY, CACHE)) or not event.count:
+        raise SuiteError(
+            f"the runner has printed a peak that is none, of {event.count} {event.unit}, {name}: update it."
+        )
+    if event.made != event.count:
+        raise SuiteError(
+            f"the results of {name} prove {event.made} {event.unit} where {event.count} were to be made: the runner or "
+            "the processor computes something else; build the runner again."
+        )
+    return Peak(event.of, printable(event.by, 40), event.unit, event.count, event.ns, event.buffer_bytes)
+
+
+def _keep(path: Path, text: str) -> None:
+    try:
+        write_atomic(path, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise StoreError(
+            f"the peaks cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make the "
+            "folder writable, then repeat the command."
+        ) from error

@@ -1,0 +1,288 @@
+"""The roofline model [Williams, Waterman, Patterson 2009] of a profile: what holds each operator up, what would gain.
+
+An operator of F operations that moves B bytes takes at least max(F / P, B / W) on a device that makes P operations and
+moves W bytes a second; the larger of the two is the roof it is under: `compute` or `bandwidth`. P is the peak in the
+type that the operator multiplies in. W is that of memory, or of the cache if the operator was faster than memory is:
+its operands were there still. The share of the roof is that least time by the time it took.
+
+The forecast of a changed step lets every operator keep its share of its roof, and moves the roofs: other operations and
+bytes for other q and b, another P for another type. Weights are read, and decoded, once for each pass of a group of
+rows through the model (`chunks_of_step`), noise is drawn once for each query of a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from foundation.errors import UserError
+from reports.model.peaks import CACHE, MEMORY, Peaks
+from reports.model.profile import FROZEN, NOT_ATTRIBUTED, ProfileRow, SettingProfile
+from workloads.estimates.session_memory import chunks_of_step
+from workloads.profile.operator import Group
+from workloads.workload import Workload
+
+COMPUTE, BANDWIDTH = "compute", "bandwidth"
+
+WORTH = 1.02
+"""A change that is forecast to gain less is not advised: sessions of the same program differ by as much."""
+
+_DECODING = "dequantize"
+
+_TYPES = {"fp32": "float32", "fp16": "float16", "int8-dynamic": "int8"}
+"""Settings whose products XNNPACK makes, and the type that it makes them in. All others multiply in float32."""
+
+
+@dataclass(frozen=True)
+class Roof:
+    """The least time that something can take, and what sets it; `place` is where its bytes come from."""
+
+    least_ms: float
+    bound: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operator over all layers, in a step. `least_ms` is what its roofs leave, `dtype` what it multiplies in."""
+
+    group: str
+    part: str
+    name: str
+    dtype: str
+    ms: float
+    flops: float
+    bytes: float
+    roof: Roof
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte."""
+        return self.flops / self.bytes
+
+    @property
+    def gflops_per_s(self) -> float:
+        return self.flops / self.ms / 1e6
+
+    @property
+    def share(self) -> float:
+        """How much of its roof it reaches; more than 1 if something had the memory while peaks were measured."""
+        return self.roof.least_ms / self.ms
+
+
+@dataclass(frozen=True)
+class GroupShare:
+    """The operators of a group: their time, how much of it is under which roof, and the share of the roofs they reach.
+
+    `ms` is that of the points alone; `uncounted_ms` is that of operators whose operations and bytes are not known.
+    """
+
+    group: str
+    ms: float
+    uncounted_ms: float
+    compute_ms: float
+    bandwidth_ms: float
+    share: float | None
+
+    @property
+    def bound(self) -> str | None:
+        """The roof that most of its time is under."""
+        if not self.compute_ms and not self.bandwidth_ms:
+            return None
+        return COMPUTE if self.compute_ms >= self.bandwidth_ms else BANDWIDTH
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A change of the workload and what it is forecast to gain: time for the same forward tokens, now by then.
+
+    `saved_ms` has what each group takes less, of the present step's work; `step_ms` is the forecast of the changed one.
+    """
+
+    change: Mapping[str, int | str]
+    step_ms: float
+    gain: float
+    saved_ms: Mapping[str, float]
+
+    @property
+    def words(self) -> str:
+        """The change in words, such as `q 8, b 2`."""
+        return ", ".join(f"{name} {value}" for name, value in self.change.items())
+
+
+def points_of(profile: SettingProfile, peaks: Peaks) -> tuple[Point, ...]:
+    """Returns the operators whose operations or bytes are known, the longest first."""
+    found: dict[tuple[str, str, str], list[ProfileRow]] = {}
+    for row in profile.rows:
+        if row.group != NOT_ATTRIBUTED and row.ms and row.bytes:
+            found.setdefault((row.group, row.part, row.name), []).append(row)
+    points = (_point(rows, peaks) for rows in found.values())
+    return tuple(sorted(points, key=lambda point: -point.ms))
+
+
+def _point(rows: Sequence[ProfileRow], peaks: Peaks) -> Point:
+    first, ms = rows[0], sum(row.ms for row in rows)
+    flops, size = sum(row.flops or 0.0 for row in rows), sum(row.bytes or 0.0 for row in rows)
+    dtype = _type_of(first, peaks)
+    return Point(first.group, first.part, first.name, dtype, ms, flops, size, _roof(peaks, dtype, flops, size, ms))
+
+
+def _type_of(row: ProfileRow, peaks: Peaks) -> str:
+    """Returns the type that an operator multiplies in; XNNPACK names it, as in `(NC, QDU8, F32, QC8W) GEMM`.
+
+    Where the processor has no products of float16, they are made in float32.
+    """
+    named = "int8" if ", QD" in row.name else "float16" if ", F16" in row.name else "float32"
+    return named if peaks.gflops_per_s(named) else "float32"
+
+
+def _roof(peaks: Peaks, dtype: str, flops: float, size: float, ms: float) -> Roof:
+    from_memory = size / peaks.gb_per_s(MEMORY) / 1e6 <= ms
+    return _roof_at(peaks, dtype, flops, size, MEMORY if from_memory else CACHE)
+
+
+def _roof_at(peaks: Peaks, dtype: str, flops: float, size: float, place: str) -> Roof:
+    compute_ms = flops / (peaks.gflops_per_s(dtype) or 1.0) / 1e6
+    bandwidth_ms = size / peaks.gb_per_s(place) / 1e6
+    bound = COMPUTE if compute_ms >= bandwidth_ms else BANDWIDTH
+    return Roof(max(compute_ms, bandwidth_ms), bound, place)
+
+
+def group_shares(profile: SettingProfile, peaks: Peaks) -> tuple[GroupShare, ...]:
+    """Returns all groups of a profile, the longest first."""
+    points: dict[str, list[Point]] = {}
+    for point in points_of(profile, peaks):
+        points.setdefault(point.group, []).append(point)
+    times: dict[str, float] = {}
+    for row in profile.rows:
+        times[row.group] = times.get(row.group, 0.0) + row.ms
+    shares = (_share(group, ms, points.get(group, [])) for group, ms in times.items())
+    return tuple(sorted(shares, key=lambda share: -(share.ms + share.uncounted_ms)))
+
+
+def _share(group: str, whole_ms: float, points: Sequence[Point]) -> GroupShare:
+    ms = sum(point.ms for point in points)
+    compute_ms = sum(point.ms for point in points if point.roof.bound == COMPUTE)
+    share = sum(point.roof.least_ms for point in points) / ms if ms else None
+    return GroupShare(group, ms, max(0.0, whole_ms - ms), compute_ms, ms - compute_ms, share)
+
+
+def advise(profile: SettingProfile, peaks: Peaks) -> tuple[Advice, ...]:
+    """Returns what could be changed, the largest gain first; none is worth it that gains less than WORTH.
+
+    Raises UserError if the profile's workload is none.
+    """
+    step = _Step(profile, peaks)
+    found = (step.advice(change) for change in step.changes())
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.gain))
+
+
+class _Step:
+    """A profiled step, of which others are forecast."""
+
+    def __init__(self, profile: SettingProfile, peaks: Peaks) -> None:
+        self._profile, self._peaks = profile, peaks
+        self._workload = workload_of(profile)
+
+    def changes(self) -> Iterator[Mapping[str, int | str]]:
+        """Yields the changes of one kind: more queries, more rows, rows for queries, queries for rows, a setting."""
+        now = self._workload
+        yield {"b": 2 * now.b}
+        if now.training_method.queries is None:
+            yield {"q": 2 * now.q}
+            if now.q % 2 == 0:
+                yield {"q": now.q // 2, "b": 2 * now.b}
+            if now.b % 2 == 0:
+                yield {"q": 2 * now.q, "b": now.b // 2}
+        yield from ({"quant": name} for name, dtype in _TYPES.items() if self._differs(name, dtype))
+
+    def _differs(self, name: str, dtype: str) -> bool:
+        return name != self._workload.quant and self._peaks.gflops_per_s(dtype) is not None
+
+    def advice(self, change: Mapping[str, int | str]) -> Advice | None:
+        """Returns the forecast of a change, None if there is no such workload."""
+        try:
+            then = replace(self._workload, **change)  # type: ignore[arg-type]  # its own fields
+        except UserError:
+            return None
+        work = then.forward_tokens / self._workload.forward_tokens
+        scale = _Scale.between(self._workload, then)
+        step_ms, saved_ms = 0.0, dict.fromkeys((row.group for row in self._profile.rows), 0.0)
+        for row in self._profile.rows:
+            then_ms = self._forecast_ms(row, then, scale)
+            step_ms += then_ms
+            saved_ms[row.group] += row.ms - then_ms / work
+        return Advice(change, step_ms, self._profile.step_ms * work / step_ms, saved_ms)
+
+    def _forecast_ms(self, row: ProfileRow, then: Workload, scale: _Scale) -> float:
+        """Returns what a row will take in a step of `then`."""
+        if row.group == NOT_ATTRIBUTED:
+            return row.ms * (scale.tokens if row.place == "kernel" else scale.passes)
+        if row.group == Group.NOISE:
+            return row.ms * (scale.draws if row.name.startswith("perturb") else scale.queries)
+        if row.group == Group.DECODE or row.name == _DECODING:
+            return row.ms * scale.passes if then.by_kernel else 0.0
+        if not row.bytes or not row.ms:
+            return row.ms * scale.tokens
+        now, flops, weights = _type_of(row, self._peaks), row.flops or 0.0, self._weight_bytes(row)
+        size = weights * scale.passes * self._width(then) + (row.bytes - weights) * scale.tokens
+        dtype = _TYPES.get(then.quant, "float32") if self._moves_type(row, then) else now
+        roof = _roof(self._peaks, now, flops, row.bytes, row.ms)
+        # Bytes come from where they come from now.
+        then_roof = _roof_at(self._peaks, dtype, flops * scale.tokens, size, roof.place)
+        return row.ms * then_roof.least_ms / roof.least_ms
+
+    def _moves_type(self, row: ProfileRow, then: Workload) -> bool:
+        """Whether a row is a product with a frozen weight, which another setting makes in another type."""
+        return then.quant != self._workload.quant and _is_frozen_product(row)
+
+    def _weight_bytes(self, row: ProfileRow) -> float:
+        """Returns how many of a row's bytes are frozen weights: of the head's product, for few rows, about all."""
+        if not _is_frozen_product(row) or not row.bytes:
+            return 0.0
+        if row.group == Group.HEAD:
+            return row.bytes
+        width = 4.0 if row.place == "kernel" else self._workload.setting.bits / 8  # kernels read decoded tiles
+        values = (row.flops or 0.0) / 2 / self._workload.forward_tokens
+        return min(row.bytes, values * width * row.calls)
+
+    def _width(self, then: Workload) -> float:
+        """Returns how wide a stored weight will be, as a share of now."""
+        return then.setting.bits / self._workload.setting.bits
+
+
+def _is_frozen_product(row: ProfileRow) -> bool:
+    if row.group not in (FROZEN, Group.HEAD) or not row.flops:
+        return False
+    return row.name == "product" or row.name.startswith("Fully Connected")
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How much more a step has than another: forward tokens, queries, passes through the model, draws of noise."""
+
+    tokens: float
+    queries: float
+    passes: float
+    draws: float
+
+    @classmethod
+    def between(cls, now: Workload, then: Workload) -> _Scale:
+        """Returns the scale of a step of `then`."""
+        passes, others = chunks_of_step(now), chunks_of_step(then)
+        draws = [sum(one.queries for one in each) for each in (passes, others)]
+        return cls(
+            then.forward_tokens / now.forward_tokens, then.q / now.q, len(others) / len(passes), draws[1] / draws[0]
+        )
+
+
+def workload_of(profile: SettingProfile) -> Workload:
+    """Returns the workload of a profile. Raises UserError if it describes none."""
+    known = {field.name for field in fields(Workload)}
+    values = {name: value for name, value in profile.workload.items() if name in known}
+    if isinstance(values.get("targets"), list):
+        values["targets"] = tuple(values["targets"])  # type: ignore[arg-type]
+    try:
+        return Workload(**values)  # type: ignore[arg-type]  # checked by itself
+    except TypeError as error:
+        raise UserError(f"The profile's workload can't be read ({error}): take another profile.") from error
