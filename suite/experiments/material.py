@@ -64,9 +64,9 @@ class Material:
         """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
         lines = []
         for part in self.experiment.parts:
-            if parts is not None and part.name not in parts:
+            if self._of_another(part.name, device) or (parts is not None and part.name not in parts):
                 continue
-            if part.status == "failed" and not self._of_another(part.name, device):
+            if part.status == "failed":
                 lines.append(f"{part.name}: {part.reason}")
             reader = _LISTS.get(part.kind)
             lines += reader(self, part.name, device) if reader else []
@@ -103,7 +103,14 @@ def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
     ]
 
 
+def _missing_settings(material: Material, part: str, device: str) -> list[str]:
+    found = material.profile(part)
+    failed = {} if found is None or found.device != device else found.failed
+    return [f"{part}, {quant}: {reason}" for quant, reason in failed.items()]
+
+
 _LISTS: Mapping[str, Callable[[Material, str, str], list[str]]] = {
     "measure": _missing_measurements,
     "train": _missing_trainings,
+    "profile": _missing_settings,
 }

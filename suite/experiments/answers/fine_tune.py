@@ -27,6 +27,7 @@ from suite.stats import median, session_interval
 
 _OF_WORKLOAD = ("method", "quant", "q", "b", "T", "layers")
 _MJ_PER_MWH = 3600.0
+_LONG_SECONDS = 7200.0
 _EMULATED = Unavailable("the device is emulated: its seconds and joules are no measure")
 Amount = Estimate | Unavailable
 
@@ -210,15 +211,15 @@ def _sentence(what: str, target: float, bills: Sequence[Bill]) -> str:
         )
         return f"What it takes to {goal} can't be told: {'; '.join(reasons)}."
     best = ranked[0]
-    words = [f"it takes {_span(best.seconds, 'ms', 1e3)}" if isinstance(best.seconds, Estimate) else _steps_words(best)]
+    words = [f"it takes {_time_words(best)}"]
     words += [_named("energy", best.energy_mj, "mJ"), _battery_words(best), _named("peak memory", best.peak_kib, "KiB")]
     found = f"To {goal} {', '.join(words)}, with {best.name}"
     if best.missed:
         found += f" (of the {best.seeds} seeds, {len(best.missed)} did not get there)"
     frugal = min((one for one in ranked if isinstance(one.peak_kib, Estimate)), key=_peak_of, default=best)
     if frugal is not best:
-        taken = _span(frugal.seconds, "ms", 1e3) if isinstance(frugal.seconds, Estimate) else _steps_words(frugal)
-        found += f"; {frugal.name} needs the least memory, {_named('peak', frugal.peak_kib, 'KiB')}, and {taken}"
+        least = _named("peak", frugal.peak_kib, "KiB")
+        found += f"; {frugal.name} needs the least memory, {least}, and {_time_words(frugal)}"
     never = [one.name for one in bills if one not in ranked]
     if never:
         found += f"; not reached by {format_list(never)}"
@@ -234,8 +235,12 @@ def _peak_of(one: Bill) -> float:
     return one.peak_kib.value if isinstance(one.peak_kib, Estimate) else 0.0
 
 
-def _steps_words(one: Bill) -> str:
-    return f"{one.steps.value:.0f} steps" if isinstance(one.steps, Estimate) else "steps unknown"
+def _time_words(one: Bill) -> str:
+    """Returns the time that it takes, or its steps where that is not known."""
+    found = one.seconds
+    if isinstance(found, Estimate):
+        return _span(found, "h", 1 / 3600) if found.value >= _LONG_SECONDS else _span(found, "ms", 1e3)
+    return f"{one.steps.value:.0f} steps" if isinstance(one.steps, Estimate) else "unknown steps"
 
 
 def _named(name: str, found: Amount, unit: str) -> str:
@@ -337,7 +342,7 @@ def _picture(trainings: Sequence[Training], names: Mapping[str, str], target: fl
     if not curves:
         return None
     latest = max(float(minutes) for one in curves for minutes in one.x)
-    goal = Curve(f"{target:g}", (0.0, latest), (target, target), look="dashes")
+    goal = Curve(f"target {target:g}", (0.0, latest), (target, target), look="dashes")
     caption = "Means over seeds. A training ends once it has reached the accuracy, and keeps its last one here."
     return Picture("Accuracy over the time of steps", "minutes of steps", "accuracy", (*curves, goal), caption)
 

@@ -216,11 +216,9 @@ def _sentence(findings: Sequence[_Finding]) -> str:
         words += f", {len(against)} {'does' if len(against) == 1 else 'do'} not ({format_list(_named(against))})"
     if open_ones:
         words += f", and of {len(open_ones)} it can't be told ({format_list(_named(open_ones))})"
-    inner = next(
-        (one for one in findings if one.name == INNER and not isinstance(one.case.factor.value, Unavailable)), None
-    )
-    if inner is not None:
-        words += f"; + and - side by side make a step {inner.case.factor.value:.2f} times as fast at best"
+    inner = next((one.case.factor.value for one in agreeing if one.name == INNER), None)
+    if isinstance(inner, float):
+        words += f"; + and - side by side make a step {inner:.2f} times as fast at best"
     return f"{words}."
 
 

@@ -61,7 +61,12 @@ def test_a_training_with_a_power_sensor_and_a_battery_is_billed_in_full() -> Non
     assert row["battery, %"] == pytest.approx(10 * row["steps"])
     assert row["peak, MiB"] == pytest.approx(200_000 / 1024)
     assert "smollm2-135m on movie-reviews to a held-out accuracy of 0.7" in found.sentence
+    assert "it takes 59.8\u00a0min (" in found.sentence
     assert "with prge fp32" in found.sentence
+
+
+def test_long_trainings_are_said_in_hours() -> None:
+    assert "it takes 10.0\u00a0h (" in answered(trained([1000] * 3, step_s=36.0)).sentence
 
 
 def test_what_has_no_sensor_is_unknown_with_its_reason_and_never_a_number() -> None:

@@ -48,7 +48,9 @@ def inner(quant: str, on: float, off: float) -> list[Measurement]:
 
 
 def test_the_inner_loop_agrees_if_its_best_setting_gets_to_two() -> None:
-    row = claim(answered([*inner("fp16", 100, 110), *inner("nf4", 100, 200)]), "+ and - side by side")
+    found = answered([*inner("fp16", 100, 110), *inner("nf4", 100, 200)])
+    assert "+ and - side by side make a step 2.00 times as fast at best" in found.sentence
+    row = claim(found, "+ and - side by side")
     assert (row["verdict"], row["in"]) == ("agrees", "prge nf4 q=1 b=1 T=16")
     assert row["this device"] == pytest.approx(2.0)
     assert row["from"] < 2 < row["to"]
