@@ -100,7 +100,7 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     process = SimpleNamespace(name="s", log=None, state_after=None)
     monkeypatch.setattr(session, "_job", lambda *_: process)
     prepared = SimpleNamespace(plan=SimpleNamespace(steps=5, energy_window_s=10.0), expected_losses=NOTHING_EXPECTED)
-    order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared)
+    order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared, lasting_s=0.0)
     plan = SensorPlan((), {}, (), {}, {})
     return run_session(device, order, [], plan, lambda *_: None)[1]  # type: ignore[arg-type]
 
