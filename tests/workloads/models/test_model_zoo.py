@@ -20,7 +20,7 @@ def test_unknown_model_offers_the_nearest_name(name: str) -> None:
 
 
 def test_model_without_a_near_name_lists_all() -> None:
-    with pytest.raises(UserError, match=r"choose one of llama-2-7b, smollm2-135m, tiny, tinyllama-1.1b"):
+    with pytest.raises(UserError, match=r"choose one of llama-2-7b, smollm2-135m, smollm2-360m, tiny, tinyllama-1.1b"):
         model_config("qqqq")
 
 
