@@ -209,6 +209,20 @@ def layer_range(text: str) -> range:
     return range(first, last + 1)
 
 
+_LAST = re.compile(r"last-([1-9][0-9]{0,6})")
+
+
+def last_layers(text: str, count: int) -> str | None:
+    """Returns `last-8` of a model of `count` layers as a range, None if these are all; any other text as it is."""
+    found = _LAST.fullmatch(text)
+    if found is None:
+        return text
+    first = count - int(found[1])
+    if first <= 0:
+        return None
+    return f"{first}-{count - 1}" if first < count - 1 else f"{first}"
+
+
 def some_layers(text: str, count: int, model: str = "the model") -> range:
     """Returns the layers of `layer_range`. Raises UserError unless they are some, and not all, of `count` layers, as
     all of them make the program that None makes.

@@ -139,7 +139,7 @@ _SHAPE = (
     click.option("--rank", default=16, show_default=True, help="Rank of the adapters."),
     click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
     listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
-    click.option("--layers", metavar="FIRST-LAST", help="Layers with adapters, such as 15-24; default: all."),
+    click.option("--layers", metavar="RANGE", help="Layers with adapters, such as 15-24 or last-8; default: all."),
     click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method's own way."),
     click.option("--inner", type=Switch(), help="Whether + and - run side by side, likewise."),
     click.option(

@@ -18,7 +18,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.named import model_config, split_model
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
 from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
-from workloads.workload import LARGEST, TrainingSettings, Workload, require_count, some_layers
+from workloads.workload import LARGEST, TrainingSettings, Workload, last_layers, require_count, some_layers
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -101,6 +101,8 @@ class Plan:
                 raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
         self._take_model_files()
         config = self.config
+        if self.layers is not None:
+            object.__setattr__(self, "layers", last_layers(self.layers, config.layers))
         for _ in self.workloads(answers=1):  # each checks itself
             pass
         config.require_length(self.T, self.model)

@@ -162,3 +162,8 @@ def test_peft_adapts_these_layers_and_no_others(tmp_path: Path) -> None:
     slot = next(s for s in layout_of(workload, CONFIG) if (s.layer, s.projection) == (2, "down_proj"))
     expected = values[slot.offset : slot.offset + slot.size].reshape(slot.rank, slot.features).T
     assert np.array_equal(some.detach().numpy(), expected)
+
+
+@pytest.mark.parametrize(("layers", "expected"), [("last-1", "1"), ("last-2", None), ("last-9", None)])
+def test_the_last_layers_are_counted_from_the_end(layers: str, expected: str | None) -> None:
+    assert Plan(("local",), model="tiny", layers=layers).layers == expected
