@@ -179,7 +179,7 @@ def read_facts(tree: Tree) -> Facts:
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")
     first = cores[0] if cores else {}
     features = first.get("flags") or first.get("Features") or ""
-    charge, plugged = battery_percent(tree), chargers_in(tree).is_plugged
+    charge, full, plugged = battery_percent(tree), battery_mwh(tree), chargers_in(tree).is_plugged
     return Facts(
         machine=printable(uname.stdout, 40) or "unknown",
         board=_board(texts),
@@ -197,7 +197,7 @@ def read_facts(tree: Tree) -> Facts:
         policies=read_policies(tree),
         battery_percent=charge,
         charger_plugged=None if charge is None else plugged,
-        battery_mwh=None if charge is None else battery_mwh(tree),
+        battery_mwh=None if charge is None else full,
     )
 
 
