@@ -29,6 +29,8 @@ EXAMPLES = 1024
 _ROWS = 16
 _RIDGE = 2.0
 """c: with 1 and 2 trainings were alike, with .3 they diverged at the same rate (docs/training.md)."""
+_NOTHING = 1e-10
+"""A variance below this share of the squared mean is rounding."""
 
 
 def discriminant_a(
@@ -57,20 +59,24 @@ def discriminant_a(
 def directions(x: Tensor, right: Tensor) -> Tensor:
     """Returns the rows of A, float32 [classes, in], for inputs x [n, in] of the classes `right` int64 [n].
 
-    A's product with an input is 1 on average in its first row, and has a standard deviation of 1 in the others.
+    A's product with an input is 1 on average in its first row, and has a standard deviation of 1 in the others. Inputs
+    that are the same for all examples, as those of the first layer's attention may be, have no discriminants: zeros.
     """
     x = x.double()
     classes = range(int(right.max()) + 1)
     means = torch.stack([x[right == one].mean(0) for one in classes])
     within = x - means[right]
     covariance = within.T @ within / len(x)
-    ridge = _RIDGE * covariance.diagonal().mean() * torch.eye(x.shape[1], dtype=x.dtype)
+    mean, variance = x.mean(0), float(covariance.diagonal().mean())
+    first = (mean / (mean @ mean))[None]
+    if variance <= _NOTHING * float(mean @ mean) / x.shape[1]:
+        return torch.cat([first, torch.zeros(len(classes) - 1, x.shape[1], dtype=x.dtype)]).float()
+    ridge = _RIDGE * variance * torch.eye(x.shape[1], dtype=x.dtype)
     found = torch.linalg.solve(covariance + ridge, (means[1:] - means[0]).T).T
-    mean = x.mean(0)
     along = mean / mean.norm()
     found = found - (found @ along)[:, None] * along
     spread = (x @ found.T).std(0)
-    return torch.cat([(mean / (mean @ mean))[None], found / spread[:, None]]).float()
+    return torch.cat([first, found / spread[:, None]]).float()
 
 
 def _require_classes(workload: Workload, examples: Sequence[Example], right: Tensor) -> None:

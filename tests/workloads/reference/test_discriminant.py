@@ -53,6 +53,13 @@ def test_classes_that_differ_in_one_direction_are_told_apart_by_it() -> None:
     assert float(torch.cosine_similarity(row, across, dim=0)) > 0.85
 
 
+def test_inputs_that_are_all_the_same_have_no_discriminants() -> None:
+    x = torch.randn(1, 12, generator=torch.Generator().manual_seed(5)).repeat(20, 1)
+    found = directions(x + 1e-8 * torch.randn(20, 12, generator=torch.Generator().manual_seed(6)), torch.arange(20) % 2)
+    assert (x @ found[0]).tolist() == pytest.approx([1.0] * 20)
+    assert found[1].abs().max() == 0
+
+
 def test_the_inputs_of_projections_are_those_of_transformers() -> None:
     weights, examples = load_model("tiny"), _examples()
     found = discriminant_a(WORKLOAD, weights.config, weights.state, examples, LAYOUT)
