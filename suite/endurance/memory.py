@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
 from foundation.text import format_rounded
-from foundation.unavailable import Unavailable, as_document
+from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.reading import Interval
 from suite.sessions.events import MemoryEvent, StepEvent
 from suite.stats import student_bounds
@@ -47,7 +46,7 @@ class Growth:
         """The mean gain of a step."""
         return self.gained_kib / self.steps
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns its form in documents."""
         return {
             "gained_kib": self.gained_kib,
@@ -97,7 +96,7 @@ class Allocations:
     most: int
     most_bytes: int
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns its form in documents."""
         return asdict(self)
 
@@ -111,7 +110,7 @@ class MemoryFinding:
     growth: dict[str, Growth | Unavailable]
     allocations: Allocations | Unavailable
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns its form in documents."""
         return {
             "verdict": self.verdict.value,

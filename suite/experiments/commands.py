@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.training import Training
 from suite.training.plan import TrainingPlan
+from suite.training.race_plans import Fields
 
 _LOOPS = ("inner", "outer")
 _UNSAID = {"schedule": TrainingPlan.schedule, "init": TrainingPlan.init}
@@ -35,7 +35,7 @@ def race_command(trainings: Sequence[Training], model: str | None = None) -> str
     if not trainings:
         return ""
     first = trainings[0]
-    plan: Mapping[str, Any] = first.plan.get("plan") or {}
+    plan: Fields = first.plan.get("plan") or {}
     words = ["suite", "race", "--device", first.device, "--model", model or str(first.workload.get("model"))]
     words += ["-T", str(first.workload.get("T")), "--seeds", str(len({one.seed for one in trainings}))]
     for option, value in (("--task", plan.get("task")), ("--target", first.plan.get("target"))):
@@ -48,7 +48,7 @@ def race_command(trainings: Sequence[Training], model: str | None = None) -> str
 
 def _contender(one: Training) -> str:
     """Returns the words of a contender, as `suite race --contender` takes them."""
-    plan: Mapping[str, Any] = one.plan.get("plan") or {}
+    plan: Fields = one.plan.get("plan") or {}
     own: dict[str, Json] = {"quant": one.workload.get("quant"), "q": one.workload.get("q"), "b": one.workload.get("b")}
     own |= {name: plan.get(name) for name in ("lr", "eps", "layers", *_LOOPS)}
     own |= {name: one.plan.get(name) for name in ("steps", "eval_every")}

@@ -5,9 +5,9 @@ Parts are `own` in the plan file: `plan` is that of a run, with one setting or s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
 from suite.planning.plan import Plan
 from suite.store.identity import new_run_id
+from suite.training.race_plans import Fields
 
 
 class _Own(BaseModel):
@@ -25,7 +26,7 @@ class _Own(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    plan: dict[str, Any]
+    plan: Fields
     quants: Annotated[tuple[str, ...], Field(min_length=1)]
     least_seconds: Annotated[float, Field(ge=0)] = 0.0
     memory_every: Annotated[int, Field(ge=0)] = 0
@@ -112,7 +113,7 @@ def taken_sessions(material: Material, part: str, device: str) -> dict[str, Long
 
 def _own(material: Material, part: str) -> _Own:
     experiment = material.experiment
-    values: Mapping[str, Any] | None = planned(experiment.name, quick=experiment.quick).parts[part].own
+    values: Fields | None = planned(experiment.name, quick=experiment.quick).parts[part].own
     return _Own.model_validate(values)
 
 

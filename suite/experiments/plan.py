@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,7 +28,7 @@ from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, r
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import expand_plans
 from suite.training.plan import TrainingPlan
-from suite.training.race_plans import plans_of_contenders
+from suite.training.race_plans import Fields, plans_of_contenders
 
 
 class _Strict(BaseModel):
@@ -41,7 +41,7 @@ class _Training(_Strict):
 
     contenders: list[str]
     seeds: Annotated[int, Field(ge=1)] = 3
-    options: dict[str, Any] = {}
+    options: Fields = {}
     forward_tokens: Annotated[int, Field(ge=1)] | None = None
     evaluations: Annotated[int, Field(ge=1)] = 1
     of_user: bool = False
@@ -50,10 +50,10 @@ class _Training(_Strict):
 class _Part(_Strict):
     """One of the four; `own` is what the experiment's own code reads."""
 
-    measure: dict[str, Any] | None = None
+    measure: Fields | None = None
     train: _Training | None = None
-    profile: dict[str, Any] | None = None
-    own: dict[str, Any] | None = None
+    profile: Fields | None = None
+    own: Fields | None = None
 
 
 class _Version(_Strict):
@@ -124,14 +124,14 @@ class PlannedExperiment:
         """Returns what a part profiles on a device, likewise. Raises UserError."""
         return self._plan_of(device, self.parts[part].profile or {}, model)
 
-    def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, dict[str, Any]]:
+    def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, Fields]:
         """Returns a part of the experiment's own as a plan for a device, likewise, and the values `beside` it."""
         values = {**(self.parts[part].own or {})}
         apart = {name: values.pop(name) for name in beside}
         return self._plan_of(device, values, model), apart
 
     @staticmethod
-    def _plan_of(device: str, found: Mapping[str, Any], model: str | None) -> Plan:
+    def _plan_of(device: str, found: Fields, model: str | None) -> Plan:
         values = {**found} | ({} if model is None else {"model": model})
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return Plan((device,), **{**values, **lists})

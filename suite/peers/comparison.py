@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +81,7 @@ class PeerComparison:
         ratios = [ours / theirs for ours, theirs in zip(own.round_s, row.round_s, strict=True)]
         return stats.median(ratios), stats.session_interval(ratios)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         return {
             "workload": self.workload,
@@ -94,7 +93,7 @@ class PeerComparison:
             "failed": dict(self.failed),
         }
 
-    def _row(self, row: Row) -> dict[str, Any]:
+    def _row(self, row: Row) -> dict[str, Json]:
         ratios = {str(own.setting): self.ratio(own, row) for own in self.own}
         return {
             "name": row.name,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foundation.errors import UserError, listed, unknown_name
+from foundation.unavailable import Json
 from workloads.workload import TrainingSettings, Workload
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ def select_peers(patterns: Sequence[str]) -> tuple[Peer, ...]:
     return tuple(peer for peer in _PEERS if any(fnmatchcase(peer.name, pattern) for pattern in patterns))
 
 
+JobSensor = Mapping[str, Any]
+"""A sensor that is a file, as a runner's job has it."""
+
+
 @dataclass(frozen=True)
 class PeerJob:
     """What the process of a peer does, and where its files are.
@@ -113,9 +118,9 @@ class PeerJob:
     warm_up: int
     steps: int
     least_seconds: float
-    sensors: tuple[Mapping[str, Any], ...]
+    sensors: tuple[JobSensor, ...]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         return asdict(self) | {"peer": self.peer.name, "workload": self.workload.document()}
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.peers.peer import PeerJob, Performer
+from foundation.unavailable import Json
+from suite.peers.peer import JobSensor, PeerJob, Performer
 
 _STATUS = Path("/proc/self/status")
 
@@ -86,7 +87,7 @@ def _make(job: PeerJob) -> Performer:
     return made
 
 
-def _header(job: PeerJob) -> dict[str, Any]:
+def _header(job: PeerJob) -> dict[str, Json]:
     return {
         "schema": 1,
         "session": job.session,
@@ -145,9 +146,9 @@ def _peak(memory: Mapping[str, int]) -> dict[str, int]:
 class Sampler:
     """Reads sensors that are files, as a runner's job has them, during the block, and prints the samples behind it."""
 
-    def __init__(self, sensors: Sequence[Mapping[str, Any]], output: Output) -> None:
+    def __init__(self, sensors: Sequence[JobSensor], output: Output) -> None:
         self._sensors, self._output = sensors, output
-        self._samples: list[dict[str, Any]] = []
+        self._samples: list[dict[str, Json]] = []
         self._errors: dict[str, str] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)

@@ -63,6 +63,9 @@ Layers = Annotated[StrictStr | None, BeforeValidator(lambda value: str(value) if
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 """A number, or `auto` for that of each quantization setting."""
 
+Keys = Mapping[str, Any]
+"""What a plan says, by key, before it is checked."""
+
 MOST_MEASUREMENTS = 50_000
 """Of one plan file, on all devices together: a month without a pause at a minute each."""
 
@@ -152,7 +155,7 @@ def expand_plans(
     inventory: Inventory,
     *,
     check_inputs: bool = True,
-    fixed: Mapping[str, Any] = MappingProxyType({}),
+    fixed: Keys = MappingProxyType({}),
 ) -> RunPlan:
     """Expands the plan file that stands `at` a place of a file. `fixed` holds keys of every plan that the file can't
     change, such as its devices. Raises as `load_plan_file` does.
@@ -179,7 +182,7 @@ class _Entry:
     file: YamlFile
     at: Position
     defaults_at: Position
-    own: Mapping[str, Any]
+    own: Keys
 
     def error(self, key: str, sentence: str) -> UserError:
         """Returns an error at one of its keys, or at that of the defaults."""
@@ -193,7 +196,7 @@ def _require_few(entry: _Entry, count: int) -> None:
         raise entry.file.error(entry.at, sentence)
 
 
-def _expanded(entry: _Entry, defaults: Mapping[str, Any], inventory: Inventory, *, check_inputs: bool) -> list[Plan]:
+def _expanded(entry: _Entry, defaults: Keys, inventory: Inventory, *, check_inputs: bool) -> list[Plan]:
     file = entry.file
     _validated(file, entry.defaults_at, PlanEntry, dict(defaults))
     found = _validated(file, entry.at, PlanEntry, {**defaults, **entry.own})

@@ -23,13 +23,14 @@ from suite.home import in_use
 from suite.peers.peer import PEERS, select_peers
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
+from suite.training.race_plans import Fields
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 
 if TYPE_CHECKING:
     from suite.peers.comparison import PeerComparison, Row
 
 _EVERY = "*"
-_QUICK: dict[str, Any] = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
+_QUICK: Fields = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
 
 
 @click.group("bench")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 from foundation.unavailable import Unavailable
 from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, table_of
@@ -25,6 +24,7 @@ from suite.planning.plan import Plan, RunPlan
 from suite.profiling.peaks import latest_peaks, measure_peaks, read_peaks
 from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of, workload_of
 from suite.stats import ratio_interval
+from suite.training.race_plans import Fields
 
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
 _DRAWN_PERCENT = 0.5
@@ -75,7 +75,7 @@ def more_parts(material: Material) -> Mapping[str, Work]:
     """Returns what is done once the profiles are there: peaks of each device, and the check of what they advise."""
     found = material.experiment
     plans = planned(found.name, quick=found.quick)
-    own: Mapping[str, Any] = plans.parts[_VERIFY].own or {}
+    own: Fields = plans.parts[_VERIFY].own or {}
     work: dict[str, Work] = {}
     for device in found.devices:
         work[profile_part(_PEAKS, device)] = _Peaking(device)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -108,8 +107,8 @@ def answer(material: Material, device: str) -> Answer:
     return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
 
 
-def _whole(workload: Mapping[str, Any], name: str) -> int:
-    return int(workload[name])
+def _whole(workload: Mapping[str, Json], name: str) -> int:
+    return int(str(workload[name]))
 
 
 def _speed_ups(known: Sequence[Measurement]) -> Iterator[_SpeedUp]:
