@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,15 @@ def test_ratios_are_taken_within_rounds_so_that_drift_leaves_them() -> None:
     assert comparison(own, peer).ratio(own, peer) == (0.5, Interval(0.5, 0.5))
 
 
+def rows_of(found: PeerComparison) -> list[Any]:
+    """The rows of its document, as one reads them from JSON."""
+    rows: list[Any] = json.loads(json.dumps(found.document()))["rows"]
+    return rows
+
+
 def test_the_document_has_numbers_with_intervals_and_reasons_for_what_is_missing() -> None:
     own = row("suite-fp32", 1.0, 2.0, 4.0, setting="fp32", joules=Unavailable("no sensor"))
-    first, second = comparison(own, row("torch-fp32", 4.0, 2.0, 1.0)).document()["rows"]
+    first, second = rows_of(comparison(own, row("torch-fp32", 4.0, 2.0, 1.0)))
     assert (first["seconds"], first["tokens_per_s"], first["joules"]) == (2.0, 50.0, {"unavailable": "no sensor"})
     assert first["ci95_s"][0] < 2.0 < first["ci95_s"][1]
     assert (second["joules"], second["peak_memory_kib"]) == (2.0, 2048)
@@ -61,7 +68,7 @@ def test_the_document_has_numbers_with_intervals_and_reasons_for_what_is_missing
 
 
 def test_a_single_round_has_no_interval() -> None:
-    (only,) = comparison(row("suite-fp32", 1.0, setting="fp32")).document()["rows"]
+    (only,) = rows_of(comparison(row("suite-fp32", 1.0, setting="fp32")))
     assert "unavailable" in only["ci95_s"]
 
 
