@@ -99,6 +99,9 @@ class Part:
     seconds: Finite = 0.0
 
 
+QUICK = "This is the quick version: that it works here is all that it says, not what a real model takes on this device."
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One carrying-out of an experiment. `command` repeats it; `answers` are by device; `task` and `template` are those

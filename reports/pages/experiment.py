@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from reports.figures.experiment_pictures import experiment_figure
-from reports.model.experiment import Answer, Cell, Evidence, Experiment
+from reports.model.experiment import QUICK, Answer, Cell, Evidence, Experiment
 from reports.tables.sections import Banner, Facts, Grid, GridCell, GridRow, Head, Link, Page, Section
 from reports.text.appearance import badges, status
 from reports.text.numbers import format_duration, moment_text
@@ -25,7 +25,9 @@ def experiment_page(found: Experiment) -> Page:
         title=f"Experiment {found.name}",
         heading=f"Experiment: {found.name}",
         lead=lead if several else f"{found.question} {lead}",
-        banner=Banner(status(_OUTCOMES[found.status]), headline, items if several else ()),
+        banner=Banner(
+            status(_OUTCOMES[found.status]), headline, items if several else (), QUICK if found.quick else ""
+        ),
         sections=tuple(_sections(found)),
         badges=badges(bool(found.emulated)),
     )

@@ -10,7 +10,7 @@ import click
 
 from foundation.errors import UserError
 from foundation.unavailable import as_document
-from reports.model.experiment import Experiment
+from reports.model.experiment import QUICK, Experiment
 from suite.cli.completion import complete_experiment, complete_model
 from suite.cli.options import devices_option, inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table, require_written, typeable
@@ -138,5 +138,7 @@ def _print_experiment(found: Experiment, home: Home, as_json: bool) -> int:
             print_line(f"{device}: {typeable(answer.sentence)}")
             for words in answer.missing:
                 print_line(f"{device}: missing: {typeable(words)}")
+        if found.quick:
+            print_line(QUICK)
         print_plain(f"experiment {found.experiment_id}: {require_written(page)}")
     return ExitCode.OK if found.status == "finished" else ExitCode.INCOMPLETE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.figures.experiment_pictures import experiment_figure
-from reports.model.experiment import Answer, Curve, Evidence, Experiment, Part, Picture, table_of
+from reports.model.experiment import QUICK, Answer, Curve, Evidence, Experiment, Part, Picture, table_of
 from reports.pages.experiment import experiment_page
 
 CURVE = Curve("fp32", (1.0, 10.0), (2.0, 3.0), low=(1.5, 2.5), high=(2.5, 4.0), words=("a", "<b>"), slot=0)
@@ -39,6 +39,15 @@ def test_the_page_says_the_answer_first() -> None:
     assert [[cell.main for cell in row.cells] for row in grid.rows] == [["q=1", "1.235"], ["q=2", "-"]]
     assert [head.kind for head in grid.heads] == ["text", "number"]
     assert ("part steps", "failed, 3\u00a0s, measure, no room") in method.facts[0].pairs
+
+
+def test_a_quick_version_says_what_it_is_worth() -> None:
+    cautions = [
+        page.banner.caution
+        for quick in (False, True)
+        if (page := experiment_page(replace(EXPERIMENT, quick=quick))).banner
+    ]
+    assert cautions == ["", QUICK]
 
 
 def test_several_devices_have_an_answer_each() -> None:
