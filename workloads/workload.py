@@ -202,7 +202,9 @@ def layer_range(text: str) -> range:
     """Returns the layers that `15-24`, or `15` for a single one, stands for. Raises UserError for another text."""
     found = _LAYERS.fullmatch(text)
     if found is None:
-        raise UserError(f"layers is {printable(text, 80)!r}, but it must be a range such as 15-24, counted from 0.")
+        raise UserError(
+            f"layers is {printable(text, 80)!r}, but it must be a range such as 15-24, counted from 0, or last-8."
+        )
     first, last = int(found[1]), int(found[2] or found[1])
     if last < first:
         raise UserError(f"layers is {text}, which ends before it begins: write {last}-{first}.")

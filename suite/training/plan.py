@@ -77,7 +77,8 @@ class TrainingPlan:
             raise unknown_name("init", self.init, INITS)
         if self.init == INITS[0]:
             return
-        self.method.require_adapters("--init")
+        if self.method.trains_weights:
+            raise UserError(f"{self.plan.method} has no adapters, so --init chooses nothing: leave it out.")
         if self.adapter is not None:
             raise UserError("--adapter brings an A of its own, so --init can't choose one: leave out either.")
 

@@ -95,6 +95,12 @@ def test_contenders_are_told_apart_by_what_their_workloads_do_not_have(
     assert [TrainingPlan.from_document(json.loads(json.dumps(each.document()))) for each in plans] == plans
 
 
+def test_an_a_of_discriminants_tells_a_contender_from_one_that_is_drawn() -> None:
+    plans = contenders_of("prge init=discriminant", "prge")
+    assert [each.init for each in plans] == ["discriminant", "random"]
+    assert [each.own_settings for each in plans] == [{"init": "discriminant"}, {}]
+
+
 def test_a_total_is_a_contender_for_each_shape_that_the_method_allows() -> None:
     found = contenders_of("prge total=4 lr=1e-2", "fzoo total=4")
     assert [(each.plan.method, each.plan.q, each.plan.b) for each in found] == [

@@ -42,6 +42,20 @@ def training(*steps: int, seconds: float = 1.0, energy_mj: float | Unavailable =
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "method", "sentence"),
+    [
+        ({"init": "discriminants"}, "prge", "discriminant"),
+        ({"init": "discriminant"}, "mezo-full", "mezo-full has no adapters, so --init chooses nothing"),
+        ({"init": "discriminant", "adapter": "folder"}, "prge", "--adapter brings an A of its own"),
+    ],
+)
+def test_an_a_that_can_not_be_is_refused(changes: dict[str, str], method: str, sentence: str) -> None:
+    plan = replace(PLAN.plan, method=method, q=1)
+    with pytest.raises(UserError, match=sentence):
+        TrainingPlan(plan, **changes)  # type: ignore[arg-type]
+
+
 def test_segments_end_at_checkpoints_and_evaluations_and_the_last_step() -> None:
     ends = [0]
     while ends[-1] < PLAN.steps:
