@@ -20,6 +20,7 @@ from suite.experiments.kept import keep_experiment
 from suite.experiments.material import Material
 from suite.experiments.work import planned_work
 from suite.home import Home
+from suite.measuring.orchestrate import claimed
 from suite.store.identity import new_run_id, timestamp
 from suite.store.store import Store
 
@@ -55,7 +56,15 @@ def begin(
 
 
 def go_on(found: Experiment, bench: Bench) -> Experiment:
-    """Carries out what is left of an experiment and answers it. It stays open if this is interrupted."""
+    """Carries out what is left of an experiment and answers it. It stays open if this is interrupted.
+
+    Raises UserError while another process does so.
+    """
+    with claimed(found.experiment_id, bench.home):
+        return _go_on(found, bench)
+
+
+def _go_on(found: Experiment, bench: Bench) -> Experiment:
     definition = load_definition(found.name)
     course = _Course(found, bench)
     course.record(status="running")

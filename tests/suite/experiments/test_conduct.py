@@ -19,6 +19,7 @@ from suite.experiments.experiment import Bench, Definition, Work
 from suite.experiments.kept import open_experiment, read_experiment
 from suite.experiments.material import Material
 from suite.home import Home
+from suite.measuring.orchestrate import claimed
 
 
 @dataclass
@@ -121,6 +122,16 @@ def test_what_was_interrupted_goes_on_where_it_was(error: BaseException, bench: 
     assert work["second"].calls == ["begin", "go on with made-1"]
     with pytest.raises(UserError, match="no interrupted experiment parallelism to resume"):
         open_experiment("parallelism", bench.home)
+
+
+def test_an_experiment_is_carried_out_by_one_process_at_a_time(bench: Bench, work: dict[str, _Work]) -> None:
+    work["second"].error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        _begin(bench)
+    left = open_experiment(None, bench.home)
+    with claimed(left.experiment_id, bench.home), pytest.raises(UserError, match="is going on in another process"):
+        conduct.go_on(left, bench)
+    assert work["second"].calls == ["begin"]
 
 
 def test_an_experiment_is_known_by_id_or_as_the_latest(bench: Bench, work: dict[str, _Work]) -> None:
