@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,8 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps), values, workload.q)
     config, given = plan.plan.config, dict[str, Tensor]()
     if plan.plan.lora_a is not None:
-        given = dict(read_peft_adapter(workload, config, Path(plan.plan.lora_a)).given)
+        found = read_peft_adapter(workload, config, Path(plan.plan.lora_a))
+        workload, given = replace(workload, lora_a=found.digest), dict(found.given)
     try:
         write_peft_folder(workload, config, adapter, workload.model, folder, given)
     except OSError as error:

@@ -199,8 +199,15 @@ def _prepared(
 
 
 def _described(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
-    """Returns the workload as a training stores it: with what its contender has beside it."""
-    return describe_workload(workload) | dict(plan.own_settings)
+    """Returns the workload as a training stores it: with what its contender has beside it.
+
+    An A that is made from the examples of a seed is another with each seed, of one and the same contender.
+    """
+    found = describe_workload(workload) | dict(plan.own_settings)
+    if plan.init != TrainingPlan.init:
+        found |= {"init": plan.init}
+        found.pop("lora_a", None)
+    return found
 
 
 def _for_shorter_rows(
