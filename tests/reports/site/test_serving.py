@@ -176,10 +176,10 @@ def test_an_answer_that_nobody_takes_is_ended(
     (server.folder / "large.html").write_bytes(b"x" * (32 << 20))
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
         client.sendall(b"GET /large.html HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        for thread in threading.enumerate():
-            if "process_request_thread" in thread.name:
-                thread.join(timeout=30)
-                assert not thread.is_alive()
+        assert client.recv(1) == b"H"  # by now its thread is there
+        (answering,) = (thread for thread in threading.enumerate() if "process_request_thread" in thread.name)
+        answering.join(timeout=30)
+        assert not answering.is_alive()
     assert capfd.readouterr().err == ""
 
 
