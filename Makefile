@@ -15,15 +15,16 @@ run: setup
 
 # What a change is checked with again and again: all but the tests that need twins, a browser, whole runs or real exports.
 check: setup-dev tools
-	$(MAKE) --jobs=3 --output-sync=target --keep-going lint types quick
+	$(MAKE) --jobs=8 --output-sync=target --keep-going lint types quick
 
 # In parts, each of them one process: a worker of pytest-xdist takes ten seconds to import what all files together need,
 # as long as many tests. What lies in no folder named here is in the part `others`.
-PARTS := suite workloads devices others runner
+PARTS := links devices runner suite workloads others
 TESTS_suite := tests/suite
 TESTS_workloads := tests/workloads
 TESTS_runner := tests/devices/runner tests/devices/runner_builds
-TESTS_devices := tests/devices $(TESTS_runner:%=--ignore=%)
+TESTS_links := tests/devices/transports
+TESTS_devices := tests/devices $(TESTS_runner:%=--ignore=%) --ignore=$(TESTS_links)
 TESTS_others := tests --ignore=tests/suite --ignore=tests/workloads --ignore=tests/devices
 
 .PHONY: $(PARTS:%=quick-%)
