@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.resources
 import mimetypes
 import re
+import tempfile
 from collections.abc import Collection
 from functools import lru_cache, partial
 from pathlib import Path
@@ -184,6 +185,13 @@ def write_single_file(page: Path, target: Path) -> Path:
         raise SiteNotWritable(page, error) from error
     write_text(target, written)
     return target
+
+
+def write_page_alone(page: Page, target: Path) -> Path:
+    """Builds a page that leads nowhere and writes it to ``target`` with everything it needs; raises as above."""
+    with tempfile.TemporaryDirectory() as folder:
+        Site(Path(folder)).write_page(target.name, page)
+        return write_single_file(Path(folder) / target.name, target)
 
 
 def _inlined(text: str, folder: Path) -> str:

@@ -6,12 +6,11 @@ A mode is set for its run alone. What was set before is restored after each, als
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from devices.access.connect import connect
 from devices.access.power_modes import restore_power_mode, set_power_mode
@@ -20,11 +19,12 @@ from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
 from devices.inventory.power_modes import PowerMode
-from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from suite.display import Display
 from suite.errors import StoreError, SuiteError
 from suite.home import Home
+from suite.kept import RESUME, keep_document, read_document
 from suite.measuring import orchestrate
 from suite.planning.plan import Plan, RunPlan, interleaved
 
@@ -136,9 +136,9 @@ class _Course:
         try:
             with power_mode(self._entry, mode, self._modes[mode], self._home, self._display.note) as entry:
                 complete = self._measure(entry, mode, turn, run)
+        except StoreError:
+            raise
         except (SuiteError, DeviceError, UserError) as error:
-            if isinstance(error, StoreError):
-                raise
             self._refuse(mode, str(error))
             return
         if not complete:
@@ -168,13 +168,7 @@ class _Course:
 
     def _keep(self, taken: ModesTaken) -> None:
         self.taken = taken
-        try:
-            write_atomic(self._path, json.dumps({"schema": 1, **asdict(taken)}, indent=1).encode())
-        except OSError as error:
-            raise StoreError(
-                f"the comparison cannot be written to {self._path} ({error.strerror}, error {error.errno}): free space "
-                "or make the folder writable, then go on with --resume"
-            ) from error
+        keep_document(self._path, {"schema": 1, **asdict(taken)}, "the comparison", RESUME)
 
 
 @contextlib.contextmanager
@@ -210,13 +204,11 @@ def power_mode(
 def read_modes(comparison_id: str, home: Home) -> ModesTaken:
     """Returns what a comparison has. Raises UserError if it is not there, or damaged."""
     path = home.long_session_folder(comparison_id) / _DOCUMENT
-    try:
-        document = json.loads(path.read_bytes())
-        if not isinstance(document, dict) or document.pop("schema", None) != 1:
-            raise ValueError("its schema is not known")
-        return TypeAdapter(ModesTaken).validate_python(document)
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        raise UserError(
-            f"The comparison of power modes in {path} can't be read ({type(error).__name__}): it is damaged or was "
-            "never begun; make the experiment again."
-        ) from error
+    return read_document(path, _modes_taken, "The comparison of power modes in", "make the experiment again")
+
+
+def _modes_taken(document: Json) -> ModesTaken:
+    """Returns what a document holds. Raises ValueError for another one."""
+    if not isinstance(document, Mapping) or document.get("schema") != 1:
+        raise ValueError("its schema is not known")
+    return TypeAdapter(ModesTaken).validate_python({name: each for name, each in document.items() if name != "schema"})

@@ -5,22 +5,22 @@ A device that throttles ends nothing here: that is what a long session is to sho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from devices.access.connect import connect
 from devices.inventory.entry import DeviceEntry
 from devices.processes import ProcessEnd
-from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from suite.display import Display
 from suite.energy.session_energy import METER
-from suite.errors import StoreError, SuiteError
+from suite.errors import SuiteError
 from suite.home import Home
+from suite.kept import RESUME, keep_document
 from suite.measuring.deployment import deploy_program, deploy_runner
 from suite.measuring.meter import open_meter
 from suite.measuring.orchestrate import prepare_host
@@ -47,7 +47,7 @@ class LongSession:
 
     record: SessionRecord
     device: str
-    workload: Mapping[str, object]
+    workload: Mapping[str, Json]
     batches: int
     throttled: str | None
     energy_sensors: tuple[str, ...]
@@ -135,7 +135,7 @@ class _Document(BaseModel):
 
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=1)]
     device: Text
-    workload: dict[str, object]
+    workload: dict[str, JsonValue]
     batches: Annotated[int, Field(ge=1)]
     throttled: Text | None
     quantities: dict[str, Text]
@@ -151,7 +151,7 @@ def keep_long_session(session: LongSession, home: Home, session_id: str) -> None
     joined = {name: asdict(trace) for name, trace in traces.items() if name == METER}
     for trace in joined.values():
         del trace["sensor"]
-    document = {
+    document: dict[str, Json] = {
         "schema": 1,
         "device": session.device,
         "workload": session.workload,
@@ -163,14 +163,7 @@ def keep_long_session(session: LongSession, home: Home, session_id: str) -> None
         "unavailable": dict(session.unavailable),
         "joined": joined,
     }
-    path = home.long_session_folder(session_id) / _DOCUMENT
-    try:
-        write_atomic(path, json.dumps(document, indent=1).encode())
-    except OSError as error:
-        raise StoreError(
-            f"the session cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make the "
-            "folder writable, then go on with --resume"
-        ) from error
+    keep_document(home.long_session_folder(session_id) / _DOCUMENT, document, "the session", RESUME)
 
 
 def read_long_session(session_id: str, home: Home) -> LongSession:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundation.atomic import write_atomic
-from foundation.errors import UserError, unknown_name
-from foundation.foreign_files import DAMAGED
+from foundation.errors import UserError
 from foundation.unavailable import Json
 from reports.model.experiment import Experiment
 from reports.pages.experiment import experiment_page
-from reports.site.writing import Site, write_single_file
-from suite.errors import StoreError
+from reports.site.writing import write_page_alone
 from suite.home import EXPERIMENT, Home
+from suite.kept import RESUME, choose_id, keep_document, read_document, read_or_none
 
-LATEST = "latest"
 _PAGE = "experiment.html"
 
 
 def keep_experiment(found: Experiment, home: Home) -> None:
     """Writes the document, whole or not at all. Raises StoreError."""
-    _write(home.experiment_folder(found.experiment_id) / EXPERIMENT, found.document(), "the experiment")
-
-
-def _write(path: Path, document: Json, what: str) -> None:
-    try:
-        write_atomic(path, json.dumps(document, indent=1).encode())
-    except OSError as error:
-        raise StoreError(
-            f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make "
-            "the folder writable, then go on with --resume."
-        ) from error
+    path = home.experiment_folder(found.experiment_id) / EXPERIMENT
+    keep_document(path, found.document(), "the experiment", RESUME)
 
 
 def own_path(experiment_id: str, part: str, home: Home) -> Path:
@@ -43,34 +29,20 @@ def own_path(experiment_id: str, part: str, home: Home) -> Path:
 
 def keep_own(path: Path, document: Json) -> None:
     """Writes what a part of the experiment's own kind found. Raises StoreError."""
-    _write(path, document, "what a part found")
+    keep_document(path, document, "what a part found", RESUME)
 
 
 def read_own(path: Path) -> Json:
     """Returns what `keep_own` wrote, None if there is nothing that can be read."""
-    try:
-        found: Json = json.loads(path.read_bytes())
-    except (OSError, *DAMAGED):
-        return None
-    return found
+    return read_or_none(path, lambda found: found)
 
 
 def read_experiment(name: str, home: Home) -> Experiment:
     """Returns an experiment by its id, or the latest one. Raises UserError if there is none that can be read."""
-    known = home.experiment_ids()
-    if not known:
-        raise UserError("No experiment was made yet: make one with `suite experiment NAME`.")
-    chosen = known[-1] if name == LATEST else name
-    if chosen not in known:
-        raise unknown_name("experiment's id", name, [*known, LATEST])
+    nothing = "No experiment was made yet: make one with `suite experiment NAME`."
+    chosen = choose_id(name, home.experiment_ids(), "experiment's id", nothing)
     path = home.experiment_folder(chosen) / EXPERIMENT
-    try:
-        return Experiment.from_document(json.loads(path.read_bytes()))
-    except (OSError, *DAMAGED) as error:
-        raise UserError(
-            f"The experiment {path} can't be read ({type(error).__name__}: {error}): it is damaged or of another "
-            "version of the suite; make it again."
-        ) from error
+    return read_document(path, Experiment.from_document, "The experiment", "make it again")
 
 
 def kept_experiments(home: Home) -> Iterator[Experiment]:
@@ -94,7 +66,4 @@ def open_experiment(name: str | None, home: Home) -> Experiment:
 
 def write_experiment_page(found: Experiment, home: Home) -> Path:
     """Writes the page as one file, with all that it needs. Raises SiteNotWritable."""
-    target = home.experiment_folder(found.experiment_id) / _PAGE
-    with tempfile.TemporaryDirectory() as folder:
-        Site(Path(folder)).write_page(_PAGE, experiment_page(found))
-        return write_single_file(Path(folder) / _PAGE, target)
+    return write_page_alone(experiment_page(found), home.experiment_folder(found.experiment_id) / _PAGE)

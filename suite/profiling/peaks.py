@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable
-from pathlib import Path
 
 from devices.access.connect import Device, connect
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import OutputLimitError, TransportTimeout
 from devices.inventory.entry import DeviceEntry
 from devices.processes import ProcessEnd
-from foundation.atomic import write_atomic
-from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 from foundation.unavailable import Json
 from reports.model.peaks import CACHE, MEMORY, Peak, Peaks
 from suite.display import Display
-from suite.errors import StoreError, SuiteError
+from suite.errors import SuiteError
 from suite.home import PEAKS, Home
+from suite.kept import keep_document, keep_text, read_or_none
 from suite.measuring.deployment import deploy_runner
 from suite.measuring.job import threads_of
 from suite.preparing.runners import Runners
@@ -32,6 +30,7 @@ from suite.sessions.events import PeakEvent
 from suite.sessions.record import SessionRecord
 from suite.store.identity import new_run_id, timestamp
 
+_WHAT = "the peaks"
 _TIMEOUT_S = 120.0
 """It takes less than five seconds; an emulated device needs more."""
 _MOST_LINES = 200
@@ -57,19 +56,16 @@ def measure_peaks(
         deploy_runner(device, runner)
         with display.waiting(f"{entry.name}: measuring its peaks"):
             lines, end = _run(device, runner, peaks_id)
-    _keep(home.peaks_folder(peaks_id) / "runner.jsonl", "\n".join(lines) + "\n")
+    keep_text(home.peaks_folder(peaks_id) / "runner.jsonl", "\n".join(lines) + "\n", _WHAT)
     record = collect(peaks_id, lines, end)
     found = _peaks(record, entry, started)
-    _keep(home.peaks_folder(peaks_id) / PEAKS, json.dumps(found.document(), indent=1))
+    keep_document(home.peaks_folder(peaks_id) / PEAKS, found.document(), _WHAT)
     return found
 
 
 def read_peaks(peaks_id: str, home: Home) -> Peaks | None:
     """Returns the peaks of that id, None if there are none that can be read: measuring them again takes seconds."""
-    try:
-        return Peaks.from_document(json.loads((home.peaks_folder(peaks_id) / PEAKS).read_bytes()))
-    except (OSError, *DAMAGED):
-        return None
+    return read_or_none(home.peaks_folder(peaks_id) / PEAKS, Peaks.from_document)
 
 
 def latest_peaks(device: str, home: Home) -> Peaks | None:
@@ -149,13 +145,3 @@ def _peak(event: PeakEvent) -> Peak:
             "the processor computes something else; build the runner again."
         )
     return Peak(event.of, printable(event.by, 40), event.unit, event.count, event.ns, event.buffer_bytes)
-
-
-def _keep(path: Path, text: str) -> None:
-    try:
-        write_atomic(path, text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise StoreError(
-            f"the peaks cannot be written to {path} ({error.strerror}, error {error.errno}): free space or make the "
-            "folder writable, then repeat the command."
-        ) from error
