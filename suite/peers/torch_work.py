@@ -244,29 +244,34 @@ def make_transformers(job: PeerJob) -> TorchForward:
     weights = load_model(job.workload.model, job.weights_path)
     config = weights.config
     require_plain_layers(job, config.form == PLAIN_FORM)
-    settings: Any = transformers.LlamaConfig  # its type hints know only some of its arguments
-    made = transformers.LlamaForCausalLM._from_config(
-        settings(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.kv_heads,
-            head_dim=config.head_dim,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            rms_norm_eps=config.norm_eps,
-            tie_word_embeddings=config.tie_embeddings,
-            max_position_embeddings=config.max_positions,
-        ),
-        dtype=_DTYPES[job.peer.dtype],
-    )
+    made = transformers.LlamaForCausalLM._from_config(transformers_config(config), dtype=_DTYPES[job.peer.dtype])
     model: Any = made.eval().requires_grad_(False)
     own = model.state_dict()
     for name in weights.state:
         own[name].copy_(weights.state[name])
     answers = job.workload.answers
     return TorchForward(job, lambda tokens: model(input_ids=tokens, use_cache=False, logits_to_keep=answers).logits)
+
+
+def transformers_config(config: LlamaConfig, **more: str) -> Any:
+    """Returns what transformers calls a model of Llama's own form, with `more` settings that shapes don't decide."""
+    import transformers
+
+    made: Any = transformers.LlamaConfig  # its type hints know only some of its arguments
+    return made(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        rms_norm_eps=config.norm_eps,
+        tie_word_embeddings=config.tie_embeddings,
+        max_position_embeddings=config.max_positions,
+        **more,
+    )
 
 
 def _array(logits: Tensor) -> NDArray[np.float32]:

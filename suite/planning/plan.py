@@ -175,10 +175,10 @@ class Plan:
 
     def _digest_of_a(self) -> str:
         """Returns the digest of the A that are given."""
-        from workloads.export.peft_folder import read_peft_adapter  # loads torch, which plans do without
+        from workloads.export.peft_folder import digest_of_a  # loads torch, which plans do without
 
         plain = next(replace(self, lora_a=None).workloads(answers=1))
-        return read_peft_adapter(plain, self.config, Path(str(self.lora_a))).digest
+        return digest_of_a(plain, self.config, Path(str(self.lora_a)))
 
     def training(self, setting: QuantizationSetting) -> TrainingSettings:
         """Returns what a setting trains with: the plan's learning rate and eps, else the method's or setting's own."""
@@ -288,6 +288,18 @@ def describe_workload(workload: Workload) -> dict[str, Json]:
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
     default = Workload(workload.model, workload.quant, q=workload.q, method=workload.method).document()
     return {key: value for key, value in document.items() if key in always or value != default[key]}
+
+
+def described_workload(document: Mapping[str, Json]) -> Workload:
+    """Reverses `describe_workload`; leaves out what else is described beside it. Raises UserError for another one."""
+    known = {field.name for field in fields(Workload)}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items() if name in known
+    }
+    try:
+        return Workload(**values)
+    except TypeError as error:
+        raise UserError(f"A workload can't be read ({error}): measure it again.") from error
 
 
 def interleaved(count: int, ordinal: int) -> range:

@@ -13,11 +13,12 @@ rows through the model (`chunks_of_step`), noise is drawn once for each query of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from foundation.errors import UserError
 from reports.model.peaks import CACHE, MEMORY, Peaks
 from reports.model.profile import FROZEN, NOT_ATTRIBUTED, ProfileRow, SettingProfile
+from suite.planning.plan import described_workload
 from workloads.estimates.session_memory import chunks_of_step
 from workloads.profile.operator import Group
 from workloads.workload import Workload
@@ -182,7 +183,7 @@ class _Step:
 
     def __init__(self, profile: SettingProfile, peaks: Peaks) -> None:
         self._profile, self._peaks = profile, peaks
-        self._workload = workload_of(profile)
+        self._workload = described_workload(profile.workload)
 
     def changes(self) -> Iterator[Mapping[str, int | str]]:
         """Yields the changes of one kind: more queries, more rows, rows for queries, queries for rows, a setting."""
@@ -274,15 +275,3 @@ class _Scale:
         return cls(
             then.forward_tokens / now.forward_tokens, then.q / now.q, len(others) / len(passes), draws[1] / draws[0]
         )
-
-
-def workload_of(profile: SettingProfile) -> Workload:
-    """Returns the workload of a profile. Raises UserError if it describes none."""
-    known = {field.name for field in fields(Workload)}
-    values = {name: value for name, value in profile.workload.items() if name in known}
-    if isinstance(values.get("targets"), list):
-        values["targets"] = tuple(values["targets"])  # type: ignore[arg-type]
-    try:
-        return Workload(**values)  # type: ignore[arg-type]  # checked by itself
-    except TypeError as error:
-        raise UserError(f"The profile's workload can't be read ({error}): take another profile.") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from foundation.foreign_files import DAMAGED, open_regular
 from reports.model.training import Training
 from suite.home import Home
 from suite.measuring.job import write_state
+from suite.planning.plan import described_workload
 from suite.preparing.preparation import Prepared
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_adapter, read_peft_folder, write_peft_folder
 from workloads.method import TRAINED_WITHOUT_ADAPTERS, Method
 from workloads.scheduled.schedules import updated
-from workloads.workload import Workload, adapter_values, layout_of
+from workloads.workload import adapter_values, layout_of
 
 Float32Array = NDArray[np.float32]
 
@@ -113,7 +114,7 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     if not training.steps:
         raise UserError(f"training {training.training_id} made no step: there is no adapter to export.")
     plan = TrainingPlan.from_document(training.plan)
-    workload = _workload_of(training)
+    workload = described_workload(training.workload)
     path = Checkpoints(home.training_folder(training.training_id)).place(training.steps)
     if not path.is_file():
         raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
@@ -134,17 +135,6 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
         write_peft_folder(workload, config, adapter, workload.model, folder, given)
     except OSError as error:
         raise UserError(f"{folder} can't be written ({error.strerror}): name another folder.") from error
-
-
-def _workload_of(training: Training) -> Workload:
-    """Returns the workload that was trained."""
-    known = {field.name for field in fields(Workload)}
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in training.workload.items()
-        if name in known
-    }
-    return Workload(**values)  # type: ignore[arg-type]  # its own document, read back
 
 
 def start_state(plan: TrainingPlan, prepared: Prepared, folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -159,6 +160,17 @@ def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> 
         given[name_of_a(slot)] = torch.from_numpy(lora_a)
         adapter[slot.offset : slot.offset + slot.size] = lora_b.T.reshape(-1)
     return PeftAdapter(given, adapter, not_drawn)
+
+
+def digest_of_a(workload: Workload, config: LlamaConfig, folder: Path) -> str:
+    """Returns the digest of a PEFT folder's A; reads it once unless it changes. Raises UserError likewise."""
+    path = folder / TENSORS
+    return _digest_of_a(workload, config, folder, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=16)
+def _digest_of_a(workload: Workload, config: LlamaConfig, folder: Path, _changed_ns: int) -> str:
+    return read_peft_adapter(workload, config, folder).digest
 
 
 def _name(slot: AdapterSlot) -> str:

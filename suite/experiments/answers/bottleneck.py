@@ -20,9 +20,9 @@ from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
 from suite.experiments.work import Measuring, profile_part
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, described_workload
 from suite.profiling.peaks import latest_peaks, measure_peaks, read_peaks
-from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of, workload_of
+from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of
 from suite.stats import ratio_interval
 from suite.training.race_plans import Fields
 
@@ -100,7 +100,7 @@ def verification(plan: Plan, changes: Sequence[tuple[SettingProfile, Advice]]) -
     """Returns the run that measures each change beside what it changes: a plan for each shape."""
     quants: dict[tuple[int, int], list[str]] = {}
     for setting, advice in changes:
-        now = workload_of(setting)
+        now = described_workload(setting.workload)
         for one in (now, replace(now, **advice.change)):  # type: ignore[arg-type]  # its own fields
             of_shape = quants.setdefault((one.q, one.b), [])
             if one.quant not in of_shape:
@@ -147,7 +147,7 @@ def answer(material: Material, device: str) -> Answer:
 
 
 def _verified(setting: SettingProfile, advice: Advice, measured: Sequence[Measurement]) -> _Verified:
-    now = workload_of(setting)
+    now = described_workload(setting.workload)
     then = replace(now, **advice.change)  # type: ignore[arg-type]  # its own fields
     work = then.forward_tokens / now.forward_tokens
     sides = [

@@ -9,13 +9,13 @@ import pytest
 from devices.inventory.inventory_file import load
 from foundation.errors import UserError
 from suite.planning.forecast import forecast, power_readers
-from suite.planning.plan import Plan, RunPlan, describe_workload, interleaved, shapes_of_total
+from suite.planning.plan import Plan, RunPlan, describe_workload, described_workload, interleaved, shapes_of_total
 from suite.store.identity import design_of
 from tests.support.workloads.model_folder import write_folder
 from workloads.models.config import LlamaConfig
 from workloads.models.zoo import random_weights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
-from workloads.workload import TrainingSettings
+from workloads.workload import TrainingSettings, Workload
 
 
 def test_settings_go_there_and_back() -> None:
@@ -213,3 +213,23 @@ def test_files_named_twice_and_files_that_are_not_there_are_refused(own_model: P
         Plan(("a",), model=str(own_model))
     with pytest.raises(UserError, match="Unknown model 'smolm2-135m': did you mean smollm2-135m"):
         Plan(("a",), model="smolm2-135m")
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Workload("tiny", "fp32"),
+        Workload(
+            "tiny", "nf4", q=1, b=16, targets=("q_proj", "v_proj"), layers="1", lora_a="0123", method="mezo-lora-fa"
+        ),
+    ],
+    ids=["defaults", "others"],
+)
+def test_a_workload_comes_back_from_its_description(workload: Workload) -> None:
+    described = json.loads(json.dumps(describe_workload(workload))) | {"lr": 0.5, "init": "discriminant"}
+    assert described_workload(described) == workload
+
+
+def test_a_description_of_no_workload_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="A workload can't be read"):
+        described_workload({"quant": "fp32"})
