@@ -16,7 +16,7 @@ from suite.planning.plan import Plan
 from suite.preparing.preparation import Inputs, Notify
 from suite.training.plan import INITS, TrainingPlan
 from workloads.export.peft_folder import CONFIG, read_peft_adapter, write_peft_folder
-from workloads.reference.discriminant import TOKENS, discriminant_a
+from workloads.reference.discriminant import FEWEST, TOKENS, discriminant_a
 from workloads.tasks.batches import shuffled, split_task
 from workloads.tasks.encoding import Example, RowLayout, encode_examples
 from workloads.workload import adapter_values, layout_of
@@ -54,7 +54,7 @@ def _examples(plan: TrainingPlan, inputs: Inputs) -> tuple[list[Example], RowLay
     """Returns examples that the training learns from, and how they become rows."""
     shape, task = plan.plan, inputs.task
     learned = split_task(task, shape.split, seed=shape.seed, held_out=plan.examples).train
-    chosen = shuffled(len(learned), min(len(learned), TOKENS // shape.T), shape.seed)
+    chosen = shuffled(len(learned), min(len(learned), max(FEWEST, TOKENS // shape.T)), shape.seed)
     tokenizer = inputs.weights.tokenizer
     examples = encode_examples([learned[place] for place in chosen], task.template, tokenizer)
     return examples, RowLayout.fitting(examples, task.template, tokenizer, shape.T)

@@ -26,9 +26,11 @@ from workloads.workload import AdapterSlot, Workload, layout_of
 
 TOKENS = 65_536
 """Of examples at full length, at most: 1,024 rows of 64 tokens, as many as 32 steps of q=4 and b=4 go through."""
+FEWEST = 64
+"""Examples that are taken however long they are."""
 _ROWS = 16
 _RIDGE = 2.0
-"""c: with 1 and 2 trainings were alike, with .3 they diverged at the same rate (docs/training.md)."""
+"""c: with 1 and 2 trainings were alike, with .3 one diverged at the same rate (docs/training.md)."""
 _NOTHING = 1e-10
 """A variance below this share of the squared mean is rounding."""
 
