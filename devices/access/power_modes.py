@@ -25,7 +25,7 @@ _POLICIES = "sys/devices/system/cpu/cpufreq"
 
 # nvpmodel asks on its standard input whether to restart the board, if a mode needs that. It gets no answer.
 _UNANSWERED = 'exec "$@" </dev/null 2>&1'
-_WRITE = 'while [ $# -gt 1 ]; do printf %s "$1" > "$2" || exit; shift 2; done'
+_WRITE = 'while [ $# -gt 1 ]; do printf %s "$1" > "$2"; shift 2; done'
 
 
 class PowerModeError(DeviceError):
@@ -134,28 +134,26 @@ def _set_nvpmodel(device: Device, name: str, number: int) -> None:
 
 
 def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> None:
-    """Sets governors by policy. Raises PowerModeError if one is not there, or isn't taken."""
+    """Sets governors by policy, as many as it can. Raises PowerModeError if one is not there, or isn't taken."""
     files = {policy: f"{_POLICIES}/{policy}/scaling_governor" for policy in governors}
     choices = {policy: f"{_POLICIES}/{policy}/scaling_available_governors" for policy in governors}
     texts = device.tree.read([*files.values(), *choices.values()])
-    others = {policy: wanted for policy, wanted in governors.items() if texts.text(files[policy]) != wanted}
-    for policy, governor in others.items():
-        available = texts.text(choices[policy])
-        if available is not None and governor not in available.split():
-            raise PowerModeError(
-                f"power mode {name!r} is governor {governor}, and {policy} of {device.entry.name!r} has "
-                f"{printable(available, 200)}: name one of them"
-            )
-    if not others:
-        return
-    arguments = [word for policy, governor in others.items() for word in (governor, device.tree.path(files[policy]))]
-    output = _as_root(device, name, ["sh", "-c", _WRITE, "sh", *arguments])
+    others = [policy for policy, governor in governors.items() if texts.text(files[policy]) != governor]
+    offered = {policy: texts.text(choices[policy]) or governors[policy] for policy in others}
+    there = [policy for policy in others if governors[policy] in offered[policy].split()]
+    arguments = [word for policy in there for word in (governors[policy], device.tree.path(files[policy]))]
+    output = _as_root(device, name, ["sh", "-c", _WRITE, "sh", *arguments]) if there else ""
     texts = device.tree.read([files[policy] for policy in others])
-    for policy, governor in others.items():
-        if texts.text(files[policy]) != governor:
+    for policy in others:
+        if policy not in there:
             raise PowerModeError(
-                f"power mode {name!r} (governor {governor}) was not taken by {policy} of {device.entry.name!r}: "
-                f"{printable(output.strip(), 200) or 'the kernel gave no reason'}"
+                f"power mode {name!r} is governor {governors[policy]}, and {policy} of {device.entry.name!r} has "
+                f"{printable(offered[policy], 200)}: name one of them"
+            )
+        if texts.text(files[policy]) != governors[policy]:
+            raise PowerModeError(
+                f"power mode {name!r} (governor {governors[policy]}) was not taken by {policy} of "
+                f"{device.entry.name!r}: {printable(output.strip(), 200) or 'the kernel gave no reason'}"
             )
 
 
