@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,13 @@ from suite.home import in_use
 from suite.peers.peer import PEERS, select_peers
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
-from suite.training.race_plans import Fields
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 
 if TYPE_CHECKING:
     from suite.peers.comparison import PeerComparison, Row
 
 _EVERY = "*"
-_QUICK: Fields = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
+_QUICK: Mapping[str, object] = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
 
 
 @click.group("bench")
