@@ -25,7 +25,7 @@ _POLICIES = "sys/devices/system/cpu/cpufreq"
 
 # nvpmodel asks on its standard input whether to restart the board, if a mode needs that. It gets no answer.
 _UNANSWERED = 'exec "$@" </dev/null 2>&1'
-_WRITE = 'printf %s "$1" > "$2"'
+_WRITE = 'while [ $# -gt 1 ]; do printf %s "$1" > "$2"; shift 2; done'
 
 
 class PowerModeError(DeviceError):
@@ -119,44 +119,46 @@ def _set_nvpmodel(device: Device, name: str, number: int) -> None:
     if _nvpmodel_now(device) == number:
         return
     program = device.tree.program("nvpmodel") or "nvpmodel"
-    said = _as_root(device, name, ["sh", "-c", _UNANSWERED, "sh", program, "-m", str(number)])
+    output = _as_root(device, name, ["sh", "-c", _UNANSWERED, "sh", program, "-m", str(number)])
     if _nvpmodel_now(device) == number:
         return
-    if "reboot" in said.lower():
+    if "reboot" in output.lower():
         raise PowerModeError(
             f"power mode {name!r} (nvpmodel {number}) needs a restart of {device.entry.name!r}, which the suite does "
             f"not do: set it with `sudo nvpmodel -m {number}`, restart the board and measure it by itself"
         )
     raise PowerModeError(
-        f"power mode {name!r} (nvpmodel {number}) was not taken: {printable(said.strip(), 200) or 'it says nothing'}; "
-        "`cat /etc/nvpmodel.conf` lists the board's modes"
+        f"power mode {name!r} (nvpmodel {number}) was not taken: {printable(output.strip(), 200) or 'it says nothing'}"
+        "; `cat /etc/nvpmodel.conf` lists the board's modes"
     )
 
 
 def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> None:
-    """Sets governors by policy. Raises PowerModeError if one is not there, or isn't taken."""
-    for policy, governor in governors.items():
-        folder = f"{_POLICIES}/{policy}"
-        texts = device.tree.read([f"{folder}/scaling_governor", f"{folder}/scaling_available_governors"])
-        if texts.text(f"{folder}/scaling_governor") == governor:
-            continue
-        available = texts.text(f"{folder}/scaling_available_governors")
-        if available is not None and governor not in available.split():
+    """Sets governors by policy, as many as it can. Raises PowerModeError if one is not there, or isn't taken."""
+    files = {policy: f"{_POLICIES}/{policy}/scaling_governor" for policy in governors}
+    choices = {policy: f"{_POLICIES}/{policy}/scaling_available_governors" for policy in governors}
+    texts = device.tree.read([*files.values(), *choices.values()])
+    others = [policy for policy, governor in governors.items() if texts.text(files[policy]) != governor]
+    offered = {policy: texts.text(choices[policy]) or governors[policy] for policy in others}
+    there = [policy for policy in others if governors[policy] in offered[policy].split()]
+    arguments = [word for policy in there for word in (governors[policy], device.tree.path(files[policy]))]
+    output = _as_root(device, name, ["sh", "-c", _WRITE, "sh", *arguments]) if there else ""
+    texts = device.tree.read([files[policy] for policy in others])
+    for policy in others:
+        if policy not in there:
             raise PowerModeError(
-                f"power mode {name!r} is governor {governor}, and {policy} of {device.entry.name!r} has "
-                f"{printable(available, 200)}: name one of them"
+                f"power mode {name!r} is governor {governors[policy]}, and {policy} of {device.entry.name!r} has "
+                f"{printable(offered[policy], 200)}: name one of them"
             )
-        path = device.tree.path(f"{folder}/scaling_governor")
-        said = _as_root(device, name, ["sh", "-c", _WRITE, "sh", governor, path])
-        if device.tree.read([f"{folder}/scaling_governor"]).text(f"{folder}/scaling_governor") != governor:
+        if texts.text(files[policy]) != governors[policy]:
             raise PowerModeError(
-                f"power mode {name!r} (governor {governor}) was not taken by {policy} of {device.entry.name!r}: "
-                f"{printable(said.strip(), 200) or 'the kernel gave no reason'}"
+                f"power mode {name!r} (governor {governors[policy]}) was not taken by {policy} of "
+                f"{device.entry.name!r}: {printable(output.strip(), 200) or 'the kernel gave no reason'}"
             )
 
 
 def _as_root(device: Device, name: str, command: Sequence[str]) -> str:
-    """Runs a command as root and returns what it said. Raises PowerModeError if nobody lets us."""
+    """Runs a command as root and returns its output. Raises PowerModeError if nobody lets us."""
     if device.transport.run(["id", "-u"], timeout_s=_TIMEOUT_S).stdout.strip() != "0":
         sudo = device.tree.program("sudo")
         allowed = sudo is not None and device.transport.run([sudo, "-n", "true"], timeout_s=_TIMEOUT_S).end.rc == 0

@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from devices.inventory.own_sensors import OwnSensor, SensorName
-from devices.inventory.power_modes import CPUS_PATTERN, CpuNumber, PowerModes, parse_cpus
+from devices.inventory.power_modes import Cpus, PowerModes, require_each_once
 from foundation.plugins import Registry, plugins
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -255,7 +255,7 @@ class DeviceEntry(_SshLogin):
     serial: Text | None = None
     cache_limit_mb: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] | None = None
-    cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus)] | None = None
+    cpus: Cpus | None = None
     power: PowerSource | None = None
     power_modes: PowerModes = {}
     sensors: dict[SensorName, OwnSensor] = {}
@@ -305,8 +305,7 @@ class DeviceEntry(_SshLogin):
                 f"`options` are for a plugin's kind or transport, and {self.kind} over {self.transport} is the suite's "
                 "own; leave them out"
             )
-        if self.cpus is not None and (not self.cpus or len(set(self.cpus)) != len(self.cpus)):
-            raise ValueError("`cpus` is empty or names a CPU twice; list each once or leave it out")
+        require_each_once(self.cpus)
         return self
 
 
@@ -351,8 +350,6 @@ def inventory_schema() -> dict[str, Any]:
 def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
     """Returns one key's schema, without pydantic's titles, and without `null`: keys without a value are left out."""
     choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
-    if name == "cpus":
-        choices.append({"type": "string", "pattern": CPUS_PATTERN})
     types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
     shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}
     return ({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}) | shape

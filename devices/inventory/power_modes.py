@@ -51,13 +51,19 @@ def _governor(text: str) -> str:
 
 
 CpuNumber = Annotated[StrictInt, Field(ge=0, lt=CPU_LIMIT)]
-CPUS_PATTERN = r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"
 _CPUS_SCHEMA = {
     "anyOf": [
         {"type": "array", "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": CPU_LIMIT}},
-        {"type": "string", "pattern": CPUS_PATTERN},
+        {"type": "string", "pattern": r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"},
     ]
 }
+Cpus = Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus), WithJsonSchema(_CPUS_SCHEMA)]
+
+
+def require_each_once(cpus: tuple[int, ...] | None) -> None:
+    """Raises ValueError for a set of cores that is empty or names one twice."""
+    if cpus is not None and (not cpus or len(set(cpus)) != len(cpus)):
+        raise ValueError("`cpus` is empty or names a CPU twice; list each once or leave it out")
 
 
 class PowerMode(BaseModel):
@@ -69,14 +75,13 @@ class PowerMode(BaseModel):
 
     nvpmodel: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     governor: Annotated[StrictStr, AfterValidator(_governor)] | None = None
-    cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus), WithJsonSchema(_CPUS_SCHEMA)] | None = None
+    cpus: Cpus | None = None
 
     @model_validator(mode="after")
     def _is_something(self) -> PowerMode:
         if self.nvpmodel is None and self.governor is None and self.cpus is None:
             raise ValueError("a power mode needs `nvpmodel`, `governor` or `cpus`")
-        if self.cpus is not None and (not self.cpus or len(set(self.cpus)) != len(self.cpus)):
-            raise ValueError("`cpus` is empty or names a CPU twice; list each once or leave it out")
+        require_each_once(self.cpus)
         return self
 
     @property

@@ -36,14 +36,14 @@ std::atomic<int64_t> counted{0};
 std::atomic<int64_t> counted_bytes{0};
 thread_local bool left_out = false;
 
-}  // namespace
-
 // Called before anything of this program is initialized, and from every thread: no locks, nothing that allocates.
 void count_allocation(size_t bytes) {
   if (!counting.load(std::memory_order_relaxed) || left_out) return;
   counted.fetch_add(1, std::memory_order_relaxed);
   counted_bytes.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
 }
+
+}  // namespace
 
 const char* why_no_allocations() { return nullptr; }
 

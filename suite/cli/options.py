@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.cli.completion import complete_devices
+from suite.cli.completion import complete_device, complete_devices
 from suite.home import Home
 
 if TYPE_CHECKING:
+    from devices.inventory.entry import DeviceEntry
     from devices.inventory.inventory_file import Inventory
     from suite.store.store import Store
 
@@ -46,6 +48,31 @@ def devices_option(function: _F) -> _F:
         help="Devices of the inventory, by name.",
     )
     return option(function)
+
+
+def one_device_option(help_text: str) -> Callable[[_F], _F]:
+    """Adds `--device NAME`, as `selection`, which is this host if it is not given."""
+    return click.option(
+        "--device",
+        "selection",
+        default="local",
+        show_default=True,
+        shell_complete=complete_device,
+        help=help_text,
+    )
+
+
+def one_device(inventory: Inventory, selection: str) -> DeviceEntry:
+    """Returns the device that the user chose. Raises UserError if it isn't one."""
+    entries = inventory.select(selection)
+    if len(entries) != 1:
+        raise UserError(f"{selection} names {len(entries)} devices: name one.")
+    return entries[0]
+
+
+def is_given(name: str) -> bool:
+    """Returns whether the user gave that parameter of the command, rather than leaving it at its default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def label_option(function: _F) -> _F:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from foundation.errors import UserError
 from suite.cli.completion import complete_model
+from suite.cli.options import is_given
 from suite.planning.plan import Plan, RunPlan
 from workloads.method import DEFAULT_QUERIES, METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
@@ -46,12 +46,10 @@ class OwnOrNumber(click.ParamType[Any]):
 
 def refuse_settings(why: str, allowed: Sequence[str]) -> None:
     """Refuses options that a resumed run or a plan file would silently ignore."""
-    context = click.get_current_context()
     given = [
         parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in allowed
-        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        for parameter in click.get_current_context().command.params
+        if parameter.name not in allowed and is_given(parameter.name or "")
     ]
     if given:
         raise UserError(f"{why}: leave out {', '.join(given)}.")

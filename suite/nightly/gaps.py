@@ -238,12 +238,14 @@ def _group(category: Category, level: Level, own: Sequence[_Row], rows: Sequence
 def _reason(own: Sequence[_Row], category: Category, of: int) -> str:
     (first, _), *others = Counter(row.reason or "no reason was recorded" for row in own).most_common()
     more = f" (and {len(others)} other reasons)" if others else ""
-    said = f"{first[:_LONGEST_REASON]}{more}"
+    reason = f"{first[:_LONGEST_REASON]}{more}"
     if category == "missing":
-        return f"not reached: {said}"
+        return f"not reached: {reason}"
     words = Counter(row.status for row in own)
     counted = ", ".join(f"{count} {word}" for word, count in words.items())
-    return f"{counted} of {of} measurements: {said}" if len({row.device for row in own}) == 1 else f"{counted}: {said}"
+    if len({row.device for row in own}) == 1:
+        counted += f" of {of} measurements"
+    return f"{counted}: {reason}"
 
 
 def _member(row: _Row) -> SeriesVerdict:

@@ -123,7 +123,7 @@ def notices_of(night: Night) -> Iterator[Notice]:
             yield Notice(_LEVELS[one.category], f"{one.category}: {one.id}", f"{one.headline}. {text}".strip())
 
 
-def is_wanted(environ: Mapping[str, str] | None = None) -> bool:
+def is_github_step(environ: Mapping[str, str] | None = None) -> bool:
     """Returns whether the process is a step of GitHub Actions."""
     return (os.environ if environ is None else environ).get("GITHUB_ACTIONS") == "true"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,7 +20,7 @@ from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import METHOD_TABLE
 from workloads.models.named import named_model
-from workloads.models.weights import Digest, ModelWeights, WithOthers
+from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
 from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.expected_losses import ReferenceLosses
@@ -82,7 +82,7 @@ def load_inputs(
         from workloads.export.peft_folder import read_peft_adapter  # loads torch, which most commands don't need
 
         given = read_peft_adapter(next(plan.workloads(answers=1)), weights.config, Path(plan.lora_a)).given
-        weights = replace(weights, state=WithOthers(weights.state, given))
+        weights = weights.with_tensors(given)
     data = batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed)
     if data.truncated_rows:
         notify(

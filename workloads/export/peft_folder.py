@@ -118,7 +118,9 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
     Raises UserError as `read_peft_adapter` does, and for another frozen A than the workload's.
     """
     found = read_peft_adapter(workload, config, folder)
-    other = found.not_drawn if workload.lora_a is None else "" if found.digest == workload.lora_a else "some projection"
+    other = found.not_drawn
+    if workload.lora_a is not None:
+        other = "" if found.digest == workload.lora_a else "some projection"
     if other:
         raise UserError(
             f"{folder} has another A of {other} than the one that LoRA-FA has here and never trains: start from an "
@@ -154,8 +156,7 @@ def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> 
             _tensor(tensors, name, shape, folder)
             for name, shape in zip(_names(slot), _shapes(config, slot), strict=True)
         )
-        drawn = _unfolded_a(replace(workload, lora_a=None), config, slot, {})
-        if not not_drawn and float(np.abs(lora_a - drawn).max()) > _CLOSE * float(np.abs(drawn).max()):
+        if not not_drawn and not _is_drawn(lora_a, workload, config, slot):
             not_drawn = _name(slot)
         given[name_of_a(slot)] = torch.from_numpy(lora_a)
         adapter[slot.offset : slot.offset + slot.size] = lora_b.T.reshape(-1)
@@ -171,6 +172,11 @@ def digest_of_a(workload: Workload, config: LlamaConfig, folder: Path) -> str:
 @lru_cache(maxsize=16)
 def _digest_of_a(workload: Workload, config: LlamaConfig, folder: Path, _changed_ns: int) -> str:
     return read_peft_adapter(workload, config, folder).digest
+
+
+def _is_drawn(lora_a: Float32Array, workload: Workload, config: LlamaConfig, slot: AdapterSlot) -> bool:
+    drawn = _unfolded_a(replace(workload, lora_a=None), config, slot, {})
+    return float(np.abs(lora_a - drawn).max()) <= _CLOSE * float(np.abs(drawn).max())
 
 
 def _name(slot: AdapterSlot) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,21 +78,10 @@ class ModelWeights:
     tokenizer: Tokenizer
     source: str
 
-
-class WithOthers(Mapping[str, "torch.Tensor"]):
-    """A model's tensors and others beside them, none of which is loaded before it is asked for."""
-
-    def __init__(self, tensors: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> None:
-        self._tensors, self._others = tensors, others
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self._others[name] if name in self._others else self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys((*self._tensors, *self._others))
-
-    def __len__(self) -> int:
-        return len({*self._tensors, *self._others})
+    def with_tensors(self, others: Mapping[str, torch.Tensor]) -> ModelWeights:
+        """Returns the model with others beside its own tensors, none of which is loaded before it is asked for."""
+        state = ChainMap(dict(others), self.state)  # type: ignore[arg-type]  # nobody writes to a state
+        return dataclasses.replace(self, state=state)
 
 
 def check_tensors(

@@ -51,7 +51,6 @@ class AllWeightsReference(Reference):
         accumulation: Accumulation = Accumulation.FP32,
     ) -> None:
         super().__init__(workload, config, state, accumulation)
-        self._state = state
         self._layers = list(self._layers)
         self._slots = {name: slot for slot, name in enumerate(config.tensor_shapes())}
         self._places = self._own_places()

@@ -9,7 +9,7 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kQueriesAtATime = 32;  // with the keys up to the last one's: those after it are masked for all of them
+constexpr int64_t kQueriesAtATime = 32;  // with keys up to the last one's: those after it are masked for all of them
 
 // The memory of the attention half. Where all rows get results, those of queries are those of keys and values.
 struct Pieces {

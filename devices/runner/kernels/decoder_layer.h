@@ -85,8 +85,9 @@ int64_t kv_heads_at_a_time(const LayerShape& shape);
 // Values of scratch memory that `decoder_layer` needs.
 int64_t scratch_values(const LayerShape& shape);
 
-// out = the layer's result for x, both [rows][hidden]; `out` may be `x`, unless it has the rows with results alone. `bias` [sequences][length][length] is added
-// to the scores, and masks keys after their query, not all of which are looked at. False when a thread's buffer can't be had; then `out` is undefined.
+// out = the layer's result for x [rows][hidden], of the rows with results; it may be `x` if those are all. `bias`
+// [sequences][length][length] is added to the scores. It must mask the keys after a query: not all of them are read.
+// False when a thread's buffer can't be had; then `out` is undefined.
 bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
                    float* scratch, float* out);
 

@@ -76,8 +76,9 @@ LayerShape shape_of(const Arguments& args) {
   shape.kv_heads = args.kv_heads;
   shape.head_dim = args.rotary[0].size(2);
   shape.rank = args.lora_a.empty() || args.lora_a[0].dim() != 2 ? 0 : args.lora_a[0].size(0);
-  const bool whole = shape.results > 0 && shape.length >= shape.results && shape.rows_per_slice % shape.length == 0 && shape.head_dim % 2 == 0 &&
-                     shape.hidden > 0 && shape.intermediate > 0 && shape.heads % shape.kv_heads == 0;
+  const bool whole = shape.results > 0 && shape.length >= shape.results && shape.rows_per_slice % shape.length == 0 &&
+                     shape.head_dim % 2 == 0 && shape.hidden > 0 && shape.intermediate > 0 &&
+                     shape.heads % shape.kv_heads == 0;
   shape.rows = whole ? args.x.size(0) * shape.rows_per_slice : 0;
   return shape;
 }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable
 from reports.model.reading import Interval
 from suite import stats
-from suite.cli.completion import complete_device, complete_model, complete_peers
-from suite.cli.options import inventory_option, open_inventory
+from suite.cli.completion import complete_model, complete_peers
+from suite.cli.options import inventory_option, is_given, one_device, one_device_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.cli.workload_options import check_inputs, listed
 from suite.display import Display
@@ -23,14 +22,13 @@ from suite.home import in_use
 from suite.peers.peer import PEERS, select_peers
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
-from suite.training.race_plans import Fields
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 
 if TYPE_CHECKING:
     from suite.peers.comparison import PeerComparison, Row
 
 _EVERY = "*"
-_QUICK: Fields = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
+_QUICK: Mapping[str, object] = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
 
 
 @click.group("bench")
@@ -39,14 +37,7 @@ def bench_group() -> None:
 
 
 @bench_group.command()
-@click.option(
-    "--device",
-    "selection",
-    default="local",
-    show_default=True,
-    shell_complete=complete_device,
-    help="This host as a device; its `threads` and `cpus` are everyone's.",
-)
+@one_device_option("This host as a device; its `threads` and `cpus` are everyone's.")
 @click.option(
     "--model",
     default="smollm2-135m",
@@ -92,29 +83,23 @@ def peers(selection: str, patterns: str, quick: bool, as_json: bool, inventory_p
     suite bench peers --quick --peers torch-fp32
     """
     if quick:
-        settings |= {name: value for name, value in _QUICK.items() if not _is_given(name)}
+        settings |= {name: value for name, value in _QUICK.items() if not is_given(name)}
     chosen = select_peers([part.strip() for part in patterns.split(",") if part.strip()])
     inventory, home = open_inventory(inventory_path)
-    entries = inventory.select(selection)
-    if len(entries) != 1:
-        raise UserError(f"{selection} names {len(entries)} devices: name one.")
-    plan = Plan(devices=(entries[0].name,), **settings)
+    entry = one_device(inventory, selection)
+    plan = Plan(devices=(entry.name,), **settings)
     forecast.check(RunPlan((plan,)), inventory)
     check_inputs(RunPlan((plan,)))
     from suite.peers.rounds import compare_with_peers  # takes more than a second to load
 
     with in_use(home):
-        found = compare_with_peers(plan, chosen, entries[0], home, Display())
+        found = compare_with_peers(plan, chosen, entry, home, Display())
     if as_json:
         print_json(found.document(), finite=True)
     else:
         _print(found)
     asked = patterns != _EVERY and bool(found.missing)
     return ExitCode.INCOMPLETE if found.failed or asked else ExitCode.OK
-
-
-def _is_given(name: str) -> bool:
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _print(found: PeerComparison) -> None:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundation.errors import UserError
-from suite.cli.completion import complete_device
-from suite.cli.options import inventory_option, open_inventory
+from suite.cli.options import inventory_option, one_device, one_device_option, open_inventory
 from suite.cli.output import print_json, print_plain
 from suite.cli.workload_options import check_inputs, plan_of, shape_options
 from suite.display import Display
@@ -45,14 +44,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 @shape_options
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
 @click.option("--gradient", is_flag=True, help="How projected gradients agree with the exact derivative, by eps.")
-@click.option(
-    "--device",
-    "selection",
-    default="local",
-    show_default=True,
-    shell_complete=complete_device,
-    help="One device of the inventory.",
-)
+@one_device_option("One device of the inventory.")
 @click.option("--quant", help="Setting whose steps are timed, int8-dynamic by default; for --gradient a list.")
 @click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler and sessions without.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of such a session.")
@@ -92,14 +84,12 @@ def check(
     if perturbations < 3:
         raise UserError(f"--perturbations is {perturbations}, but a correlation needs 3: give 3 or more.")
     inventory, home = open_inventory(inventory_path)
-    entries = inventory.select(selection)
-    if len(entries) != 1:
-        raise UserError(f"{selection} names {len(entries)} devices: name one.")
+    entry = one_device(inventory, selection)
     default = ",".join(DEFAULT_SETTINGS) if gradient else "int8-dynamic"
     quants = tuple(part.strip() for part in (quant or default).split(","))
     if overhead and len(quants) != 1:
         raise UserError(f"--overhead times the steps of one setting, and {len(quants)} are named: name one.")
-    plan = plan_of((entries[0].name,), {**settings, "quants": quants, "method": METHODS[0]})
+    plan = plan_of((entry.name,), {**settings, "quants": quants, "method": METHODS[0]})
     for eps in sizes:
         dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
     forecast.check(RunPlan((plan,)), inventory)
@@ -108,8 +98,8 @@ def check(
 
     with in_use(home):
         if overhead:
-            return _print_overhead(checks.sampler_overhead(plan, entries[0], home, Display()), as_json)
-        found = checks.check_gradients(plan, sizes, perturbations, adapter, entries[0], home, Display())
+            return _print_overhead(checks.sampler_overhead(plan, entry, home, Display()), as_json)
+        found = checks.check_gradients(plan, sizes, perturbations, adapter, entry, home, Display())
         return _print_gradients(found, quants, as_json)
 
 

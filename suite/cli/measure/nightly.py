@@ -19,7 +19,7 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.nightly.judging import Night
 from suite.nightly.night import carry_out
-from suite.nightly.notices import annotation_lines, is_wanted, notices_of, send_mail
+from suite.nightly.notices import annotation_lines, is_github_step, notices_of, send_mail
 from suite.nightly.summary import banner, document, finding_line, junit, markdown, post
 from suite.planning.plan_file import load_plan_file
 
@@ -77,7 +77,7 @@ def nightly(
         print_plain(line)
     else:
         _print(night)
-    if annotate or is_wanted():
+    if annotate or is_github_step():
         for annotation in annotation_lines(notices_of(night)):
             print_plain(annotation, err=as_json)
     code = night.exit_code

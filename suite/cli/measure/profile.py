@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from foundation.errors import UserError
 from foundation.unavailable import as_document
 from reports.files import page_or_reason
 from reports.model.profile import Profile, SettingProfile
 from reports.tables.profile_lines import profile_lines, profile_sentence
-from suite.cli.completion import complete_device, complete_profile
-from suite.cli.options import inventory_option, open_inventory
+from suite.cli.completion import complete_profile
+from suite.cli.options import inventory_option, one_device, one_device_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table, require_written, typeable
 from suite.cli.workload_options import check_inputs, plan_of, refuse_settings, workload_options
 from suite.display import Display
@@ -27,9 +26,7 @@ _QUICK_STEPS = 3
 
 
 @click.command()
-@click.option(
-    "--device", "selection", default="local", show_default=True, shell_complete=complete_device, help="One device."
-)
+@one_device_option("One device.")
 @workload_options
 @click.option("--steps", default=10, show_default=True, help="Profiled steps, and as many without the profile.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
@@ -57,18 +54,16 @@ def profile(
         refuse_settings("--show prints a profile that was made before", _WITH_SHOW)
         return _print_kept(profile_id, Home.locate(inventory_path), as_json)
     inventory, home = open_inventory(inventory_path)
-    entries = inventory.select(selection)
-    if len(entries) != 1:
-        raise UserError(f"{selection} names {len(entries)} devices: name one.")
+    entry = one_device(inventory, selection)
     if quick:
         settings["steps"] = _QUICK_STEPS
-    plan = plan_of((entries[0].name,), settings)
+    plan = plan_of((entry.name,), settings)
     forecast.check(RunPlan((plan,)), inventory)
     check_inputs(RunPlan((plan,)))
     from suite.profiling.session import take_profile  # takes more than a second to load
 
     with in_use(home):
-        return _print_profile(take_profile(plan, entries[0], home, Display()), home, as_json)
+        return _print_profile(take_profile(plan, entry, home, Display()), home, as_json)
 
 
 def _print_kept(name: str, home: Home, as_json: bool) -> int:

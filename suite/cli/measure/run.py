@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
@@ -18,7 +17,7 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.answers import busy_sentences, device_sentence
-from suite.cli.options import devices_option, inventory_option, label_option, open_inventory
+from suite.cli.options import devices_option, inventory_option, is_given, label_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -164,7 +163,6 @@ def _number(found: Number, factor: float = 1.0) -> str:
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
-_DEFAULT = ParameterSource.DEFAULT
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "label", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -235,7 +233,7 @@ def run(
         plan = load_plan_file(plan_path, inventory, check_inputs=dry_run)
     else:
         plan = RunPlan(_plans(inventory, selection, settings))
-    plan = plan.quick(keeping=_given(settings)) if quick else plan
+    plan = plan.quick(keeping=[name for name in settings if is_given(name)]) if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _print_forecast(plan, inventory, words, as_json)
@@ -267,17 +265,11 @@ def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]
     devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
     if total is None:
         return (plan_of(devices, settings),)
-    given = _given(("q", "b"))
+    given = [name for name in ("q", "b") if is_given(name)]
     if given:
         raise UserError(f"--total stands for q * b, but -{given[0]} is given too: leave out one of them.")
     shapes = shapes_of_total(total, settings["method"])
     return tuple(plan_of(devices, {**settings, "q": q, "b": b}) for q, b in shapes)
-
-
-def _given(names: Iterable[str]) -> list[str]:
-    """Returns those of the options that stand on the command line."""
-    context = click.get_current_context()
-    return [name for name in names if context.get_parameter_source(name) is not _DEFAULT]
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from foundation.errors import UserError
 from foundation.text import format_rounded
@@ -19,7 +18,7 @@ from foundation.unavailable import Unavailable, as_document
 from reports.model.race import Budget, Contender, Estimate, Race
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
-from suite.cli.options import devices_option, inventory_option, open_inventory
+from suite.cli.options import devices_option, inventory_option, is_given, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -266,9 +265,8 @@ def race(
 
 def _refuse_lists() -> None:
     """Raises UserError if methods or settings are listed beside contenders, each of which names its own."""
-    context = click.get_current_context()
     for name in ("methods", "quants"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_given(name):
             raise UserError(
                 f"A race is between --contender or between --methods and --quants: leave out --{name}, and name "
                 "method and quant in each contender."

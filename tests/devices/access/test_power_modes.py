@@ -46,6 +46,14 @@ def test_what_a_killed_process_left_is_restored_by_the_next(board: Path, tmp_pat
     assert (mode_of(board), governors_of(board)) == (0, BEFORE)
 
 
+def test_a_governor_that_is_gone_keeps_no_other_from_being_restored(device: Device, board: Path) -> None:
+    set_power_mode(device, "low", PowerMode(governor="powersave"))
+    (board / "sys/devices/system/cpu/cpufreq/policy0/scaling_available_governors").write_text("powersave\n")
+    with pytest.raises(PowerModeError, match="policy0 of 'board' has powersave"):
+        restore_power_mode(device)
+    assert governors_of(board) == ["powersave", BEFORE[1]]
+
+
 def test_cores_alone_change_nothing_on_the_device(device: Device, board: Path) -> None:
     set_power_mode(device, "small", PowerMode(cpus=(0,)))
     assert (mode_of(board), governors_of(board)) == (0, BEFORE)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.nightly.notices import MOST_LINES, Notice, annotation_lines, is_wanted, notices_of, send_mail
+from suite.nightly.notices import MOST_LINES, Notice, annotation_lines, is_github_step, notices_of, send_mail
 from tests.suite.nightly.test_finding_messages import finding, with_findings
 
 SENDMAIL = """\
@@ -170,4 +170,4 @@ def test_more_than_anybody_is_shown_are_counted():
     ("environ", "wanted"), [({"GITHUB_ACTIONS": "true"}, True), ({"GITHUB_ACTIONS": ""}, False), ({}, False)]
 )
 def test_steps_of_github_actions_are_recognised(environ, wanted):
-    assert is_wanted(environ) is wanted
+    assert is_github_step(environ) is wanted

@@ -22,7 +22,7 @@ from tests.support.workloads.training_runs import (
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.methods.adapter import name_of_a
-from workloads.models.weights import ModelWeights, WithOthers
+from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch
 from workloads.workload import Workload, layout_of
 
@@ -38,7 +38,7 @@ def given(tiny: ModelWeights) -> ModelWeights:
         inputs = tiny.config.projection_shape(slot.projection)[1]
         generator = torch.Generator().manual_seed(10 * slot.layer + alike[slot.projection])
         tensors[name_of_a(slot)] = 0.05 * torch.randn(2, inputs, generator=generator)
-    return replace(tiny, state=WithOthers(tiny.state, tensors))
+    return tiny.with_tensors(tensors)
 
 
 @pytest.mark.parametrize(
