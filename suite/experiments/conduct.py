@@ -126,10 +126,9 @@ class _Course:
         self._change(part)
         end: dict[str, Any] = {}
         try:
-            if part.made_id:
-                complete = work.go_on(self.bench, part.made_id)
-            else:
-                complete = work.begin(self.bench, lambda made_id: self._change(replace(part, made_id=made_id)))
+            complete = work.carry_out(
+                self.bench, part.made_id, lambda made_id: self._change(replace(part, made_id=made_id))
+            )
             end = {"status": "finished" if complete else "partial"}
         except (SuiteError, DeviceError, UserError) as error:
             if isinstance(error, StoreError):

@@ -35,21 +35,18 @@ class Bench:
 
 
 class Work(Protocol):
-    """What is done for a part of an experiment.
-
-    Both methods raise the packages' UserErrors, which cost this part alone, and StoreError.
-    """
+    """What is done for a part of an experiment."""
 
     @property
     def kind(self) -> PartKind:
         """Where what it makes is found: by the id of a run, of trainings, of a profile, or by its own."""
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Does the work; calls `begun` with the id of what it makes before that takes long. Returns whether all of it
-        was done, on every device."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Does the work, or what is left of it if `made_id` is not empty: what an interrupted attempt made.
 
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Goes on with work that was interrupted; returns as `begin` does."""
+        Calls `begun` with the id of what it makes, if that is another one, before it takes long. Returns whether all of
+        it was done, on every device. Raises the packages' UserErrors, which cost this part alone, and StoreError.
+        """
 
 
 @dataclass(frozen=True)

@@ -40,20 +40,13 @@ class LongSessionWork:
     wanted: LongPlan
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Takes the session."""
-        session_id = new_run_id()
-        self._take(bench, session_id, lambda: begun(session_id))
-        return True
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Takes it anew: what it shows needs all of it in one go."""
-        self._take(bench, made_id, lambda: None)
-        return True
-
-    def _take(self, bench: Bench, session_id: str, begun: Callable[[], None]) -> None:
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Takes the session; an interrupted one anew, since what it shows needs all of it in one go."""
+        session_id = made_id or new_run_id()
         (device,) = self.wanted.plan.devices
-        take_long_session(self.wanted, bench.inventory.devices[device], bench.home, bench.display, session_id, begun)
+        entry = bench.inventory.devices[device]
+        take_long_session(self.wanted, entry, bench.home, bench.display, session_id, lambda: begun(session_id))
+        return True
 
 
 @dataclass(frozen=True)
@@ -63,15 +56,11 @@ class PowerModesWork:
     wanted: ModesPlan
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures in each mode."""
-        comparison_id = new_run_id()
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures in each mode, or measures what is left."""
+        comparison_id = made_id or new_run_id()
         begun(comparison_id)
-        return self.go_on(bench, comparison_id)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures what is left."""
-        taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, made_id)
+        taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, comparison_id)
         return not taken.refused
 
 

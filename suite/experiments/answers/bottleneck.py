@@ -40,14 +40,11 @@ class _Peaking:
     device: str
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures them, in seconds."""
-        measure_peaks(bench.inventory.devices[self.device], bench.home, bench.display, begun)
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures them, in seconds; anew after an interruption, if they were not kept."""
+        if not made_id or read_peaks(made_id, bench.home) is None:
+            measure_peaks(bench.inventory.devices[self.device], bench.home, bench.display, begun)
         return True
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures them anew, if they were not kept."""
-        return read_peaks(made_id, bench.home) is not None or self.begin(bench, lambda _peaks_id: None)
 
 
 @dataclass(frozen=True)
@@ -58,17 +55,13 @@ class _Verifying:
     profile: Profile
     kind: PartKind = "measure"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures. Raises SuiteError without peaks, since nothing is advised then."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures, or measures what is left. Raises SuiteError without peaks, since nothing is advised then."""
         peaks = latest_peaks(self.profile.device, bench.home)
         if peaks is None:
             raise SuiteError(f"without peaks of {self.profile.device} no change can be advised: make it again.")
-        changes = to_verify(self.profile, peaks)
-        return Measuring(verification(self.plan, changes), "experiment bottleneck: verify").begin(bench, begun)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures what is left."""
-        return Measuring(RunPlan((self.plan,)), "").go_on(bench, made_id)
+        run = verification(self.plan, to_verify(self.profile, peaks))
+        return Measuring(run, "experiment bottleneck: verify").carry_out(bench, made_id, begun)
 
 
 def more_parts(material: Material) -> Mapping[str, Work]:

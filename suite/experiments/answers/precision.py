@@ -42,14 +42,10 @@ class GradientNoise:
     path: Path
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Checks every setting."""
-        begun(self.path.stem)
-        return self.go_on(bench, self.path.stem)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
         """Checks the settings that have no result yet; why one has none is kept in its place."""
-        del made_id
+        del made_id  # always the same
+        begun(self.path.stem)
         kept = read_own(self.path)
         found: dict[str, Json] = dict(kept) if isinstance(kept, Mapping) else {}
         for quant in self.plan.quants:
