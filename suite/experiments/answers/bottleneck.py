@@ -5,7 +5,7 @@ Verified are the best change of the first setting, and the best change of shape 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -27,6 +27,7 @@ from suite.stats import ratio_interval
 from suite.training.race_plans import Fields
 
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
+_VARIED = ("quant", "q", "b")
 _DRAWN_PERCENT = 0.5
 """Operators that take less of a step would only hide the others."""
 _TOO_HIGH = 1.1
@@ -147,20 +148,13 @@ def _verified(setting: SettingProfile, advice: Advice, measured: Sequence[Measur
         next((one for one in measured if all(one.workload[name] == getattr(side, name) for name in _VARIED)), None)
         for side in (now, then)
     ]
-    medians = [[] if one is None else list(_medians(one)) for one in sides]
+    medians = [() if one is None else one.latency.medians_ms for one in sides]
     if not all(medians):
         return _Verified(setting, advice, None, Unavailable("it was not measured"))
     interval = ratio_interval(medians[0], medians[1])
     if isinstance(interval, Interval):
         interval = replace(interval, low=interval.low * work, high=interval.high * work)
     return _Verified(setting, advice, work * median(medians[0]) / median(medians[1]), interval)
-
-
-_VARIED = ("quant", "q", "b")
-
-
-def _medians(one: Measurement) -> Iterator[float]:
-    return (each.median_ms for each in one.sessions if isinstance(each.median_ms, float))
 
 
 def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> str:

@@ -118,10 +118,9 @@ def _compared(
 ) -> Iterator[Case]:
     """Yields by which factor `own` needs less time, or memory, than `other`, if both were measured."""
     if own is not None and other is not None:
-        read = peaks_of if memory else _medians
-        factor = factor_of(read(other), read(own))
+        above, below = (peaks_of(one) if memory else one.latency.medians_ms for one in (other, own))
         commands = (run_command(own, model), run_command(other, model))
-        yield Case(claim, step_words(own), factor, commands, own)
+        yield Case(claim, step_words(own), factor_of(above, below), commands, own)
 
 
 def _against_backprop(own: Measurement, model: str | None) -> Case:
@@ -195,11 +194,6 @@ def _is_prge(one: Measurement) -> bool:
 
 def _whole(workload: Mapping[str, Json], name: str) -> int:
     return int(str(workload.get(name)))
-
-
-def _medians(one: Measurement) -> Sequence[float]:
-    found = one.latency.sessions_ms
-    return () if isinstance(found, Unavailable) else found
 
 
 def peaks_of(one: Measurement) -> Sequence[float]:

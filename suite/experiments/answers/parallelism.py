@@ -118,7 +118,7 @@ def _speed_ups(known: Sequence[Measurement]) -> Iterator[_SpeedUp]:
         off, rival = _switched_off(one), both.get(_key(one))
         if not off or rival is None:
             continue
-        own, other = _medians(one), _medians(rival)
+        own, other = one.latency.medians_ms, rival.latency.medians_ms
         ratio = float(str(one.latency.median_ms)) / float(str(rival.latency.median_ms))
         yield _SpeedUp(off, one.workload, ratio, ratio_interval(own, other))
 
@@ -130,10 +130,6 @@ def _switched_off(one: Measurement) -> str:
 
 def _key(one: Measurement) -> tuple[Json, ...]:
     return tuple(one.workload.get(name) for name in _ON)
-
-
-def _medians(one: Measurement) -> list[float]:
-    return [each.median_ms for each in one.sessions if isinstance(each.median_ms, float)]
 
 
 def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:

@@ -98,6 +98,10 @@ class _Setting:
         return None
 
     @property
+    def medians_ms(self) -> Sequence[float]:
+        return () if self.measured is None else self.measured.latency.medians_ms
+
+    @property
     def memory_mib(self) -> float | None:
         if self.measured is not None and isinstance(self.measured.peak_memory_kib, int | float):
             return self.measured.peak_memory_kib / 1024
@@ -116,12 +120,7 @@ class _Setting:
         """Returns the ratio of the reference's step to this one's, and its interval."""
         if self.step_ms is None or reference.step_ms is None:
             return None
-        return reference.step_ms / self.step_ms, ratio_interval(_medians(reference), _medians(self))
-
-
-def _medians(one: _Setting) -> list[float]:
-    sessions = () if one.measured is None else one.measured.sessions
-    return [each.median_ms for each in sessions if isinstance(each.median_ms, float)]
+        return reference.step_ms / self.step_ms, ratio_interval(reference.medians_ms, self.medians_ms)
 
 
 def answer(material: Material, device: str) -> Answer:

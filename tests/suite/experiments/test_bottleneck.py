@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.model.experiment import Answer, Experiment, Part
-from reports.model.measurement import Measurement, Session
+from reports.model.measurement import Measurement
 from reports.model.profile import Profile
 from suite.experiments.answers.bottleneck import answer, more_parts, to_verify, verification
 from suite.experiments.material import Material
@@ -43,11 +43,9 @@ class Made(Material):
 
 def steps(quant: str, *ms: float, **shape: int) -> Measurement:
     """A measurement with a session for each of `ms`."""
-    sessions = tuple(Session.from_document({"ordinal": place, "median_ms": each}) for place, each in enumerate(ms))
     workload = {**FP32.workload, "backend": "xnnpack", "quant": quant, **shape}
     subject = Subject(BOARD, "linux", False, workload, planned_sessions=len(ms), program_bytes=10)
-    measured = measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
-    return replace(measured, sessions=sessions)
+    return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
 
 
 @pytest.fixture

@@ -175,9 +175,22 @@ def test_the_fastest_setting_is_named(slower: float, words: str) -> None:
 
 
 def test_a_single_session_does_not_tell_the_fastest() -> None:
-    steps = [replace(_step("fp32", 1.0), sessions=()), replace(_step("fp32", 0.5), workload={"quant": "int8"})]
-    sentence = precision.answer(_material("precision", {}, steps=steps), "jetson").sentence
+    slow, fast = _step("fp32", 1.0), replace(_step("fp32", 0.5), workload={"quant": "int8"})
+    unknown = replace(slow, latency=replace(slow.latency, sessions_ms=()))
+    sentence = precision.answer(_material("precision", {}, steps=[unknown, fast]), "jetson").sentence
     assert "whether a setting's steps are faster than fp32's can't be told (0 sessions" in sentence
+
+
+def test_a_session_that_does_not_count_changes_nothing() -> None:
+    slow, fast = _step("fp32", 1.0), replace(_step("fp32", 0.5), workload={"quant": "int8"})
+    invalid = replace(slow.sessions[0], status="invalid", median_ms=1e6)
+    with_invalid = replace(slow, sessions=(*slow.sessions, invalid))
+    sentences = [
+        precision.answer(_material("precision", {}, steps=[one, fast]), "jetson").sentence
+        for one in (slow, with_invalid)
+    ]
+    assert "int8 is the fastest, " in sentences[0]
+    assert sentences[0] == sentences[1]
 
 
 def _estimators(*more: Training, **options: Any) -> Answer:
