@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -53,22 +53,23 @@ class Work(Protocol):
 class Definition:
     """An experiment's code: how it answers for a device, and what else has to be measured for that."""
 
-    name: str
     answer: Callable[[Material, str], Answer]
-    more_parts: Callable[[Material], Mapping[str, Work]] = field(default=lambda _material: {})
+    more_parts: Callable[[Material], Mapping[str, Work]]
 
 
 def load_definition(name: str) -> Definition:
     """Returns the experiment of that name. Raises UserError if there is none."""
-    if name not in EXPERIMENTS:
-        raise unknown_name("experiment", name, EXPERIMENTS)
+    _require_known(name)
     module = importlib.import_module(f"suite.experiments.answers.{name.replace('-', '_')}")
-    more = getattr(module, "more_parts", None)
-    return Definition(name, module.answer) if more is None else Definition(name, module.answer, more)
+    return Definition(module.answer, getattr(module, "more_parts", lambda _material: {}))
 
 
 def planned(name: str, *, quick: bool) -> PlannedExperiment:
     """Returns what the plan file of an experiment says. Raises UserError for an unknown name."""
+    _require_known(name)
+    return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)
+
+
+def _require_known(name: str) -> None:
     if name not in EXPERIMENTS:
         raise unknown_name("experiment", name, EXPERIMENTS)
-    return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)

@@ -70,7 +70,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, _Work]:
         return {"more": found["more"]} if "more" in found else {}
 
     monkeypatch.setattr(conduct, "planned_work", planned_work)
-    monkeypatch.setattr(conduct, "load_definition", lambda name: Definition(name, _answer, more))
+    monkeypatch.setattr(conduct, "load_definition", lambda _name: Definition(_answer, more))
     return found
 
 
