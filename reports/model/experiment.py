@@ -98,6 +98,16 @@ class Part:
     reason: str = ""
     seconds: Finite = 0.0
 
+    @property
+    def device(self) -> str:
+        """The device whose share of a part it is, by its name; empty if it is of all devices."""
+        return next(iter(self.name.split(", ")[1:2]), "")
+
+
+def share_name(part: str, device: str, quant: str = "") -> str:
+    """Returns the name of a device's share of a part, where each device has its own: `where, jetson, nf4`."""
+    return ", ".join(word for word in (part, device, quant) if word)
+
 
 QUICK = "This is the quick version: that it works here is all that it says, not what a real model takes on this device."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reports.model.experiment import PartKind
+from reports.model.experiment import PartKind, share_name
 from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work
 from suite.experiments.plan import PlannedExperiment
@@ -67,13 +67,8 @@ class Profiling:
         return not found.failed
 
 
-def profile_part(part: str, device: str) -> str:
-    """Returns the name of a device's share of a part that profiles: each device has a profile of its own."""
-    return f"{part}, {device}"
-
-
 def planned_work(
-    planned: PlannedExperiment, name: str, devices: tuple[str, ...], model: str | None, bench: Bench
+    planned: PlannedExperiment, devices: tuple[str, ...], model: str | None, bench: Bench
 ) -> dict[str, Work]:
     """Returns the work of a plan file by the names of its parts; what the experiment's own code reads is left out.
 
@@ -83,10 +78,10 @@ def planned_work(
     for part, content in planned.parts.items():
         if content.measure is not None:
             plan = planned.run_plan(part, devices, model, bench.inventory)
-            found[part] = Measuring(plan, f"experiment {name}: {part}")
+            found[part] = Measuring(plan, f"experiment {planned.name}: {part}")
         if content.train is not None:
             found[part] = Training(tuple(planned.training_plans(part, devices, model)))
         if content.profile is not None:
             for device in devices:
-                found[profile_part(part, device)] = Profiling(planned.profile_plan(part, device, model))
+                found[share_name(part, device)] = Profiling(planned.profile_plan(part, device, model))
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, share_name, table_of
 from reports.model.measurement import Measurement
 from reports.model.peaks import CACHE, MEMORY, Peaks
 from reports.model.profile import Profile, SettingProfile
@@ -19,7 +19,7 @@ from reports.text.appearance import slot
 from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
-from suite.experiments.work import Measuring, profile_part
+from suite.experiments.work import Measuring
 from suite.planning.plan import Plan, RunPlan
 from suite.profiling.peaks import latest_peaks, measure_peaks, read_peaks
 from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of, workload_of
@@ -72,11 +72,11 @@ def more_parts(material: Material) -> Mapping[str, Work]:
     own: Fields = plans.parts[_VERIFY].own or {}
     work: dict[str, Work] = {}
     for device in found.devices:
-        work[profile_part(_PEAKS, device)] = _Peaking(device)
-        profile = material.profile(profile_part(_PROFILE, device))
+        work[share_name(_PEAKS, device)] = _Peaking(device)
+        profile = material.profile(share_name(_PROFILE, device))
         if profile is not None and profile.settings:
             plan = replace(plans.profile_plan(_PROFILE, device, found.model), **own)
-            work[profile_part(_VERIFY, device)] = _Verifying(plan, profile)
+            work[share_name(_VERIFY, device)] = _Verifying(plan, profile)
     return work
 
 
@@ -127,14 +127,14 @@ class _Verified:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    profile = material.profile(profile_part(_PROFILE, device))
-    part = material.experiment.part(profile_part(_PEAKS, device))
+    profile = material.profile(share_name(_PROFILE, device))
+    part = material.experiment.part(share_name(_PEAKS, device))
     peaks = read_peaks(part.made_id, material.home) if part is not None and part.made_id else None
     if profile is None or not profile.settings:
         return Answer(f"There is no profile of {device}, so what holds a step up can't be told.")
     if peaks is None:
         return Answer(f"There are no peaks of {device}, so no operator can be held against them.")
-    measured = material.measurements(profile_part(_VERIFY, device), device)
+    measured = material.measurements(share_name(_VERIFY, device), device)
     verified = [_verified(setting, advice, measured) for setting, advice in to_verify(profile, peaks)]
     evidence = (_groups(profile, peaks), _changes(profile, peaks), _verification(verified), _peaks_table(peaks))
     return Answer(_sentence(profile, peaks, verified), _picture(profile, peaks), evidence)

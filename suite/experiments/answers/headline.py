@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, share_name, table_of
 from reports.model.measurement import Measurement
 from reports.model.profile import FROZEN, RowSum, SettingProfile, by_group
 from reports.model.training import Training, contender_names
@@ -28,7 +28,6 @@ from suite.experiments.answers.headline_cases import (
     step_words,
 )
 from suite.experiments.material import Material
-from suite.experiments.work import profile_part
 
 _DECODING = "dequantization"
 _WORDS: tuple[Word, ...] = ("agrees", "does not", "can't be told")
@@ -61,7 +60,7 @@ class _Finding:
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     steps, trainings = material.measurements("steps", device), material.trainings("trainings", device)
-    profile = material.profile(profile_part("where", device))
+    profile = material.profile(share_name("where", device))
     profiles = {} if profile is None else {one.setting: one for one in profile.settings}
     model = material.experiment.model
     cases = [*cases_of_steps(steps, model), *cases_of_accuracy(trainings, model)]

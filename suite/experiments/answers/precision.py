@@ -12,9 +12,9 @@ from pathlib import Path
 from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, share_name, table_of
 from reports.model.measurement import Measurement
-from reports.model.reading import Interval, known_number, value
+from reports.model.reading import Interval, known_number, known_text, mapping
 from reports.text.appearance import setting_order, slot
 from reports.text.numbers import format_list
 from suite.errors import StoreError, SuiteError
@@ -22,14 +22,13 @@ from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.kept import keep_own, own_path, read_own
 from suite.experiments.material import Material
 from suite.experiments.trained import Contender, cells, contenders, curve_of, ends_text, renamed, standing
-from suite.experiments.work import profile_part
 from suite.home import in_use
 from suite.planning.plan import Plan
 from suite.results.race import cost_to_target
 from suite.stats import ratio_interval
 from workloads.quantize.settings import LEAST_CORRELATION, SETTINGS
 
-_NAME, _NOISE = "precision", "noise"
+_NOISE = "noise"
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,9 @@ def more_parts(material: Material) -> Mapping[str, Work]:
     found = material.experiment
     parts: dict[str, Work] = {}
     for device in found.devices:
-        plan, beside = planned(_NAME, quick=found.quick).own_plan(_NOISE, device, found.model, "perturbations")
+        plan, beside = planned(found.name, quick=found.quick).own_plan(_NOISE, device, found.model, "perturbations")
         path = own_path(found.experiment_id, f"{_NOISE}-{device}", material.home)
-        parts[profile_part(_NOISE, device)] = GradientNoise(plan, beside["perturbations"], path)
+        parts[share_name(_NOISE, device)] = GradientNoise(plan, beside["perturbations"], path)
     return parts
 
 
@@ -125,33 +124,28 @@ class _Setting:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    found = _settings(material, device)
-    noise = material.own(profile_part(_NOISE, device))
-    missing = [
-        f"{_NOISE}, {quant}: {why}"
-        for quant, each in (noise.items() if isinstance(noise, Mapping) else ())
-        if isinstance(why := value(each, "reason"), str)
-    ]
+    noise = mapping(material.own(share_name(_NOISE, device)))
+    found = _settings(material, device, noise)
+    reasons = {quant: known_text(each, "reason") for quant, each in noise.items()}
+    missing = tuple(f"{_NOISE}, {quant}: {reason}" for quant, reason in reasons.items() if reason is not None)
     emulated = device in material.experiment.emulated
     tables = (_training_table(found), _step_table(found), _noise_table(found))
     evidence = tuple(table for table in tables if table.rows)
     words = [_accuracy_words(found), *_cost_words(found, emulated=emulated), _noise_words(found)]
     sentence = "; ".join(word for word in words if word)
     if not sentence:
-        return Answer("No setting was trained or measured, so none can be compared.", None, evidence, tuple(missing))
-    return Answer(f"{sentence[0].upper()}{sentence[1:]}.", _picture(found), evidence, tuple(missing))
+        return Answer("No setting was trained or measured, so none can be compared.", None, evidence, missing)
+    return Answer(f"{sentence[0].upper()}{sentence[1:]}.", _picture(found), evidence, missing)
 
 
-def _settings(material: Material, device: str) -> list[_Setting]:
+def _settings(material: Material, device: str, noise: Mapping[str, Json]) -> list[_Setting]:
     """Returns what there is of each setting, from the widest weights to the narrowest."""
     trained = {
         one.quant: one for one in renamed(contenders(material.trainings("curves", device)), lambda one: one.quant)
     }
     measured = {one.setting: one for one in material.measurements("steps", device)}
-    noise = material.own(profile_part(_NOISE, device))
-    checked: Mapping[str, Json] = noise if isinstance(noise, Mapping) else {}
-    names = sorted({*trained, *measured, *checked}, key=setting_order)
-    return [_Setting(name, trained.get(name), measured.get(name), checked.get(name)) for name in names]
+    names = sorted({*trained, *measured, *noise}, key=setting_order)
+    return [_Setting(name, trained.get(name), measured.get(name), noise.get(name)) for name in names]
 
 
 def _accuracy_words(found: Sequence[_Setting]) -> str:
