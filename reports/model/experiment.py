@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
+from reports.model.reading import Interval
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Cell = str | int | Finite | None
@@ -156,6 +157,25 @@ class Experiment:
 @lru_cache(maxsize=1)
 def _adapter() -> TypeAdapter[Experiment]:
     return TypeAdapter(Experiment)
+
+
+def interval_cells(found: Interval | Unavailable | None, before: str = "", factor: float = 1.0) -> dict[str, Cell]:
+    """Returns both ends of an interval as cells of a row, empty without one; their heads begin with `before`."""
+    ends = (found.low * factor, found.high * factor) if isinstance(found, Interval) else (None, None)
+    return dict(zip((f"{before}from", f"{before}to"), ends, strict=True))
+
+
+def common_ends(found: Sequence[Interval | Unavailable]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the lower and the upper ends of intervals, as a curve has them; none unless all are known."""
+    known = [one for one in found if isinstance(one, Interval)]
+    if len(known) < len(found):
+        return (), ()
+    return tuple(one.low for one in known), tuple(one.high for one in known)
+
+
+def with_rows(*tables: Evidence) -> tuple[Evidence, ...]:
+    """Returns the tables that are not empty."""
+    return tuple(table for table in tables if table.rows)
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, Cell]], note: str = "") -> Evidence:

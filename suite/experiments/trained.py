@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Cell, Curve
+from reports.model.experiment import Cell, Curve, common_ends
 from reports.model.race import Estimate
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
@@ -131,17 +131,8 @@ def curve_of(
     slot: int | None,
 ) -> Curve:
     """Returns estimates as points, with their intervals if all have one."""
-    known = [one.interval for one in points if isinstance(one.interval, Interval)]
-    whole = len(known) == len(points)
-    return Curve(
-        name,
-        x,
-        tuple(one.value for one in points),
-        low=tuple(one.low for one in known) if whole else (),
-        high=tuple(one.high for one in known) if whole else (),
-        words=tuple(words),
-        slot=slot,
-    )
+    low, high = common_ends([one.interval for one in points])
+    return Curve(name, x, tuple(one.value for one in points), low, high, tuple(words), slot=slot)
 
 
 def apart(one: Estimated, other: Estimated) -> bool | Unavailable:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, share_name, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    PartKind,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+)
 from reports.model.measurement import Measurement
 from reports.model.peaks import CACHE, MEMORY, Peaks
 from reports.model.profile import Profile, SettingProfile
@@ -259,12 +269,9 @@ def _changes(profile: Profile, peaks: Peaks) -> Evidence:
 def _verification(verified: Sequence[_Verified]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in verified:
-        known = one.interval if isinstance(one.interval, Interval) else None
         rows.append(
             {"setting": one.setting.setting, "change": one.advice.words, "forecast": one.advice.gain,
-             "measured": one.gain, "from": None if known is None else known.low,
-             "to": None if known is None else known.high,
-             "forecast is off by, %": one.error_percent}
+             "measured": one.gain, **interval_cells(one.interval), "forecast is off by, %": one.error_percent}
         )  # fmt: skip
     return table_of("Forecasts, measured", rows, "Times as fast; 95 % intervals over sessions.")
 

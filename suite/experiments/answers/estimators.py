@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Evidence, Picture, table_of, with_rows
 from reports.model.race import Estimate
 from reports.model.training import Training
 from suite.experiments.material import Material
@@ -25,7 +25,7 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     trainings = material.trainings("race", device)
     found = renamed(contenders(trainings), lambda one: one.method)
-    evidence = tuple(table for table in (_end_table(found), _way_table(found)) if table.rows)
+    evidence = with_rows(_end_table(found), _way_table(found))
     reference = next((one for one in found if one.method == _FIRST), None)
     missing = _unequal(found)
     if reference is None or len(found) < 2:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of, with_rows
 from reports.model.measurement import Measurement
 from reports.model.race import CostToTarget, Estimate
 from reports.model.reading import Interval, known_number
@@ -62,14 +62,14 @@ def answer(material: Material, device: str) -> Answer:
     for name in dict.fromkeys(names[one.training_id] for one in everywhere):
         of_name = [one for one in everywhere if names[one.training_id] == name]
         bills.append(bill_of(name, of_name, device, goals[0], measured, capacity))
-    tables = (
+    evidence = with_rows(
         _bill_table(bills),
         _reasons_table(bills),
         _step_table(own, measured, names),
         _command_table(own or everywhere, material.experiment.model),
     )
     sentence = _sentence(_task(everywhere), goals[0], bills)
-    return Answer(sentence, _picture(own, names, goals[0]), tuple(table for table in tables if table.rows))
+    return Answer(sentence, _picture(own, names, goals[0]), evidence)
 
 
 def bill_of(
@@ -282,10 +282,9 @@ def _bill_table(bills: Sequence[Bill]) -> Evidence:
         row: dict[str, Cell] = {"contender": one.name}
         for name, read, factor in _AMOUNTS:
             found = read(one)
-            ends = found.interval if isinstance(found, Estimate) else found
-            row[name] = found.value * factor if isinstance(found, Estimate) else None
-            row[f"{name}: from"] = None if isinstance(ends, Unavailable) else ends.low * factor
-            row[f"{name}: to"] = None if isinstance(ends, Unavailable) else ends.high * factor
+            known = found if isinstance(found, Estimate) else None
+            row[name] = None if known is None else known.value * factor
+            row |= interval_cells(None if known is None else known.interval, f"{name}: ", factor)
         row["seeds that got there"] = found.seeds if isinstance(found := one.steps, Estimate) else 0
         rows.append(row)
     note = (

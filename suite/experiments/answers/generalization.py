@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of, with_rows
 from reports.model.race import Estimate
 from reports.model.reading import Interval, Number
 from reports.model.training import Training
@@ -55,8 +55,7 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     found = _trained(material, device)
     missing = _not_asked(material)
-    tables = (_accuracy_table(found), _cost_table(found), _speed_table(found))
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_accuracy_table(found), _cost_table(found), _speed_table(found))
     own = [one for one in found if one.contender.method == _METHOD]
     if not own:
         return Answer("No training of prge finished, so nothing can be told.", None, evidence, missing)

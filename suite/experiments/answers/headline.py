@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, share_name, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+    with_rows,
+)
 from reports.model.measurement import Measurement
 from reports.model.profile import FROZEN, RowSum, SettingProfile, by_group
 from reports.model.training import Training, contender_names
@@ -52,9 +62,10 @@ class _Finding:
     @property
     def share_ends(self) -> tuple[float, float]:
         """Both ends of its interval; without one both are the share, which draws no bar."""
-        low, high = self.case.factor.ends
-        alone = self.share or 0.0
-        return alone if low is None else low / self.claim.figure, alone if high is None else high / self.claim.figure
+        ends = self.case.factor.interval
+        if isinstance(ends, Unavailable):
+            return self.share or 0.0, self.share or 0.0
+        return ends.low / self.claim.figure, ends.high / self.claim.figure
 
 
 def answer(material: Material, device: str) -> Answer:
@@ -66,14 +77,13 @@ def answer(material: Material, device: str) -> Answer:
     cases = [*cases_of_steps(steps, model), *cases_of_accuracy(trainings, model)]
     claims = CLAIMS | claims_of_queries(trainings)
     findings = [_finding(name, claim, cases, profiles) for name, claim in claims.items()]
-    tables = [
+    evidence = with_rows(
         _claims_table(findings),
         _cases_table(cases),
         _engine_table(steps),
         _trainings_table(trainings),
         _profile_table(profiles),
-    ]
-    evidence = tuple(table for table in tables if table.rows)
+    )
     return Answer(_sentence(findings), _picture(findings), evidence)
 
 
@@ -120,15 +130,12 @@ def _shares(found: SettingProfile) -> str:
 def _claims_table(findings: Sequence[_Finding]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in findings:
-        low, high = one.case.factor.ends
-        value = one.case.factor.value
         rows.append(
             {
                 "claim": one.claim.words,
                 "source": one.claim.source,
-                "this device": None if isinstance(value, Unavailable) else value,
-                "from": low,
-                "to": high,
+                "this device": _known(one.case.factor.value),
+                **interval_cells(one.case.factor.interval),
                 "in": one.case.words,
                 "verdict": one.verdict.word,
                 "why": one.why,
@@ -144,12 +151,11 @@ def _claims_table(findings: Sequence[_Finding]) -> Evidence:
 
 
 def _cases_table(cases: Sequence[Case]) -> Evidence:
-    rows: list[dict[str, Cell]] = []
-    for one in cases:
-        if one.claim != ENGINE:
-            value, (low, high) = one.factor.value, one.factor.ends
-            known = None if isinstance(value, Unavailable) else value
-            rows.append({"of": one.claim, "in": one.words, "factor": known, "from": low, "to": high})
+    rows: list[dict[str, Cell]] = [
+        {"of": one.claim, "in": one.words, "factor": _known(one.factor.value), **interval_cells(one.factor.interval)}
+        for one in cases
+        if one.claim != ENGINE
+    ]
     return table_of("All comparisons behind them", rows, "95 % intervals over sessions, of accuracies over seeds.")
 
 

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    Picture,
+    common_ends,
+    interval_cells,
+    table_of,
+    with_rows,
+)
 from reports.model.measurement import Measurement
 from reports.model.reading import Interval
 from reports.text.appearance import slot
@@ -40,11 +50,11 @@ class _SpeedUp:
 
     @property
     def tokens(self) -> float:
-        return float(2 * int(str(self.of["q"])) * int(str(self.of["b"])) * int(str(self.of["T"])))
+        return float(2 * _whole(self.of, "q") * _whole(self.of, "b") * _whole(self.of, "T"))
 
     @property
     def shape(self) -> str:
-        return " ".join(f"{name}={self.of[name]}" for name in ("q", "b", "T"))
+        return _shape(self.of)
 
 
 @dataclass(frozen=True)
@@ -100,11 +110,14 @@ def answer(material: Material, device: str) -> Answer:
     ups = list(_speed_ups(known))
     models = _fitted(material.measurements("shapes", device))
     forecasts = _forecasts(models, material.measurements("held_out", device))
-    tables = [_ups_table(ups), _model_table(models), forecasts]
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_ups_table(ups), _model_table(models), forecasts)
     if not ups:
         return Answer("No loop was measured both ways, so its speed-up can't be told.", evidence=evidence)
     return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
+
+
+def _shape(workload: Mapping[str, Json]) -> str:
+    return " ".join(f"{name}={workload[name]}" for name in ("q", "b", "T"))
 
 
 def _whole(workload: Mapping[str, Json], name: str) -> int:
@@ -159,7 +172,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
         rows.append(
             {
                 "setting": str(one.workload["quant"]),
-                "shape": " ".join(f"{name}={one.workload[name]}" for name in ("q", "b", "T")),
+                "shape": _shape(one.workload),
                 "forecast, ms": expected,
                 "measured, ms": taken,
                 "error, %": 100 * (expected / taken - 1),
@@ -169,7 +182,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
 
 
 def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "loop": one.loop,
             "model": str(one.of["model"]),
@@ -177,8 +190,7 @@ def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
             "shape": one.shape,
             "forward tokens": one.tokens,
             "times as fast": one.ratio,
-            "from": None if isinstance(one.interval, Unavailable) else one.interval.low,
-            "to": None if isinstance(one.interval, Unavailable) else one.interval.high,
+            **interval_cells(one.interval),
         }
         for one in ups
     ]
@@ -238,15 +250,14 @@ def _picture(ups: Sequence[_SpeedUp]) -> Picture:
     curves = []
     for loop, quant in dict.fromkeys((one.loop, str(one.of["quant"])) for one in ups):
         own = sorted((one for one in ups if (one.loop, one.of["quant"]) == (loop, quant)), key=lambda one: one.tokens)
-        known = [one.interval for one in own if isinstance(one.interval, Interval)]
-        whole = len(known) == len(own)
+        low, high = common_ends([one.interval for one in own])
         curves.append(
             Curve(
                 f"{loop} loop, {quant}",
                 tuple(one.tokens for one in own),
                 tuple(one.ratio for one in own),
-                low=tuple(one.low for one in known) if whole else (),
-                high=tuple(one.high for one in known) if whole else (),
+                low,
+                high,
                 words=tuple(f"{one.of['model']} {one.shape}" for one in own),
                 look="line" if loop == "inner" else "points",
                 slot=slot(quant),

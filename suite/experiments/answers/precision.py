@@ -12,7 +12,18 @@ from pathlib import Path
 from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, share_name, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    PartKind,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+    with_rows,
+)
 from reports.model.measurement import Measurement
 from reports.model.reading import Interval, known_number, known_text, mapping
 from reports.text.appearance import setting_order, slot
@@ -129,8 +140,7 @@ def answer(material: Material, device: str) -> Answer:
     reasons = {quant: known_text(each, "reason") for quant, each in noise.items()}
     missing = tuple(f"{_NOISE}, {quant}: {reason}" for quant, reason in reasons.items() if reason is not None)
     emulated = device in material.experiment.emulated
-    tables = (_training_table(found), _step_table(found), _noise_table(found))
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_training_table(found), _step_table(found), _noise_table(found))
     words = [_accuracy_words(found), *_cost_words(found, emulated=emulated), _noise_words(found)]
     sentence = "; ".join(word for word in words if word)
     if not sentence:
@@ -273,15 +283,13 @@ def _step_table(found: Sequence[_Setting]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in timed:
         ratio = one.times_as_fast(timed[0])
-        ends = None if ratio is None or isinstance(ratio[1], Unavailable) else ratio[1]
         energy = None if one.measured is None else one.measured.energy.gross_mj
         rows.append(
             {
                 "setting": one.name,
                 "step, ms": one.step_ms,
                 f"times as fast as {timed[0].name}": None if ratio is None else ratio[0],
-                "from": None if ends is None else ends.low,
-                "to": None if ends is None else ends.high,
+                **interval_cells(None if ratio is None else ratio[1]),
                 "energy of a step, J": None if energy is None or isinstance(energy, Unavailable) else energy / 1e3,
                 "peak, MiB": one.memory_mib,
             }
