@@ -15,7 +15,7 @@ from reports.model.race import Estimate
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
 from reports.text.numbers import format_list
-from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost
+from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost_of_seeds
 
 Estimated = Estimate | Unavailable
 
@@ -81,15 +81,7 @@ class Contender:
 
     def cost(self, read: Callable[[Training], Number]) -> Estimated:
         """Returns what a training costs."""
-        found = []
-        for one in self.trainings:
-            value = read(one)
-            if isinstance(value, Unavailable):
-                return value
-            if not value > 0:
-                return Unavailable(f"seed {one.seed} recorded {value:g}, which is no cost")
-            found.append(value)
-        return estimate_cost(found)
+        return estimate_cost_of_seeds((one.seed, read(one)) for one in self.trainings)
 
     def curve(self, across: Callable[[Training, int], float], *, slot: int | None = None) -> Curve:
         """Returns the accuracy at each evaluation; `across` says where a step lies."""
