@@ -18,6 +18,7 @@ from reports.text.numbers import format_list
 from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost_of_seeds
 
 Estimated = Estimate | Unavailable
+NO_TIMES = "the device is emulated, so its times are no measure"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from suite.errors import StoreError, SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.kept import keep_own, own_path, read_own
 from suite.experiments.material import Material
-from suite.experiments.trained import Contender, cells, contenders, curve_of, ends_text, renamed, standing
+from suite.experiments.trained import NO_TIMES, Contender, cells, contenders, curve_of, ends_text, renamed, standing
 from suite.home import in_use
 from suite.planning.plan import Plan
 from suite.results.race import cost_to_target
@@ -143,8 +143,6 @@ def answer(material: Material, device: str) -> Answer:
     evidence = with_rows(_training_table(found), _step_table(found), _noise_table(found))
     words = [_accuracy_words(found), *_cost_words(found, emulated=emulated), _noise_words(found)]
     sentence = "; ".join(word for word in words if word)
-    if not sentence:
-        return Answer("No setting was trained or measured, so none can be compared.", None, evidence, missing)
     return Answer(f"{sentence[0].upper()}{sentence[1:]}.", _picture(found), evidence, missing)
 
 
@@ -173,10 +171,7 @@ def _cost_words(found: Sequence[_Setting], *, emulated: bool) -> list[str]:
     if len(timed) < 2:
         return []
     reference, words = timed[0], []
-    if emulated:
-        words.append("the device is emulated, so its times are no measure")
-    else:
-        words.append(_fastest(reference, timed))
+    words.append(NO_TIMES if emulated else _fastest(reference, timed))
     sized = [one for one in timed if one.memory_mib is not None]
     if sized and reference.memory_mib is not None:
         least = min(sized, key=lambda one: one.memory_mib or 0.0)
