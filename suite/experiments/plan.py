@@ -2,7 +2,7 @@
 
 question: How much faster do loops that run side by side make a step?
 full:
-  minutes: 40                 # about, on the machine of docs/experiments.md
+  minutes: 40                 # an estimate, as docs/experiments.md says
   parts:
     loops: {measure: {plans: ...}}          # as in a plan file (docs/nightly.md), devices left out
     curves: {train: {contenders: [...], seeds: 3, options: {steps: 400, ...}}}      # as `suite race` takes them
