@@ -144,18 +144,18 @@ def answer(material: Material, device: str) -> Answer:
         return Answer(f"There is no profile of {device}, so what holds a step up can't be told.")
     if peaks is None:
         return Answer(f"There are no peaks of {device}, so no operator can be held against them.")
-    measured = material.measurements(share_name(_VERIFY, device), device)
-    verified = [_verified(setting, advice, measured) for setting, advice in to_verify(profile, peaks)]
+    steps = material.measurements(share_name(_VERIFY, device), device)
+    verified = [_verified(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
     evidence = (_groups(profile, peaks), _changes(profile, peaks), _verification(verified), _peaks_table(peaks))
     return Answer(_sentence(profile, peaks, verified), _picture(profile, peaks), evidence)
 
 
-def _verified(setting: SettingProfile, advice: Advice, measured: Sequence[Measurement]) -> _Verified:
+def _verified(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
     now = workload_of(setting)
     then = replace(now, **advice.change)  # type: ignore[arg-type]  # its own fields
     work = then.forward_tokens / now.forward_tokens
     sides = [
-        next((one for one in measured if all(one.workload[name] == getattr(side, name) for name in _VARIED)), None)
+        next((one for one in steps if all(one.workload[name] == getattr(side, name) for name in _VARIED)), None)
         for side in (now, then)
     ]
     medians = [() if one is None else one.latency.medians_ms for one in sides]

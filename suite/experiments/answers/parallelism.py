@@ -105,8 +105,8 @@ def operations_of(workload: Mapping[str, Json]) -> float:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    measured = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
-    known = [one for one in measured if isinstance(one.latency.median_ms, float)]
+    steps = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
+    known = [one for one in steps if isinstance(one.latency.median_ms, float)]
     ups = list(_speed_ups(known))
     models = _fitted(material.measurements("shapes", device))
     forecasts = _forecasts(models, material.measurements("held_out", device))

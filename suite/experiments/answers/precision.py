@@ -98,23 +98,23 @@ class _Setting:
 
     name: str
     trained: Contender | None
-    measured: Measurement | None
+    step: Measurement | None
     noise: Json
 
     @property
     def step_ms(self) -> float | None:
-        if self.measured is not None and isinstance(self.measured.latency.median_ms, float):
-            return self.measured.latency.median_ms
+        if self.step is not None and isinstance(self.step.latency.median_ms, float):
+            return self.step.latency.median_ms
         return None
 
     @property
     def medians_ms(self) -> Sequence[float]:
-        return () if self.measured is None else self.measured.latency.medians_ms
+        return () if self.step is None else self.step.latency.medians_ms
 
     @property
     def memory_mib(self) -> float | None:
-        if self.measured is not None and isinstance(self.measured.peak_memory_kib, int | float):
-            return self.measured.peak_memory_kib / 1024
+        if self.step is not None and isinstance(self.step.peak_memory_kib, int | float):
+            return self.step.peak_memory_kib / 1024
         return None
 
     @property
@@ -151,9 +151,9 @@ def _settings(material: Material, device: str, noise: Mapping[str, Json]) -> lis
     trained = {
         one.quant: one for one in renamed(contenders(material.trainings("curves", device)), lambda one: one.quant)
     }
-    measured = {one.setting: one for one in material.measurements("steps", device)}
-    names = sorted({*trained, *measured, *noise}, key=setting_order)
-    return [_Setting(name, trained.get(name), measured.get(name), noise.get(name)) for name in names]
+    steps = {one.setting: one for one in material.measurements("steps", device)}
+    names = sorted({*trained, *steps, *noise}, key=setting_order)
+    return [_Setting(name, trained.get(name), steps.get(name), noise.get(name)) for name in names]
 
 
 def _accuracy_words(found: Sequence[_Setting]) -> str:
@@ -274,11 +274,11 @@ def _convergence(one: Contender, half: float | None) -> dict[str, Cell]:
 
 
 def _step_table(found: Sequence[_Setting]) -> Evidence:
-    timed = [one for one in found if one.measured is not None and one.step_ms is not None]
+    timed = [one for one in found if one.step is not None and one.step_ms is not None]
     rows: list[dict[str, Cell]] = []
     for one in timed:
         ratio = one.times_as_fast(timed[0])
-        energy = None if one.measured is None else one.measured.energy.gross_mj
+        energy = None if one.step is None else one.step.energy.gross_mj
         rows.append(
             {
                 "setting": one.name,
@@ -298,7 +298,7 @@ def _no_energy(timed: Sequence[_Setting]) -> str:
     reasons = {
         energy.reason
         for one in timed
-        if one.measured is not None and isinstance(energy := one.measured.energy.gross_mj, Unavailable)
+        if one.step is not None and isinstance(energy := one.step.energy.gross_mj, Unavailable)
     }
     return f" No energy: {'; '.join(sorted(reasons))}." if reasons else ""
 

@@ -71,11 +71,11 @@ def tables(found: Answer) -> Mapping[str, list[tuple[object, ...]]]:
 
 
 def test_the_largest_group_and_each_change_with_its_outcome_make_the_sentence(material: Made) -> None:
-    measured = (
+    measurements = (
         steps("fp32", 220.0, 220.0, 221.0, q=4, b=4), steps("int8-dynamic", 110.0, 110.0, 110.5, q=4, b=4),
         steps("int8-dynamic", 220.0, 221.0, 220.0, q=4, b=8),
     )  # fmt: skip
-    found = answer(replace(material, steps=measured), BOARD)
+    found = answer(replace(material, steps=measurements), BOARD)
     assert found.sentence == (
         "91 % of a step in fp32 are frozen products, bound by compute at 50 % of its roof; "
         "int8-dynamic instead of fp32 is forecast to do the same work 3.14 times as fast (measured 2.00 times); "
