@@ -120,7 +120,7 @@ def _gaps(quant: str, session: LongSession) -> list[str]:
     found = []
     for words, quantity, name in _LOOKED_FOR:
         if not any(trace.quantity == quantity for trace in session.record.samples.values()):
-            reasons = [reason for gap, reason in session.unavailable.items() if gap.startswith(name) or name in gap]
+            reasons = [reason for gap, reason in session.unavailable.items() if name in gap]
             found.append(f"{quant}, {words}: {next(iter(reasons), 'no sensor of it was found')}")
     power = power_mw(session, session.record.measured_window_ns or (0, 0))
     if isinstance(power, Unavailable):
