@@ -19,7 +19,7 @@ from reports.model.experiment import (
     table_of,
     with_rows,
 )
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, shape_words
 from reports.model.profile import FROZEN, RowSum, SettingProfile, by_group
 from reports.model.training import Training, contender_names
 from reports.text.numbers import format_count, format_list, times
@@ -113,8 +113,7 @@ def _why(case: Case, profiles: Mapping[str, SettingProfile]) -> str:
     found = profiles.get(own.setting)
     if found is None:
         return f"no profile of {own.setting} says where the time goes"
-    shape = " ".join(f"{name}={found.workload.get(name)}" for name in ("q", "b", "T"))
-    return f"of a step in {own.setting} with {shape} {_shares(found)}"
+    return f"of a step in {own.setting} with {shape_words(found.workload)} {_shares(found)}"
 
 
 def _shares(found: SettingProfile) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, shape_words
 from reports.model.reading import Interval
-from reports.model.training import Training
+from reports.model.training import Training, way_of
 from reports.text.numbers import format_count
 from suite.experiments.answers.claims import Claim, Factor, agreement, factor_of, factor_of_pairs, factor_over
 from suite.experiments.commands import race_command, run_command
@@ -203,5 +203,4 @@ def peaks_of(one: Measurement) -> Sequence[float]:
 
 def step_words(one: Measurement) -> str:
     """Names a step by its method, setting and shape."""
-    shape = " ".join(f"{name}={one.workload.get(name)}" for name in ("q", "b", "T"))
-    return f"{one.workload.get('method')} {one.setting} {shape}"
+    return f"{way_of(one.workload)} {shape_words(one.workload)}"

@@ -23,7 +23,7 @@ from reports.model.experiment import (
     table_of,
     with_rows,
 )
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, shape_words
 from reports.model.reading import Interval
 from reports.text.appearance import slot
 from reports.text.numbers import format_count
@@ -54,7 +54,7 @@ class _SpeedUp:
 
     @property
     def shape(self) -> str:
-        return _shape(self.of)
+        return shape_words(self.of)
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,6 @@ def answer(material: Material, device: str) -> Answer:
     return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
 
 
-def _shape(workload: Mapping[str, Json]) -> str:
-    return " ".join(f"{name}={workload[name]}" for name in ("q", "b", "T"))
-
-
 def _whole(workload: Mapping[str, Json], name: str) -> int:
     return int(str(workload[name]))
 
@@ -172,7 +168,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
         rows.append(
             {
                 "setting": str(one.workload["quant"]),
-                "shape": _shape(one.workload),
+                "shape": shape_words(one.workload),
                 "forecast, ms": expected,
                 "measured, ms": taken,
                 "error, %": 100 * (expected / taken - 1),
