@@ -109,7 +109,7 @@ def test_groups_and_peaks_are_evidence(material: Made) -> None:
     assert {row[1] for row in found["What changes are forecast to gain"]} >= {"b 8", "q 8", "quant int8-dynamic"}
 
 
-def test_what_was_not_measured_is_said(material: Made) -> None:
+def test_what_was_not_measured_is_reported(material: Made) -> None:
     assert "(was not measured)" in answer(material, BOARD).sentence
     no_peaks = replace(material.experiment, parts=material.experiment.parts[:1])
     assert "no peaks of board" in answer(replace(material, experiment=no_peaks), BOARD).sentence
@@ -117,7 +117,7 @@ def test_what_was_not_measured_is_said(material: Made) -> None:
     assert "no profile of board" in answer(replace(material, experiment=nothing), BOARD).sentence
 
 
-def test_nothing_worth_a_change_is_said(material: Made) -> None:
+def test_nothing_worth_a_change_is_reported(material: Made) -> None:
     keep_profile(replace(PROFILE, settings=(FP32,)), material.home)
     without_int8 = replace(FOUND, peaks=tuple(one for one in FOUND.peaks if one.of != "int8"))
     (material.home.peaks_folder("2026-b") / PEAKS).write_text(json.dumps(without_int8.document()))

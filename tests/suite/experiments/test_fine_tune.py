@@ -67,7 +67,7 @@ def test_a_training_with_a_power_sensor_and_a_battery_is_billed_in_full() -> Non
     assert "with prge fp32" in found.sentence
 
 
-def test_long_trainings_are_said_in_hours() -> None:
+def test_long_trainings_are_given_in_hours() -> None:
     assert "it takes 10.0\u00a0h (" in answer_of(trainings_of([1000] * 3, step_s=36.0)).sentence
 
 

@@ -104,7 +104,7 @@ def test_memory_that_rests_is_one_sentence_with_its_figures(home):
     assert answer.missing == ()
 
 
-def test_a_leak_is_told_with_its_size(home):
+def test_a_leak_is_reported_with_its_size(home):
     keep(home, memory_lines(each_kib=4.0, allocations=1))
     sentence = memory.answer(only_fp32(material(home, "memory")), "local").sentence
     assert "training in fp32 leaks memory" in sentence
@@ -131,7 +131,7 @@ def pace_lines(slow_ms, khz=2_000_000, slow_khz=2_000_000):
     return recorded.text([*lines, recorded.footer()])
 
 
-def test_throttling_is_told_with_its_cause_and_what_it_costs(home):
+def test_throttling_is_reported_with_its_cause_and_what_it_costs(home):
     keep(home, pace_lines(125.0, slow_khz=1_600_000), FREQUENCY, energy_sensors=("VDD_IN",), unavailable={})
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
     assert "training in fp32 loses 20 % of its speed (95 %: 20 to 20) to throttling after 19 s " in answer.sentence
