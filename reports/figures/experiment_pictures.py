@@ -18,8 +18,10 @@ def experiment_figure(name: str, picture: Picture) -> Figure:
     """Draws the picture; curves without a colour of their own take the next one."""
     traces = [_trace(curve, number) for number, curve in enumerate(picture.curves)]
     layout = single(figure_text(picture.x_title), figure_text(picture.y_title))
-    layout["xaxis"] = _axis(picture.x_title, picture.x_log) | (_ticks(picture.curves) if picture.x_log else {})
-    layout["yaxis"] = _axis(picture.y_title, picture.y_log)
+    if picture.x_log:
+        layout["xaxis"] = axis(figure_text(picture.x_title), type="log", **_ticks(picture.curves))
+    if picture.y_log:
+        layout["yaxis"] = axis(figure_text(picture.y_title), type="log")
     return Figure(name, picture.title, picture.caption, traces, layout)
 
 
@@ -27,10 +29,6 @@ def _ticks(curves: Sequence[Curve]) -> dict[str, Json]:
     """Returns ticks at the values themselves, where these are few."""
     values = sorted({x for curve in curves for x in curve.x if isinstance(x, float)})
     return {"tickvals": values} if len(values) <= _MOST_TICKS else {}
-
-
-def _axis(title: str, logarithmic: bool) -> dict[str, Json]:
-    return axis(figure_text(title), **({"type": "log"} if logarithmic else {"rangemode": "tozero"}))
 
 
 def _trace(curve: Curve, number: int) -> Trace:

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
+from reports.model.reading import Interval
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Cell = str | int | Finite | None
@@ -98,6 +99,16 @@ class Part:
     reason: str = ""
     seconds: Finite = 0.0
 
+    @property
+    def device(self) -> str:
+        """The device whose share of a part it is, by its name; empty if it is of all devices."""
+        return next(iter(self.name.split(", ")[1:2]), "")
+
+
+def share_name(part: str, device: str, quant: str = "") -> str:
+    """Returns the name of a device's share of a part, where each device has its own: `where, jetson, nf4`."""
+    return ", ".join(word for word in (part, device, quant) if word)
+
 
 QUICK = "This is the quick version: that it works here is all that it says, not what a real model takes on this device."
 
@@ -146,6 +157,25 @@ class Experiment:
 @lru_cache(maxsize=1)
 def _adapter() -> TypeAdapter[Experiment]:
     return TypeAdapter(Experiment)
+
+
+def interval_cells(found: Interval | Unavailable | None, before: str = "", factor: float = 1.0) -> dict[str, Cell]:
+    """Returns both ends of an interval as cells of a row, empty without one; their heads begin with `before`."""
+    ends = (found.low * factor, found.high * factor) if isinstance(found, Interval) else (None, None)
+    return dict(zip((f"{before}from", f"{before}to"), ends, strict=True))
+
+
+def common_ends(found: Sequence[Interval | Unavailable]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the lower and the upper ends of intervals, as a curve has them; none unless all are known."""
+    known = [one for one in found if isinstance(one, Interval)]
+    if len(known) < len(found):
+        return (), ()
+    return tuple(one.low for one in known), tuple(one.high for one in known)
+
+
+def with_rows(*tables: Evidence) -> tuple[Evidence, ...]:
+    """Returns the tables that are not empty."""
+    return tuple(table for table in tables if table.rows)
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, Cell]], note: str = "") -> Evidence:

@@ -212,5 +212,10 @@ def workload_words(workload: Mapping[str, Json]) -> str:
     return ", ".join(parts + [f"{key}={_short(workload[key])}" for key in sorted(set(workload) - known)])
 
 
+def shape_words(workload: Mapping[str, Json]) -> str:
+    """Names its shape: ``q=4 b=4 T=64``."""
+    return " ".join(f"{key}={workload.get(key)}" for key in ("q", "b", "T"))
+
+
 def _short(entry: Json) -> str:
     return ",".join(str(part) for part in entry) if isinstance(entry, list | tuple) else str(entry)

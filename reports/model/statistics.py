@@ -75,12 +75,15 @@ class Latency(Statistics):
         )
 
     @property
+    def medians_ms(self) -> tuple[float, ...]:
+        """The medians of the sessions that count, none where they are not known."""
+        return () if isinstance(self.sessions_ms, Unavailable) else self.sessions_ms
+
+    @property
     def range_ms(self) -> tuple[Interval, int] | None:
         """Least and largest of the sessions' medians, and their number: what too few sessions have for an interval."""
-        medians = self.sessions_ms
-        if isinstance(medians, Unavailable) or not medians:
-            return None
-        return Interval(min(medians), max(medians)), len(medians)
+        medians = self.medians_ms
+        return (Interval(min(medians), max(medians)), len(medians)) if medians else None
 
     @property
     def percentiles_ms(self) -> dict[str, float]:

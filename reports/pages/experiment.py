@@ -26,14 +26,14 @@ def experiment_page(found: Experiment) -> Page:
         heading=f"Experiment: {found.name}",
         lead=lead if several else f"{found.question} {lead}",
         banner=Banner(
-            status(_OUTCOMES[found.status]), headline, items if several else (), QUICK if found.quick else ""
+            status("ok" if found.status == "finished" else found.status),
+            headline,
+            items if several else (),
+            QUICK if found.quick else "",
         ),
         sections=tuple(_sections(found)),
         badges=badges(bool(found.emulated)),
     )
-
-
-_OUTCOMES = {"finished": "ok", "partial": "partial", "interrupted": "interrupted", "running": "running"}
 
 
 def _sections(found: Experiment) -> Iterator[Section]:
@@ -59,16 +59,15 @@ def _grid(name: str, evidence: Evidence) -> Grid:
     heads = [
         Head(head, kind="number" if number else "text") for head, number in zip(evidence.heads, numeric, strict=True)
     ]
-    rows = [GridRow(f"{name}-{place}", [_cell(cell) for cell in row]) for place, row in enumerate(evidence.rows)]
+    rows = [
+        GridRow(f"{name}-{place}", [GridCell(_cell_text(cell)) for cell in row])
+        for place, row in enumerate(evidence.rows)
+    ]
     notes = [evidence.note] if evidence.note else []
     return Grid(name, evidence.title, heads, rows, notes, folded=f"{evidence.title} ({len(rows)})")
 
 
-def _cell(cell: Cell) -> GridCell:
-    return GridCell("-" if cell is None else cell_text(cell))
-
-
-def cell_text(cell: Cell) -> str:
+def _cell_text(cell: Cell) -> str:
     """Returns a value of a table as text: numbers with four significant digits."""
     if cell is None:
         return "-"

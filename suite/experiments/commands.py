@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.training import Training
+from suite.planning.plan import Plan
 from suite.training.plan import TrainingPlan
 from suite.training.race_plans import Fields
 
 _LOOPS = ("inner", "outer")
+_ADAPTERS = ("rank", "alpha", "targets")
 _UNSAID = {"schedule": TrainingPlan.schedule, "init": TrainingPlan.init}
 
 
@@ -40,10 +42,17 @@ def race_command(trainings: Sequence[Training], model: str | None = None) -> str
     words += ["-T", str(first.workload.get("T")), "--seeds", str(len({one.seed for one in trainings}))]
     for option, value in (("--task", plan.get("task")), ("--target", first.plan.get("target"))):
         words += [] if value is None else [option, str(value)]
-    words += ["--examples", str(first.plan.get("examples"))]
+    words += ["--examples", str(first.plan.get("examples")), *_adapter_words(plan)]
     for contender in dict.fromkeys(_contender(one) for one in trainings):
         words += ["--contender", contender]
     return shlex.join(words)
+
+
+def _adapter_words(plan: Fields) -> list[str]:
+    """Returns the options of the adapters that all contenders have, without defaults."""
+    found = {name: _word(plan.get(name, getattr(Plan, name))) for name in _ADAPTERS}
+    differing = [name for name, word in found.items() if word != _word(getattr(Plan, name))]
+    return [word for name in differing for word in (f"--{name}", found[name])]
 
 
 def _contender(one: Training) -> str:
@@ -58,4 +67,6 @@ def _contender(one: Training) -> str:
 
 
 def _word(value: Json) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
     return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -37,7 +37,7 @@ def begin(
 ) -> Experiment:
     """Starts an experiment and carries it out. Raises UserError for an unknown name, and for what no device can do."""
     plan = planned(name, quick=quick).on_task(task, template)
-    planned_work(plan, name, devices, model, bench)  # before anything is recorded
+    planned_work(plan, devices, model, bench)  # before anything is recorded
     found = Experiment(
         experiment_id=new_run_id(),
         name=name,
@@ -70,7 +70,7 @@ def _go_on(found: Experiment, bench: Bench) -> Experiment:
     course.record(status="running")
     try:
         plan = planned(found.name, quick=found.quick).on_task(found.task, found.template)
-        course.carry_out(planned_work(plan, found.name, found.devices, found.model, bench))
+        course.carry_out(planned_work(plan, found.devices, found.model, bench))
         with open_material(course.found, bench.home) as material:
             more = definition.more_parts(material)
         course.carry_out(more)
@@ -126,10 +126,9 @@ class _Course:
         self._change(part)
         end: dict[str, Any] = {}
         try:
-            if part.made_id:
-                complete = work.go_on(self.bench, part.made_id)
-            else:
-                complete = work.begin(self.bench, lambda made_id: self._change(replace(part, made_id=made_id)))
+            complete = work.carry_out(
+                self.bench, part.made_id, lambda made_id: self._change(replace(part, made_id=made_id))
+            )
             end = {"status": "finished" if complete else "partial"}
         except (SuiteError, DeviceError, UserError) as error:
             if isinstance(error, StoreError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -35,43 +35,41 @@ class Bench:
 
 
 class Work(Protocol):
-    """What is done for a part of an experiment.
-
-    Both methods raise the packages' UserErrors, which cost this part alone, and StoreError.
-    """
+    """What is done for a part of an experiment."""
 
     @property
     def kind(self) -> PartKind:
         """Where what it makes is found: by the id of a run, of trainings, of a profile, or by its own."""
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Does the work; calls `begun` with the id of what it makes before that takes long. Returns whether all of it
-        was done, on every device."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Does the work, or what is left of it if `made_id` is not empty: what an interrupted attempt made.
 
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Goes on with work that was interrupted; returns as `begin` does."""
+        Calls `begun` with the id of what it makes, if that is another one, before it takes long. Returns whether all of
+        it was done, on every device. Raises the packages' UserErrors, which cost this part alone, and StoreError.
+        """
 
 
 @dataclass(frozen=True)
 class Definition:
     """An experiment's code: how it answers for a device, and what else has to be measured for that."""
 
-    name: str
     answer: Callable[[Material, str], Answer]
-    more_parts: Callable[[Material], Mapping[str, Work]] = field(default=lambda _material: {})
+    more_parts: Callable[[Material], Mapping[str, Work]]
 
 
 def load_definition(name: str) -> Definition:
     """Returns the experiment of that name. Raises UserError if there is none."""
-    if name not in EXPERIMENTS:
-        raise unknown_name("experiment", name, EXPERIMENTS)
+    _require_known(name)
     module = importlib.import_module(f"suite.experiments.answers.{name.replace('-', '_')}")
-    more = getattr(module, "more_parts", None)
-    return Definition(name, module.answer) if more is None else Definition(name, module.answer, more)
+    return Definition(module.answer, getattr(module, "more_parts", lambda _material: {}))
 
 
 def planned(name: str, *, quick: bool) -> PlannedExperiment:
     """Returns what the plan file of an experiment says. Raises UserError for an unknown name."""
+    _require_known(name)
+    return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)
+
+
+def _require_known(name: str) -> None:
     if name not in EXPERIMENTS:
         raise unknown_name("experiment", name, EXPERIMENTS)
-    return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)

@@ -63,19 +63,15 @@ class Material:
     def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
         """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
         lines = []
+        others = set(self.experiment.devices) - {device}
         for part in self.experiment.parts:
-            if self._of_another(part.name, device) or (parts is not None and part.name not in parts):
+            if part.device in others or (parts is not None and part.name not in parts):
                 continue
             if part.status == "failed":
                 lines.append(f"{part.name}: {part.reason}")
             reader = _LISTS.get(part.kind)
             lines += reader(self, part.name, device) if reader else []
         return tuple(dict.fromkeys(lines))
-
-    def _of_another(self, part: str, device: str) -> bool:
-        """Returns whether a part is another device's share, whose name comes behind the first comma."""
-        others = set(self.experiment.devices) - {device}
-        return any(part.split(", ")[1:2] == [other] for other in others)
 
     def _id(self, part: str) -> str:
         found = self.experiment.part(part)

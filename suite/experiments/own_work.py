@@ -11,11 +11,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reports.model.experiment import PartKind
+from reports.model.experiment import PartKind, share_name
 from suite.endurance.modes import ModesPlan, take_modes
 from suite.endurance.session import LongPlan, LongSession, read_long_session, take_long_session
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
+from suite.experiments.plan import plan_of
 from suite.planning.plan import Plan
 from suite.store.identity import new_run_id
 from suite.training.race_plans import Fields
@@ -40,20 +41,13 @@ class LongSessionWork:
     wanted: LongPlan
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Takes the session."""
-        session_id = new_run_id()
-        self._take(bench, session_id, lambda: begun(session_id))
-        return True
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Takes it anew: what it shows needs all of it in one go."""
-        self._take(bench, made_id, lambda: None)
-        return True
-
-    def _take(self, bench: Bench, session_id: str, begun: Callable[[], None]) -> None:
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Takes the session; an interrupted one anew, since what it shows needs all of it in one go."""
+        session_id = made_id or new_run_id()
         (device,) = self.wanted.plan.devices
-        take_long_session(self.wanted, bench.inventory.devices[device], bench.home, bench.display, session_id, begun)
+        entry = bench.inventory.devices[device]
+        take_long_session(self.wanted, entry, bench.home, bench.display, session_id, lambda: begun(session_id))
+        return True
 
 
 @dataclass(frozen=True)
@@ -63,15 +57,11 @@ class PowerModesWork:
     wanted: ModesPlan
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures in each mode."""
-        comparison_id = new_run_id()
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures in each mode, or measures what is left."""
+        comparison_id = made_id or new_run_id()
         begun(comparison_id)
-        return self.go_on(bench, comparison_id)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures what is left."""
-        taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, made_id)
+        taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, comparison_id)
         return not taken.refused
 
 
@@ -79,7 +69,7 @@ def long_sessions(material: Material, part: str) -> dict[str, Work]:
     """Returns the sessions that a part asks for: one on each device in each setting."""
     own = _own(material, part)
     return {
-        part_name(part, device, plan.quants[0]): LongSessionWork(LongPlan(plan, own.least_seconds, own.memory_every))
+        share_name(part, device, plan.quants[0]): LongSessionWork(LongPlan(plan, own.least_seconds, own.memory_every))
         for device, plan in _plans(material, own)
     }
 
@@ -88,20 +78,15 @@ def power_modes(material: Material, part: str) -> dict[str, Work]:
     """Returns the comparisons that a part asks for, likewise."""
     own = _own(material, part)
     return {
-        part_name(part, device, plan.quants[0]): PowerModesWork(ModesPlan(plan, own.rounds))
+        share_name(part, device, plan.quants[0]): PowerModesWork(ModesPlan(plan, own.rounds))
         for device, plan in _plans(material, own)
     }
-
-
-def part_name(part: str, device: str, quant: str) -> str:
-    """Returns the name of a device's share of a part in one setting."""
-    return f"{part}, {device}, {quant}"
 
 
 def made_of(material: Material, part: str, device: str) -> Iterator[tuple[str, str]]:
     """Yields each setting of a part on a device with the id of what was made for it, if it has a result."""
     for quant in _own(material, part).quants:
-        found = material.experiment.part(part_name(part, device, quant))
+        found = material.experiment.part(share_name(part, device, quant))
         if found is not None and found.made_id and found.status in ("finished", "partial"):
             yield quant, found.made_id
 
@@ -118,8 +103,7 @@ def _own(material: Material, part: str) -> _Own:
 
 
 def _plans(material: Material, own: _Own) -> Iterator[tuple[str, Plan]]:
-    experiment = material.experiment
-    model = {} if experiment.model is None else {"model": experiment.model}
-    for device in experiment.devices:
+    for device in material.experiment.devices:
         for quant in own.quants:
-            yield device, Plan((device,), **{**own.plan, **model, "quants": (quant,), "sessions": 1})
+            of_quant = {**own.plan, "quants": (quant,), "sessions": 1}
+            yield device, plan_of(device, of_quant, material.experiment.model)

@@ -2,7 +2,7 @@
 
 question: How much faster do loops that run side by side make a step?
 full:
-  minutes: 40                 # about, on the machine of docs/experiments.md
+  minutes: 40                 # an estimate, as docs/experiments.md says
   parts:
     loops: {measure: {plans: ...}}          # as in a plan file (docs/nightly.md), devices left out
     curves: {train: {contenders: [...], seeds: 3, options: {steps: 400, ...}}}      # as `suite race` takes them
@@ -122,19 +122,20 @@ class PlannedExperiment:
 
     def profile_plan(self, part: str, device: str, model: str | None) -> Plan:
         """Returns what a part profiles on a device, likewise. Raises UserError."""
-        return self._plan_of(device, self.parts[part].profile or {}, model)
+        return plan_of(device, self.parts[part].profile or {}, model)
 
     def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, Fields]:
         """Returns a part of the experiment's own as a plan for a device, likewise, and the values `beside` it."""
         values = {**(self.parts[part].own or {})}
         apart = {name: values.pop(name) for name in beside}
-        return self._plan_of(device, values, model), apart
+        return plan_of(device, values, model), apart
 
-    @staticmethod
-    def _plan_of(device: str, found: Fields, model: str | None) -> Plan:
-        values = {**found} | ({} if model is None else {"model": model})
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Plan((device,), **{**values, **lists})
+
+def plan_of(device: str, found: Fields, model: str | None) -> Plan:
+    """Returns the values of a plan file as a plan for a device, of this model if one is given."""
+    values = {**found} | ({} if model is None else {"model": model})
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return Plan((device,), **{**values, **lists})
 
 
 _TRAINING = {each.name for each in fields(TrainingPlan)} - {"plan"}

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Cell, Curve
+from reports.model.experiment import Cell, Curve, common_ends
 from reports.model.race import Estimate
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
 from reports.text.numbers import format_list
-from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost
+from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost_of_seeds
 
 Estimated = Estimate | Unavailable
+NO_TIMES = "the device is emulated, so its times are no measure"
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,7 @@ class Contender:
 
     def cost(self, read: Callable[[Training], Number]) -> Estimated:
         """Returns what a training costs."""
-        found = []
-        for one in self.trainings:
-            value = read(one)
-            if isinstance(value, Unavailable):
-                return value
-            if not value > 0:
-                return Unavailable(f"seed {one.seed} recorded {value:g}, which is no cost")
-            found.append(value)
-        return estimate_cost(found)
+        return estimate_cost_of_seeds((one.seed, read(one)) for one in self.trainings)
 
     def curve(self, across: Callable[[Training, int], float], *, slot: int | None = None) -> Curve:
         """Returns the accuracy at each evaluation; `across` says where a step lies."""
@@ -131,17 +124,8 @@ def curve_of(
     slot: int | None,
 ) -> Curve:
     """Returns estimates as points, with their intervals if all have one."""
-    known = [one.interval for one in points if isinstance(one.interval, Interval)]
-    whole = len(known) == len(points)
-    return Curve(
-        name,
-        x,
-        tuple(one.value for one in points),
-        low=tuple(one.low for one in known) if whole else (),
-        high=tuple(one.high for one in known) if whole else (),
-        words=tuple(words),
-        slot=slot,
-    )
+    low, high = common_ends([one.interval for one in points])
+    return Curve(name, x, tuple(one.value for one in points), low, high, tuple(words), slot=slot)
 
 
 def apart(one: Estimated, other: Estimated) -> bool | Unavailable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reports.model.experiment import PartKind
+from reports.model.experiment import PartKind, share_name
 from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work
 from suite.experiments.plan import PlannedExperiment
@@ -24,15 +24,13 @@ class Measuring:
     label: str
     kind: PartKind = "measure"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures, or measures what is left."""
+        if made_id:
+            return orchestrate.resume(bench.inventory, bench.home, bench.display, run_id=made_id).complete
         return orchestrate.begin(
             self.plan, bench.inventory, bench.home, bench.display, bench.command, label=self.label, begun=begun
         ).complete
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures what is left."""
-        return orchestrate.resume(bench.inventory, bench.home, bench.display, run_id=made_id).complete
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,13 @@ class Training:
     plans: tuple[TrainingPlan, ...]
     kind: PartKind = "train"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Trains."""
-        trained = conduct.begin(self.plans, bench.inventory, bench.home, bench.display, bench.command, begun=begun)
-        return all(one.status == "finished" for one in trained)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Trains what is left, each from its last checkpoint."""
-        trained = conduct.resume(bench.inventory, bench.home, bench.display, bench.command, group_id=made_id)
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Trains, or trains what is left, each from its last checkpoint."""
+        with_bench = (bench.inventory, bench.home, bench.display, bench.command)
+        if made_id:
+            trained = conduct.resume(*with_bench, group_id=made_id)
+        else:
+            trained = conduct.begin(self.plans, *with_bench, begun=begun)
         return all(one.status == "finished" for one in trained)
 
 
@@ -60,27 +57,18 @@ class Profiling:
     plan: Plan
     kind: PartKind = "profile"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Takes the profile."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Takes the profile; an interrupted one anew, as it takes less than a minute."""
+        del made_id
         (device,) = self.plan.devices
         found = take_profile(self.plan, bench.inventory.devices[device], bench.home, bench.display, begun)
         if not found.settings:
             raise SuiteError("; ".join(f"{quant}: {reason}" for quant, reason in found.failed.items()))
         return not found.failed
 
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Takes it anew: a profile takes less than a minute."""
-        del made_id
-        return self.begin(bench, lambda _profile_id: None)
-
-
-def profile_part(part: str, device: str) -> str:
-    """Returns the name of a device's share of a part that profiles: each device has a profile of its own."""
-    return f"{part}, {device}"
-
 
 def planned_work(
-    planned: PlannedExperiment, name: str, devices: tuple[str, ...], model: str | None, bench: Bench
+    planned: PlannedExperiment, devices: tuple[str, ...], model: str | None, bench: Bench
 ) -> dict[str, Work]:
     """Returns the work of a plan file by the names of its parts; what the experiment's own code reads is left out.
 
@@ -90,10 +78,10 @@ def planned_work(
     for part, content in planned.parts.items():
         if content.measure is not None:
             plan = planned.run_plan(part, devices, model, bench.inventory)
-            found[part] = Measuring(plan, f"experiment {name}: {part}")
+            found[part] = Measuring(plan, f"experiment {planned.name}: {part}")
         if content.train is not None:
             found[part] = Training(tuple(planned.training_plans(part, devices, model)))
         if content.profile is not None:
             for device in devices:
-                found[profile_part(part, device)] = Profiling(planned.profile_plan(part, device, model))
+                found[share_name(part, device)] = Profiling(planned.profile_plan(part, device, model))
     return found

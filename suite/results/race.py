@@ -15,7 +15,13 @@ from foundation.unavailable import Unavailable
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Outcome, Quality, Race
 from reports.model.reading import Number
 from reports.model.training import Evaluation, Training, contender_names
-from suite.results.race_answers import cost_sentence, estimate_accuracy, estimate_cost, quality_sentence, robustness_of
+from suite.results.race_answers import (
+    cost_sentence,
+    estimate_accuracy,
+    estimate_cost_of_seeds,
+    quality_sentence,
+    robustness_of,
+)
 
 _OVERRUN = 1.05
 """The last steps under a budget are as many as fit at the mean pace before them, and may turn out a little slower."""
@@ -152,15 +158,7 @@ def _cost(reached: Sequence[_Reached], read: Callable[[_Reached], Number]) -> Es
     if at_once:
         seeds = ", ".join(map(str, at_once))
         return Unavailable(f"reached before the first step with seed {seeds}: choose a higher target")
-    costs = []
-    for one in reached:
-        found = read(one)
-        if isinstance(found, Unavailable):
-            return found
-        if not found > 0:
-            return Unavailable(f"seed {one.training.seed} recorded {found:g}, which is no cost")
-        costs.append(found)
-    return estimate_cost(costs)
+    return estimate_cost_of_seeds((one.training.seed, read(one)) for one in reached)
 
 
 def quality_under_budget(own: Sequence[Training], budget: Budget | Unavailable) -> Quality:

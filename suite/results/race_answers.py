@@ -14,12 +14,12 @@ Every function is pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from foundation.unavailable import Unavailable
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Quality, Robustness
-from reports.model.reading import Interval
+from reports.model.reading import Interval, Number
 from reports.model.training import CONDITIONS, Segment, Training, steps_lost
 from reports.text.numbers import format_list, quantity, times, times_span
 
@@ -35,6 +35,18 @@ def estimate_cost(costs: Sequence[float]) -> Estimate:
     value, interval = _student([math.log(cost) for cost in costs])
     ends = interval if isinstance(interval, Unavailable) else Interval(math.exp(interval.low), math.exp(interval.high))
     return Estimate(math.exp(value), ends, min(costs), max(costs), len(costs))
+
+
+def estimate_cost_of_seeds(costs: Iterable[tuple[int, Number]]) -> Estimate | Unavailable:
+    """Returns the same of the costs of seeds, or why one of them has none."""
+    known = []
+    for seed, cost in costs:
+        if isinstance(cost, Unavailable):
+            return cost
+        if not cost > 0:
+            return Unavailable(f"seed {seed} recorded {cost:g}, which is no cost")
+        known.append(cost)
+    return estimate_cost(known)
 
 
 def estimate_accuracy(accuracies: Sequence[float]) -> Estimate:

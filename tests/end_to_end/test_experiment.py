@@ -11,6 +11,15 @@ import pytest
 from tests.support.end_to_end.suite_runs import Bench, Ran
 
 
+def _quick_answer(ran: Ran) -> dict[str, Any]:
+    """Asserts that all parts of a quick experiment finished; returns the answer of this machine."""
+    assert ran.code == 0, ran.err
+    assert {part["status"] for part in ran.document["parts"]} == {"finished"}
+    answer: dict[str, Any] = ran.document["answers"]["local"]
+    assert answer["picture"]["curves"]
+    return answer
+
+
 def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
     ran = bench("experiment", "parallelism", "--quick", "--json")
     assert ran.code == 0, ran.err
@@ -36,9 +45,7 @@ def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
 
 
 def test_headline_weighs_every_claim_and_leads_to_commands_that_work(bench: Bench) -> None:
-    ran = bench("experiment", "headline", "--quick", "--json")
-    assert ran.code == 0, ran.err
-    found = ran.document["answers"]["local"]
+    found = _quick_answer(bench("experiment", "headline", "--quick", "--json"))
     assert "claims hold here" in found["sentence"]
     claims, *rest = found["evidence"]
     assert [table["title"].split()[0] for table in rest] == ["All", "Losses", "Trainings", "Where"]
@@ -47,17 +54,14 @@ def test_headline_weighs_every_claim_and_leads_to_commands_that_work(bench: Benc
     assert all(row["why"] for row in rows if row["verdict"] != "agrees")
     (engine,) = (row for row in rows if row["claim"].startswith("the program loses no accuracy"))
     assert engine["verdict"] == "agrees"
-    measured = [row for row in rows if row["this device"] is not None]
-    assert len(measured) == len(rows)
-    for command in {one for row in measured for one in row["command"].split(" && ") if one.startswith("suite run")}:
+    assert all(row["this device"] is not None for row in rows)
+    for command in {one for row in rows for one in row["command"].split(" && ") if one.startswith("suite run")}:
         again = bench(*shlex.split(command)[1:], "--dry-run")
         assert again.code == 0, again.err
 
 
 def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> None:
-    ran = bench("experiment", "fine-tune", "--quick", "--json")
-    assert ran.code == 0, ran.err
-    found = ran.document["answers"]["local"]
+    found = _quick_answer(bench("experiment", "fine-tune", "--quick", "--json"))
     assert "fine-tune tiny on the built-in reviews to a held-out accuracy of 0.55" in found["sentence"]
     bills, *rest = found["evidence"]
     assert [row[0] for row in bills["rows"]] == ["prge fp32", "prge nf4"]
@@ -67,17 +71,8 @@ def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> 
     assert found["picture"]["curves"][-1]["y"] == [0.55, 0.55]
 
 
-def _answered(ran: Ran) -> dict[str, Any]:
-    """Asserts that all parts of a quick experiment finished; returns the answer of this machine."""
-    assert ran.code == 0, ran.err
-    assert {part["status"] for part in ran.document["parts"]} == {"finished"}
-    answer: dict[str, Any] = ran.document["answers"]["local"]
-    assert answer["picture"]["curves"]
-    return answer
-
-
 def test_precision_trains_measures_and_checks_every_setting(bench: Bench) -> None:
-    answer = _answered(bench("experiment", "precision", "--quick", "--json"))
+    answer = _quick_answer(bench("experiment", "precision", "--quick", "--json"))
     assert answer["sentence"].startswith("Against fp32 (accuracy ")
     titles = ["Trainings in each setting", "Steps, sessions of all settings in turn", "Noise of projected gradients"]
     assert [table["title"] for table in answer["evidence"]] == titles
@@ -86,7 +81,7 @@ def test_precision_trains_measures_and_checks_every_setting(bench: Bench) -> Non
 
 
 def test_estimators_are_compared_after_equal_work(bench: Bench) -> None:
-    answer = _answered(bench("experiment", "estimators", "--quick", "--json"))
+    answer = _quick_answer(bench("experiment", "estimators", "--quick", "--json"))
     assert answer["sentence"].startswith("After 1,024 forward tokens each, against prge (accuracy ")
     end, way = answer["evidence"]
     assert [row[0] for row in end["rows"]] == ["prge", "mezo-lora-fa", "fzoo"]
@@ -99,7 +94,7 @@ def test_generalization_trains_on_long_rows_code_and_a_task_of_the_user_s(bench:
     lines = [f"the {word} was {'fine' if even else 'bad'}\t{even}" for word in "abcdefghijkl" for even in (0, 1)]
     path = bench.folder / "mine.tsv"
     path.write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
-    answer = _answered(bench("experiment", "generalization", "--quick", "--task", str(path), "--json"))
+    answer = _quick_answer(bench("experiment", "generalization", "--quick", "--task", str(path), "--json"))
     assert [row[:2] for row in answer["evidence"][0]["rows"]] == [
         [task, method]
         for task in ("short rows", "code", "rows of 128", "your task")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.end_to_end.suite_runs import Bench
 
 
-def made(bench: Bench, name: str) -> dict[str, object]:
+def quick_answer(bench: Bench, name: str) -> dict[str, object]:
     """Makes the quick version and returns the answer for this machine."""
     ran = bench("experiment", name, "--quick", "--json")
     assert ran.code == 0, ran.err
@@ -23,7 +23,7 @@ def made(bench: Bench, name: str) -> dict[str, object]:
 
 
 def test_a_long_session_of_tiny_asks_for_no_memory(bench: Bench) -> None:
-    answer = made(bench, "memory")
+    answer = quick_answer(bench, "memory")
     evidence = {table["title"]: table for table in answer["evidence"]}  # type: ignore[attr-defined]
     allocations = evidence["Allocations of a measured step"]["rows"]
     assert [row[0] for row in allocations] == ["fp32", "nf4"]
@@ -33,7 +33,7 @@ def test_a_long_session_of_tiny_asks_for_no_memory(bench: Bench) -> None:
 
 
 def test_a_sustained_session_has_all_three_step_times(bench: Bench) -> None:
-    answer = made(bench, "sustained")
+    answer = quick_answer(bench, "sustained")
     paces = answer["evidence"][0]  # type: ignore[index]
     assert paces["heads"][1:4] == ["first step, ms", "warmed up, ms", "sustained, ms"]
     assert all(ms > 0 for ms in paces["rows"][0][1:4])
@@ -41,7 +41,7 @@ def test_a_sustained_session_has_all_three_step_times(bench: Bench) -> None:
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core is one set of cores")
 def test_sets_of_cores_stand_for_power_modes(bench: Bench) -> None:
-    answer = made(bench, "power-modes")
+    answer = quick_answer(bench, "power-modes")
     modes = [row[:2] for row in answer["evidence"][0]["rows"]]  # type: ignore[index]
     assert modes[:2] == [["1 core", "cores 0"], ["2 cores", "cores 0,1"]]
     assert "is the fastest of its sets of cores" in str(answer["sentence"])

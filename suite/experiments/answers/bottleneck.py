@@ -5,12 +5,22 @@ Verified are the best change of the first setting, and the best change of shape 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    PartKind,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+)
 from reports.model.measurement import Measurement
 from reports.model.peaks import CACHE, MEMORY, Peaks
 from reports.model.profile import Profile, SettingProfile
@@ -19,7 +29,7 @@ from reports.text.appearance import slot
 from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
-from suite.experiments.work import Measuring, profile_part
+from suite.experiments.work import Measuring
 from suite.planning.plan import Plan, RunPlan, described_workload
 from suite.profiling.peaks import latest_peaks, measure_peaks, read_peaks
 from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of
@@ -27,6 +37,7 @@ from suite.stats import ratio_interval
 from suite.training.race_plans import Fields
 
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
+_VARIED = ("quant", "q", "b")
 _DRAWN_PERCENT = 0.5
 """Operators that take less of a step would only hide the others."""
 _TOO_HIGH = 1.1
@@ -40,14 +51,11 @@ class _Peaking:
     device: str
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures them, in seconds."""
-        measure_peaks(bench.inventory.devices[self.device], bench.home, bench.display, begun)
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures them, in seconds; anew after an interruption, if they were not kept."""
+        if not made_id or read_peaks(made_id, bench.home) is None:
+            measure_peaks(bench.inventory.devices[self.device], bench.home, bench.display, begun)
         return True
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures them anew, if they were not kept."""
-        return read_peaks(made_id, bench.home) is not None or self.begin(bench, lambda _peaks_id: None)
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,13 @@ class _Verifying:
     profile: Profile
     kind: PartKind = "measure"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Measures. Raises SuiteError without peaks, since nothing is advised then."""
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        """Measures, or measures what is left. Raises SuiteError without peaks, since nothing is advised then."""
         peaks = latest_peaks(self.profile.device, bench.home)
         if peaks is None:
             raise SuiteError(f"without peaks of {self.profile.device} no change can be advised: make it again.")
-        changes = to_verify(self.profile, peaks)
-        return Measuring(verification(self.plan, changes), "experiment bottleneck: verify").begin(bench, begun)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        """Measures what is left."""
-        return Measuring(RunPlan((self.plan,)), "").go_on(bench, made_id)
+        run = verification(self.plan, to_verify(self.profile, peaks))
+        return Measuring(run, "experiment bottleneck: verify").carry_out(bench, made_id, begun)
 
 
 def more_parts(material: Material) -> Mapping[str, Work]:
@@ -78,11 +82,11 @@ def more_parts(material: Material) -> Mapping[str, Work]:
     own: Fields = plans.parts[_VERIFY].own or {}
     work: dict[str, Work] = {}
     for device in found.devices:
-        work[profile_part(_PEAKS, device)] = _Peaking(device)
-        profile = material.profile(profile_part(_PROFILE, device))
+        work[share_name(_PEAKS, device)] = _Peaking(device)
+        profile = material.profile(share_name(_PROFILE, device))
         if profile is not None and profile.settings:
             plan = replace(plans.profile_plan(_PROFILE, device, found.model), **own)
-            work[profile_part(_VERIFY, device)] = _Verifying(plan, profile)
+            work[share_name(_VERIFY, device)] = _Verifying(plan, profile)
     return work
 
 
@@ -133,41 +137,34 @@ class _Verified:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    profile = material.profile(profile_part(_PROFILE, device))
-    part = material.experiment.part(profile_part(_PEAKS, device))
+    profile = material.profile(share_name(_PROFILE, device))
+    part = material.experiment.part(share_name(_PEAKS, device))
     peaks = read_peaks(part.made_id, material.home) if part is not None and part.made_id else None
     if profile is None or not profile.settings:
         return Answer(f"There is no profile of {device}, so what holds a step up can't be told.")
     if peaks is None:
         return Answer(f"There are no peaks of {device}, so no operator can be held against them.")
-    measured = material.measurements(profile_part(_VERIFY, device), device)
-    verified = [_verified(setting, advice, measured) for setting, advice in to_verify(profile, peaks)]
+    steps = material.measurements(share_name(_VERIFY, device), device)
+    verified = [_verified(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
     evidence = (_groups(profile, peaks), _changes(profile, peaks), _verification(verified), _peaks_table(peaks))
     return Answer(_sentence(profile, peaks, verified), _picture(profile, peaks), evidence)
 
 
-def _verified(setting: SettingProfile, advice: Advice, measured: Sequence[Measurement]) -> _Verified:
+def _verified(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
     now = described_workload(setting.workload)
     then = replace(now, **advice.change)  # type: ignore[arg-type]  # its own fields
     work = then.forward_tokens / now.forward_tokens
     sides = [
-        next((one for one in measured if all(one.workload[name] == getattr(side, name) for name in _VARIED)), None)
+        next((one for one in steps if all(one.workload[name] == getattr(side, name) for name in _VARIED)), None)
         for side in (now, then)
     ]
-    medians = [[] if one is None else list(_medians(one)) for one in sides]
+    medians = [() if one is None else one.latency.medians_ms for one in sides]
     if not all(medians):
         return _Verified(setting, advice, None, Unavailable("it was not measured"))
     interval = ratio_interval(medians[0], medians[1])
     if isinstance(interval, Interval):
         interval = replace(interval, low=interval.low * work, high=interval.high * work)
     return _Verified(setting, advice, work * median(medians[0]) / median(medians[1]), interval)
-
-
-_VARIED = ("quant", "q", "b")
-
-
-def _medians(one: Measurement) -> Iterator[float]:
-    return (each.median_ms for each in one.sessions if isinstance(each.median_ms, float))
 
 
 def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> str:
@@ -272,12 +269,9 @@ def _changes(profile: Profile, peaks: Peaks) -> Evidence:
 def _verification(verified: Sequence[_Verified]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in verified:
-        known = one.interval if isinstance(one.interval, Interval) else None
         rows.append(
             {"setting": one.setting.setting, "change": one.advice.words, "forecast": one.advice.gain,
-             "measured": one.gain, "from": None if known is None else known.low,
-             "to": None if known is None else known.high,
-             "forecast is off by, %": one.error_percent}
+             "measured": one.gain, **interval_cells(one.interval), "forecast is off by, %": one.error_percent}
         )  # fmt: skip
     return table_of("Forecasts, measured", rows, "Times as fast; 95 % intervals over sessions.")
 

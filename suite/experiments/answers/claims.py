@@ -50,12 +50,6 @@ class Factor:
         """Returns one that was not measured."""
         return cls(Unavailable(reason), Unavailable(reason))
 
-    @property
-    def ends(self) -> tuple[float | None, float | None]:
-        """Both ends of the interval, None without one."""
-        found = self.interval
-        return (None, None) if isinstance(found, Unavailable) else (found.low, found.high)
-
 
 @dataclass(frozen=True)
 class Verdict:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Evidence, Picture, table_of, with_rows
 from reports.model.race import Estimate
 from reports.model.training import Training
 from suite.experiments.material import Material
-from suite.experiments.trained import Contender, apart, cells, contenders, renamed, standing
+from suite.experiments.trained import NO_TIMES, Contender, apart, cells, contenders, renamed, standing
 
 _FIRST = "prge"
 """The others are compared with it."""
@@ -25,7 +25,7 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     trainings = material.trainings("race", device)
     found = renamed(contenders(trainings), lambda one: one.method)
-    evidence = tuple(table for table in (_end_table(found), _way_table(found)) if table.rows)
+    evidence = with_rows(_end_table(found), _way_table(found))
     reference = next((one for one in found if one.method == _FIRST), None)
     missing = _unequal(found)
     if reference is None or len(found) < 2:
@@ -33,11 +33,7 @@ def answer(material: Material, device: str) -> Answer:
         return Answer(sentence, _picture(found), evidence, missing)
     others = [one for one in found if one is not reference]
     after = "" if reference.forward_tokens is None else f"after {reference.forward_tokens:,.0f} forward tokens each, "
-    costs = (
-        "the device is emulated, so its times are no measure"
-        if device in material.experiment.emulated
-        else _cost_words(reference, others)
-    )
+    costs = NO_TIMES if device in material.experiment.emulated else _cost_words(reference, others)
     sentence = f"{after}{standing(reference, others)}; {costs}."
     return Answer(sentence[0].upper() + sentence[1:], _picture(found), evidence, missing)
 

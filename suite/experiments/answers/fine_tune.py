@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of, with_rows
 from reports.model.measurement import Measurement
 from reports.model.race import CostToTarget, Estimate
 from reports.model.reading import Interval, known_number
@@ -52,7 +52,7 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     everywhere = material.trainings("trainings")
     own = [one for one in everywhere if one.device == device]
-    measured = material.measurements("steps", device)
+    measurements = material.measurements("steps", device)
     names = contender_names(everywhere)
     goals = [float(one.plan["target"]) for one in everywhere if one.plan.get("target") is not None]
     if not goals:
@@ -61,15 +61,15 @@ def answer(material: Material, device: str) -> Answer:
     bills = []
     for name in dict.fromkeys(names[one.training_id] for one in everywhere):
         of_name = [one for one in everywhere if names[one.training_id] == name]
-        bills.append(bill_of(name, of_name, device, goals[0], measured, capacity))
-    tables = (
+        bills.append(bill_of(name, of_name, device, goals[0], measurements, capacity))
+    evidence = with_rows(
         _bill_table(bills),
         _reasons_table(bills),
-        _step_table(own, measured, names),
+        _step_table(own, measurements, names),
         _command_table(own or everywhere, material.experiment.model),
     )
     sentence = _sentence(_task(everywhere), goals[0], bills)
-    return Answer(sentence, _picture(own, names, goals[0]), tuple(table for table in tables if table.rows))
+    return Answer(sentence, _picture(own, names, goals[0]), evidence)
 
 
 def bill_of(
@@ -77,16 +77,16 @@ def bill_of(
     trainings: Sequence[Training],
     device: str,
     target: float,
-    measured: Sequence[Measurement],
+    measurements: Sequence[Measurement],
     capacity_mwh: float | Unavailable,
 ) -> Bill:
-    """Returns what one contender takes on a device; `trainings` are its own on all devices, `measured` are steps of any
-    contender on this one."""
+    """Returns what one contender takes on a device; `trainings` are its own on all devices, `measurements` those of
+    any contender's steps on this one."""
     own = [one for one in trainings if one.device == device]
     elsewhere = [one for one in trainings if one.device != device]
     cost = cost_to_target(own, target) if own else None
     steps, lent = _steps(own, cost, elsewhere, target)
-    step = next((one for one in measured if _same_workload(one, trainings[0])), None)
+    step = next((one for one in measurements if _same_workload(one, trainings[0])), None)
     forecast = [f"steps: as trained on {elsewhere[0].device}"] if lent else []
 
     def amount(what: str, trained: Amount, read: Callable[[Measurement], Sequence[float] | Unavailable]) -> Amount:
@@ -282,10 +282,9 @@ def _bill_table(bills: Sequence[Bill]) -> Evidence:
         row: dict[str, Cell] = {"contender": one.name}
         for name, read, factor in _AMOUNTS:
             found = read(one)
-            ends = found.interval if isinstance(found, Estimate) else found
-            row[name] = found.value * factor if isinstance(found, Estimate) else None
-            row[f"{name}: from"] = None if isinstance(ends, Unavailable) else ends.low * factor
-            row[f"{name}: to"] = None if isinstance(ends, Unavailable) else ends.high * factor
+            known = found if isinstance(found, Estimate) else None
+            row[name] = None if known is None else known.value * factor
+            row |= interval_cells(None if known is None else known.interval, f"{name}: ", factor)
         row["seeds that got there"] = found.seeds if isinstance(found := one.steps, Estimate) else 0
         rows.append(row)
     note = (
@@ -310,11 +309,13 @@ def _reasons_table(bills: Sequence[Bill]) -> Evidence:
     return table_of("What is not known, and why", rows)
 
 
-def _step_table(trainings: Sequence[Training], measured: Sequence[Measurement], names: Mapping[str, str]) -> Evidence:
+def _step_table(
+    trainings: Sequence[Training], measurements: Sequence[Measurement], names: Mapping[str, str]
+) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for name in dict.fromkeys(names[one.training_id] for one in trainings):
         own = [one for one in trainings if names[one.training_id] == name and one.steps]
-        step = next((one for one in measured if own and _same_workload(one, own[0])), None)
+        step = next((one for one in measurements if own and _same_workload(one, own[0])), None)
         in_training = [1e3 * one.seconds / one.steps for one in own]
         of_sessions = None if step is None else _seconds(step)
         rows.append(

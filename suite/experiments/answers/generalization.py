@@ -7,17 +7,17 @@ faster. The first part, short rows as the paper has them, is what the others are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of, with_rows
 from reports.model.race import Estimate
-from reports.model.reading import Interval, Number
+from reports.model.reading import Number
 from reports.model.training import Training
 from reports.text.numbers import format_list
 from suite.experiments.experiment import planned
 from suite.experiments.material import Material
-from suite.experiments.trained import Contender, Estimated, cells, contenders, curve_of, renamed
+from suite.experiments.trained import NO_TIMES, Contender, Estimated, cells, contenders, curve_of, renamed
 from suite.results.race_answers import estimate_cost
 
 _METHOD, _RIVAL = "prge", "mezo-lora-fa"
@@ -30,20 +30,16 @@ class _Trained:
 
     task: str
     contender: Contender
-    length: int
+
+    @property
+    def length(self) -> int:
+        """The positions of a row."""
+        return int(str(self.contender.trainings[0].workload["T"]))
 
     @property
     def token_ms(self) -> Estimated:
         """Milliseconds for each thousand forward tokens."""
         return self.contender.cost(_ms_of_a_thousand_tokens)
-
-    @property
-    def learned(self) -> bool | Unavailable:
-        """Whether its accuracy rose, or why that can't be told."""
-        ends = self.contender.gain.interval
-        if isinstance(ends, Unavailable):
-            return ends
-        return ends.low > 0
 
 
 def _ms_of_a_thousand_tokens(one: Training) -> Number:
@@ -55,14 +51,13 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     found = _trained(material, device)
     missing = _not_asked(material)
-    tables = (_accuracy_table(found), _cost_table(found), _speed_table(found))
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_accuracy_table(found), _cost_table(found), _speed_table(found))
     own = [one for one in found if one.contender.method == _METHOD]
     if not own:
         return Answer("No training of prge finished, so nothing can be told.", None, evidence, missing)
     words = [_learned_words(own)]
     if device in material.experiment.emulated:
-        words.append("the device is emulated, so its times are no measure")
+        words.append(NO_TIMES)
     else:
         words += _cost_words(own)
     return Answer(f"{'; '.join(word for word in words if word)}.", _picture(found), evidence, missing)
@@ -76,28 +71,27 @@ def _not_asked(material: Material) -> tuple[str, ...]:
 
 def _trained(material: Material, device: str) -> list[_Trained]:
     """Returns what finished, task by task in the plan's order."""
-    found = []
-    for part in planned(material.experiment.name, quick=material.experiment.quick).parts:
-        for one in renamed(contenders(material.trainings(part, device)), lambda each: each.method):
-            length = one.trainings[0].workload.get("T")
-            found.append(_Trained(part, one, int(length) if isinstance(length, int) else 0))
-    return found
+    return [
+        _Trained(part, one)
+        for part in planned(material.experiment.name, quick=material.experiment.quick).parts
+        for one in renamed(contenders(material.trainings(part, device)), lambda each: each.method)
+    ]
 
 
 def _learned_words(own: Sequence[_Trained]) -> str:
-    learned = [f"{one.task} ({100 * one.contender.gain.value:+.0f} points)" for one in own if one.learned is True]
-    fell, undecided, why = list[str](), list[str](), "the change's interval holds zero"
+    rose, fell, undecided, why = list[str](), list[str](), list[str](), "the change's interval holds zero"
     for one in own:
-        ends = one.contender.gain.interval
-        if isinstance(ends, Interval) and ends.high < 0:
-            fell.append(f"{one.task} ({100 * one.contender.gain.value:+.0f} points)")
-        elif one.learned is not True:
+        gain = one.contender.gain
+        ends = gain.interval
+        if isinstance(ends, Unavailable) or ends.low <= 0 <= ends.high:
             undecided.append(one.task)
             why = ends.reason if isinstance(ends, Unavailable) else why
-    if not (learned or fell):
+        else:
+            (rose if ends.low > 0 else fell).append(f"{one.task} ({100 * gain.value:+.0f} points)")
+    if not (rose or fell):
         return f"Whether P-RGE gains accuracy on {format_list(undecided)} can't be told ({why})"
     words = [
-        *([f"gains accuracy on {format_list(learned)}"] if learned else []),
+        *([f"gains accuracy on {format_list(rose)}"] if rose else []),
         *([f"loses accuracy on {format_list(fell)}"] if fell else []),
         *([f"on {format_list(undecided)} it can't be told ({why})"] if undecided else []),
     ]
@@ -108,7 +102,7 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
     """Returns on which task a forward token costs the most and a step needs the most memory, against the first one."""
     first, *others = own
     words = []
-    ratios = [(ratio, one) for one in others if isinstance(ratio := _ratio(one, first), Estimate)]
+    ratios = [(ratio, one) for one in others if isinstance(ratio := _paired(one.contender, first.contender), Estimate)]
     if ratios:
         ratio, one = max(ratios, key=lambda pair: pair[0].value)
         ends = ratio.interval
@@ -128,13 +122,8 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
     return words
 
 
-def _ratio(one: _Trained, other: _Trained) -> Estimated:
-    """Returns how many times as long a forward token takes, seed by seed."""
-    return _paired(one.contender, other.contender)
-
-
 def _paired(one: Contender, other: Contender) -> Estimated:
-    """Returns the ratio of what a forward token takes, over the seeds that both have."""
+    """Returns how many times as long a forward token takes, seed by seed, over the seeds that both have."""
     by_seed = {each.seed: each for each in other.trainings}
     ratios = []
     for each in one.trainings:
@@ -202,7 +191,7 @@ def _picture(found: Sequence[_Trained]) -> Picture:
         own = [one for one in found if one.contender.method == method]
         words = [f"{one.task}: from {one.contender.untrained.value:.3f}" for one in own]
         bars = curve_of(method, tuple(one.task for one in own), [one.contender.accuracy for one in own], words, None)
-        curves.append(Curve(bars.name, bars.x, bars.y, bars.low, bars.high, bars.words, look="bars"))
+        curves.append(replace(bars, look="bars"))
     before = [one for one in found if one.contender.method == found[0].contender.method]
     curves.append(
         Curve(

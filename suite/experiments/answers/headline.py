@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
-from reports.model.measurement import Measurement
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+    with_rows,
+)
+from reports.model.measurement import Measurement, shape_words
 from reports.model.profile import FROZEN, RowSum, SettingProfile, by_group
 from reports.model.training import Training, contender_names
 from reports.text.numbers import format_count, format_list, times
@@ -28,7 +38,6 @@ from suite.experiments.answers.headline_cases import (
     step_words,
 )
 from suite.experiments.material import Material
-from suite.experiments.work import profile_part
 
 _DECODING = "dequantization"
 _WORDS: tuple[Word, ...] = ("agrees", "does not", "can't be told")
@@ -53,28 +62,28 @@ class _Finding:
     @property
     def share_ends(self) -> tuple[float, float]:
         """Both ends of its interval; without one both are the share, which draws no bar."""
-        low, high = self.case.factor.ends
-        alone = self.share or 0.0
-        return alone if low is None else low / self.claim.figure, alone if high is None else high / self.claim.figure
+        ends = self.case.factor.interval
+        if isinstance(ends, Unavailable):
+            return self.share or 0.0, self.share or 0.0
+        return ends.low / self.claim.figure, ends.high / self.claim.figure
 
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     steps, trainings = material.measurements("steps", device), material.trainings("trainings", device)
-    profile = material.profile(profile_part("where", device))
+    profile = material.profile(share_name("where", device))
     profiles = {} if profile is None else {one.setting: one for one in profile.settings}
     model = material.experiment.model
     cases = [*cases_of_steps(steps, model), *cases_of_accuracy(trainings, model)]
     claims = CLAIMS | claims_of_queries(trainings)
     findings = [_finding(name, claim, cases, profiles) for name, claim in claims.items()]
-    tables = [
+    evidence = with_rows(
         _claims_table(findings),
         _cases_table(cases),
         _engine_table(steps),
         _trainings_table(trainings),
         _profile_table(profiles),
-    ]
-    evidence = tuple(table for table in tables if table.rows)
+    )
     return Answer(_sentence(findings), _picture(findings), evidence)
 
 
@@ -104,8 +113,7 @@ def _why(case: Case, profiles: Mapping[str, SettingProfile]) -> str:
     found = profiles.get(own.setting)
     if found is None:
         return f"no profile of {own.setting} says where the time goes"
-    shape = " ".join(f"{name}={found.workload.get(name)}" for name in ("q", "b", "T"))
-    return f"of a step in {own.setting} with {shape} {_shares(found)}"
+    return f"of a step in {own.setting} with {shape_words(found.workload)} {_shares(found)}"
 
 
 def _shares(found: SettingProfile) -> str:
@@ -121,15 +129,12 @@ def _shares(found: SettingProfile) -> str:
 def _claims_table(findings: Sequence[_Finding]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for one in findings:
-        low, high = one.case.factor.ends
-        value = one.case.factor.value
         rows.append(
             {
                 "claim": one.claim.words,
                 "source": one.claim.source,
-                "this device": None if isinstance(value, Unavailable) else value,
-                "from": low,
-                "to": high,
+                "this device": _known(one.case.factor.value),
+                **interval_cells(one.case.factor.interval),
                 "in": one.case.words,
                 "verdict": one.verdict.word,
                 "why": one.why,
@@ -145,12 +150,11 @@ def _claims_table(findings: Sequence[_Finding]) -> Evidence:
 
 
 def _cases_table(cases: Sequence[Case]) -> Evidence:
-    rows: list[dict[str, Cell]] = []
-    for one in cases:
-        if one.claim != ENGINE:
-            value, (low, high) = one.factor.value, one.factor.ends
-            known = None if isinstance(value, Unavailable) else value
-            rows.append({"of": one.claim, "in": one.words, "factor": known, "from": low, "to": high})
+    rows: list[dict[str, Cell]] = [
+        {"of": one.claim, "in": one.words, "factor": _known(one.factor.value), **interval_cells(one.factor.interval)}
+        for one in cases
+        if one.claim != ENGINE
+    ]
     return table_of("All comparisons behind them", rows, "95 % intervals over sessions, of accuracies over seeds.")
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, shape_words
 from reports.model.reading import Interval
-from reports.model.training import Training
+from reports.model.training import Training, way_of
 from reports.text.numbers import format_count
 from suite.experiments.answers.claims import Claim, Factor, agreement, factor_of, factor_of_pairs, factor_over
 from suite.experiments.commands import race_command, run_command
@@ -118,10 +118,9 @@ def _compared(
 ) -> Iterator[Case]:
     """Yields by which factor `own` needs less time, or memory, than `other`, if both were measured."""
     if own is not None and other is not None:
-        read = peaks_of if memory else _medians
-        factor = factor_of(read(other), read(own))
+        above, below = (peaks_of(one) if memory else one.latency.medians_ms for one in (other, own))
         commands = (run_command(own, model), run_command(other, model))
-        yield Case(claim, step_words(own), factor, commands, own)
+        yield Case(claim, step_words(own), factor_of(above, below), commands, own)
 
 
 def _against_backprop(own: Measurement, model: str | None) -> Case:
@@ -197,11 +196,6 @@ def _whole(workload: Mapping[str, Json], name: str) -> int:
     return int(str(workload.get(name)))
 
 
-def _medians(one: Measurement) -> Sequence[float]:
-    found = one.latency.sessions_ms
-    return () if isinstance(found, Unavailable) else found
-
-
 def peaks_of(one: Measurement) -> Sequence[float]:
     """Returns the peaks of memory of its sessions, in KiB."""
     return [each.hwm_kib for each in one.sessions if each.status == "ok" and isinstance(each.hwm_kib, float | int)]
@@ -209,5 +203,4 @@ def peaks_of(one: Measurement) -> Sequence[float]:
 
 def step_words(one: Measurement) -> str:
     """Names a step by its method, setting and shape."""
-    shape = " ".join(f"{name}={one.workload.get(name)}" for name in ("q", "b", "T"))
-    return f"{one.workload.get('method')} {one.setting} {shape}"
+    return f"{way_of(one.workload)} {shape_words(one.workload)}"

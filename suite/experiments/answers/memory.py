@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of, with_rows
 from reports.text.appearance import slot
 from suite.endurance.memory import QUANTITIES, Growth, MemoryFinding, MemoryVerdict, judge_memory, read_kib
 from suite.endurance.session import LongSession
@@ -37,11 +37,11 @@ def answer(material: Material, device: str) -> Answer:
     if not sessions:
         return Answer("No session has a result, so whether memory grows can't be told.")
     findings = {quant: judge_memory(one.record.steps, one.record.memory) for quant, one in sessions.items()}
-    evidence = (_growth_table(findings), _allocation_table(findings), *(_readings(*item) for item in sessions.items()))
+    readings = [_readings(*item) for item in sessions.items()]
     return Answer(
         "; ".join(_sentence(quant, findings[quant], one) for quant, one in sessions.items()) + ".",
         _picture(sessions),
-        tuple(table for table in evidence if table.rows),
+        with_rows(_growth_table(findings), _allocation_table(findings), *readings),
         _unavailable(findings),
     )
 
@@ -69,8 +69,7 @@ def _growth_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
             "memory": name,
             "at first, MiB": growth.level_kib / 1024,
             "gained, KiB": growth.gained_kib,
-            "from": growth.interval.low,
-            "to": growth.interval.high,
+            **interval_cells(growth.interval),
             "bytes a step": 1024 * growth.kib_per_step,
             "steps": growth.steps,
         }

@@ -12,8 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
-from reports.model.measurement import Measurement
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    Picture,
+    common_ends,
+    interval_cells,
+    table_of,
+    with_rows,
+)
+from reports.model.measurement import Measurement, shape_words
 from reports.model.reading import Interval
 from reports.text.appearance import slot
 from reports.text.numbers import format_count
@@ -40,11 +50,11 @@ class _SpeedUp:
 
     @property
     def tokens(self) -> float:
-        return float(2 * int(str(self.of["q"])) * int(str(self.of["b"])) * int(str(self.of["T"])))
+        return float(2 * _whole(self.of, "q") * _whole(self.of, "b") * _whole(self.of, "T"))
 
     @property
     def shape(self) -> str:
-        return " ".join(f"{name}={self.of[name]}" for name in ("q", "b", "T"))
+        return shape_words(self.of)
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,12 @@ def operations_of(workload: Mapping[str, Json]) -> float:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    measured = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
-    known = [one for one in measured if isinstance(one.latency.median_ms, float)]
+    steps = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
+    known = [one for one in steps if isinstance(one.latency.median_ms, float)]
     ups = list(_speed_ups(known))
     models = _fitted(material.measurements("shapes", device))
     forecasts = _forecasts(models, material.measurements("held_out", device))
-    tables = [_ups_table(ups), _model_table(models), forecasts]
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_ups_table(ups), _model_table(models), forecasts)
     if not ups:
         return Answer("No loop was measured both ways, so its speed-up can't be told.", evidence=evidence)
     return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
@@ -118,7 +127,7 @@ def _speed_ups(known: Sequence[Measurement]) -> Iterator[_SpeedUp]:
         off, rival = _switched_off(one), both.get(_key(one))
         if not off or rival is None:
             continue
-        own, other = _medians(one), _medians(rival)
+        own, other = one.latency.medians_ms, rival.latency.medians_ms
         ratio = float(str(one.latency.median_ms)) / float(str(rival.latency.median_ms))
         yield _SpeedUp(off, one.workload, ratio, ratio_interval(own, other))
 
@@ -130,10 +139,6 @@ def _switched_off(one: Measurement) -> str:
 
 def _key(one: Measurement) -> tuple[Json, ...]:
     return tuple(one.workload.get(name) for name in _ON)
-
-
-def _medians(one: Measurement) -> list[float]:
-    return [each.median_ms for each in one.sessions if isinstance(each.median_ms, float)]
 
 
 def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:
@@ -163,7 +168,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
         rows.append(
             {
                 "setting": str(one.workload["quant"]),
-                "shape": " ".join(f"{name}={one.workload[name]}" for name in ("q", "b", "T")),
+                "shape": shape_words(one.workload),
                 "forecast, ms": expected,
                 "measured, ms": taken,
                 "error, %": 100 * (expected / taken - 1),
@@ -173,7 +178,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
 
 
 def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "loop": one.loop,
             "model": str(one.of["model"]),
@@ -181,8 +186,7 @@ def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
             "shape": one.shape,
             "forward tokens": one.tokens,
             "times as fast": one.ratio,
-            "from": None if isinstance(one.interval, Unavailable) else one.interval.low,
-            "to": None if isinstance(one.interval, Unavailable) else one.interval.high,
+            **interval_cells(one.interval),
         }
         for one in ups
     ]
@@ -242,15 +246,14 @@ def _picture(ups: Sequence[_SpeedUp]) -> Picture:
     curves = []
     for loop, quant in dict.fromkeys((one.loop, str(one.of["quant"])) for one in ups):
         own = sorted((one for one in ups if (one.loop, one.of["quant"]) == (loop, quant)), key=lambda one: one.tokens)
-        known = [one.interval for one in own if isinstance(one.interval, Interval)]
-        whole = len(known) == len(own)
+        low, high = common_ends([one.interval for one in own])
         curves.append(
             Curve(
                 f"{loop} loop, {quant}",
                 tuple(one.tokens for one in own),
                 tuple(one.ratio for one in own),
-                low=tuple(one.low for one in known) if whole else (),
-                high=tuple(one.high for one in known) if whole else (),
+                low,
+                high,
                 words=tuple(f"{one.of['model']} {one.shape}" for one in own),
                 look="line" if loop == "inner" else "points",
                 slot=slot(quant),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of
 from reports.model.reading import Interval
 from reports.text.appearance import slot
 from suite import stats
@@ -113,26 +113,19 @@ def ratio_by_round(values: Mapping[int, float], reference: Mapping[int, float]) 
     return stats.session_interval([values[turn] / reference[turn] for turn in sorted(values.keys() & reference.keys())])
 
 
-def _interval(values: Mapping[int, float]) -> tuple[float | None, float | None]:
-    found = stats.session_interval(list(values.values()))
-    return (None, None) if isinstance(found, Unavailable) else (found.low, found.high)
-
-
 def _table(quant: str, costs: Sequence[ModeCost]) -> Evidence:
     rows: list[dict[str, Cell]] = []
     for cost in costs:
-        ms, mj = _interval(cost.step_ms), _interval(cost.step_mj)
+        ms, mj = (stats.session_interval(list(each.values())) for each in (cost.step_ms, cost.step_mj))
         rows.append(
             {
                 "mode": cost.mode,
                 "sets": cost.sets,
                 "rounds": len(cost.step_ms),
                 "ms a step": stats.median(list(cost.step_ms.values())),
-                "ms, from": ms[0],
-                "ms, to": ms[1],
+                **interval_cells(ms, "ms, "),
                 "mJ a step": stats.median(list(cost.step_mj.values())) if cost.step_mj else None,
-                "mJ, from": mj[0],
-                "mJ, to": mj[1],
+                **interval_cells(mj, "mJ, "),
             }
         )
     note = "Medians over rounds, 95 % intervals; energy is that of the whole device, idle power included."

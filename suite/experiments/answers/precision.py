@@ -12,24 +12,34 @@ from pathlib import Path
 from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.unavailable import Json, Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, PartKind, Picture, table_of
+from reports.model.experiment import (
+    Answer,
+    Cell,
+    Curve,
+    Evidence,
+    PartKind,
+    Picture,
+    interval_cells,
+    share_name,
+    table_of,
+    with_rows,
+)
 from reports.model.measurement import Measurement
-from reports.model.reading import Interval, known_number, value
+from reports.model.reading import Interval, known_number, known_text, mapping
 from reports.text.appearance import setting_order, slot
 from reports.text.numbers import format_list
 from suite.errors import StoreError, SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.kept import keep_own, own_path, read_own
 from suite.experiments.material import Material
-from suite.experiments.trained import Contender, cells, contenders, curve_of, ends_text, renamed, standing
-from suite.experiments.work import profile_part
+from suite.experiments.trained import NO_TIMES, Contender, cells, contenders, curve_of, ends_text, renamed, standing
 from suite.home import in_use
 from suite.planning.plan import Plan
 from suite.results.race import cost_to_target
 from suite.stats import ratio_interval
 from workloads.quantize.settings import LEAST_CORRELATION, SETTINGS
 
-_NAME, _NOISE = "precision", "noise"
+_NOISE = "noise"
 
 
 @dataclass(frozen=True)
@@ -42,14 +52,10 @@ class GradientNoise:
     path: Path
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        """Checks every setting."""
-        begun(self.path.stem)
-        return self.go_on(bench, self.path.stem)
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
         """Checks the settings that have no result yet; why one has none is kept in its place."""
-        del made_id
+        del made_id  # always the same
+        begun(self.path.stem)
         kept = read_own(self.path)
         found: dict[str, Json] = dict(kept) if isinstance(kept, Mapping) else {}
         for quant in self.plan.quants:
@@ -80,9 +86,9 @@ def more_parts(material: Material) -> Mapping[str, Work]:
     found = material.experiment
     parts: dict[str, Work] = {}
     for device in found.devices:
-        plan, beside = planned(_NAME, quick=found.quick).own_plan(_NOISE, device, found.model, "perturbations")
+        plan, beside = planned(found.name, quick=found.quick).own_plan(_NOISE, device, found.model, "perturbations")
         path = own_path(found.experiment_id, f"{_NOISE}-{device}", material.home)
-        parts[profile_part(_NOISE, device)] = GradientNoise(plan, beside["perturbations"], path)
+        parts[share_name(_NOISE, device)] = GradientNoise(plan, beside["perturbations"], path)
     return parts
 
 
@@ -92,19 +98,23 @@ class _Setting:
 
     name: str
     trained: Contender | None
-    measured: Measurement | None
+    step: Measurement | None
     noise: Json
 
     @property
     def step_ms(self) -> float | None:
-        if self.measured is not None and isinstance(self.measured.latency.median_ms, float):
-            return self.measured.latency.median_ms
+        if self.step is not None and isinstance(self.step.latency.median_ms, float):
+            return self.step.latency.median_ms
         return None
 
     @property
+    def medians_ms(self) -> Sequence[float]:
+        return () if self.step is None else self.step.latency.medians_ms
+
+    @property
     def memory_mib(self) -> float | None:
-        if self.measured is not None and isinstance(self.measured.peak_memory_kib, int | float):
-            return self.measured.peak_memory_kib / 1024
+        if self.step is not None and isinstance(self.step.peak_memory_kib, int | float):
+            return self.step.peak_memory_kib / 1024
         return None
 
     @property
@@ -120,43 +130,30 @@ class _Setting:
         """Returns the ratio of the reference's step to this one's, and its interval."""
         if self.step_ms is None or reference.step_ms is None:
             return None
-        return reference.step_ms / self.step_ms, ratio_interval(_medians(reference), _medians(self))
-
-
-def _medians(one: _Setting) -> list[float]:
-    sessions = () if one.measured is None else one.measured.sessions
-    return [each.median_ms for each in sessions if isinstance(each.median_ms, float)]
+        return reference.step_ms / self.step_ms, ratio_interval(reference.medians_ms, self.medians_ms)
 
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    found = _settings(material, device)
-    noise = material.own(profile_part(_NOISE, device))
-    missing = [
-        f"{_NOISE}, {quant}: {why}"
-        for quant, each in (noise.items() if isinstance(noise, Mapping) else ())
-        if isinstance(why := value(each, "reason"), str)
-    ]
+    noise = mapping(material.own(share_name(_NOISE, device)))
+    found = _settings(material, device, noise)
+    reasons = {quant: known_text(each, "reason") for quant, each in noise.items()}
+    missing = tuple(f"{_NOISE}, {quant}: {reason}" for quant, reason in reasons.items() if reason is not None)
     emulated = device in material.experiment.emulated
-    tables = (_training_table(found), _step_table(found), _noise_table(found))
-    evidence = tuple(table for table in tables if table.rows)
+    evidence = with_rows(_training_table(found), _step_table(found), _noise_table(found))
     words = [_accuracy_words(found), *_cost_words(found, emulated=emulated), _noise_words(found)]
     sentence = "; ".join(word for word in words if word)
-    if not sentence:
-        return Answer("No setting was trained or measured, so none can be compared.", None, evidence, tuple(missing))
-    return Answer(f"{sentence[0].upper()}{sentence[1:]}.", _picture(found), evidence, tuple(missing))
+    return Answer(f"{sentence[0].upper()}{sentence[1:]}.", _picture(found), evidence, missing)
 
 
-def _settings(material: Material, device: str) -> list[_Setting]:
+def _settings(material: Material, device: str, noise: Mapping[str, Json]) -> list[_Setting]:
     """Returns what there is of each setting, from the widest weights to the narrowest."""
     trained = {
         one.quant: one for one in renamed(contenders(material.trainings("curves", device)), lambda one: one.quant)
     }
-    measured = {one.setting: one for one in material.measurements("steps", device)}
-    noise = material.own(profile_part(_NOISE, device))
-    checked: Mapping[str, Json] = noise if isinstance(noise, Mapping) else {}
-    names = sorted({*trained, *measured, *checked}, key=setting_order)
-    return [_Setting(name, trained.get(name), measured.get(name), checked.get(name)) for name in names]
+    steps = {one.setting: one for one in material.measurements("steps", device)}
+    names = sorted({*trained, *steps, *noise}, key=setting_order)
+    return [_Setting(name, trained.get(name), steps.get(name), noise.get(name)) for name in names]
 
 
 def _accuracy_words(found: Sequence[_Setting]) -> str:
@@ -174,10 +171,7 @@ def _cost_words(found: Sequence[_Setting], *, emulated: bool) -> list[str]:
     if len(timed) < 2:
         return []
     reference, words = timed[0], []
-    if emulated:
-        words.append("the device is emulated, so its times are no measure")
-    else:
-        words.append(_fastest(reference, timed))
+    words.append(NO_TIMES if emulated else _fastest(reference, timed))
     sized = [one for one in timed if one.memory_mib is not None]
     if sized and reference.memory_mib is not None:
         least = min(sized, key=lambda one: one.memory_mib or 0.0)
@@ -280,19 +274,17 @@ def _convergence(one: Contender, half: float | None) -> dict[str, Cell]:
 
 
 def _step_table(found: Sequence[_Setting]) -> Evidence:
-    timed = [one for one in found if one.measured is not None and one.step_ms is not None]
+    timed = [one for one in found if one.step is not None and one.step_ms is not None]
     rows: list[dict[str, Cell]] = []
     for one in timed:
         ratio = one.times_as_fast(timed[0])
-        ends = None if ratio is None or isinstance(ratio[1], Unavailable) else ratio[1]
-        energy = None if one.measured is None else one.measured.energy.gross_mj
+        energy = None if one.step is None else one.step.energy.gross_mj
         rows.append(
             {
                 "setting": one.name,
                 "step, ms": one.step_ms,
                 f"times as fast as {timed[0].name}": None if ratio is None else ratio[0],
-                "from": None if ends is None else ends.low,
-                "to": None if ends is None else ends.high,
+                **interval_cells(None if ratio is None else ratio[1]),
                 "energy of a step, J": None if energy is None or isinstance(energy, Unavailable) else energy / 1e3,
                 "peak, MiB": one.memory_mib,
             }
@@ -306,7 +298,7 @@ def _no_energy(timed: Sequence[_Setting]) -> str:
     reasons = {
         energy.reason
         for one in timed
-        if one.measured is not None and isinstance(energy := one.measured.energy.gross_mj, Unavailable)
+        if one.step is not None and isinstance(energy := one.step.energy.gross_mj, Unavailable)
     }
     return f" No energy: {'; '.join(sorted(reasons))}." if reasons else ""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from foundation.text import format_duration, format_rounded
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of, with_rows
 from reports.model.quantities import POWER, TEMPERATURE, sensor_quantity
 from reports.text.appearance import slot
 from suite.endurance.heat import FREQUENCY, Change, changes, course, power_mw, why_slower, windows
@@ -41,13 +41,12 @@ def answer(material: Material, device: str) -> Answer:
         return Answer("No session is long enough, so how fast training goes on can't be told.", missing=tuple(missing))
     seen = {quant: changes(sessions[quant], *windows(sessions[quant], pace)) for quant, pace in paces.items()}
     sentences = [_sentence(quant, pace, why_slower(sessions[quant], seen[quant])) for quant, pace in paces.items()]
-    evidence = (_pace_table(paces), _change_table(seen))
     for quant in paces:
         missing += _gaps(quant, sessions[quant])
     return Answer(
         "; ".join(sentences) + ".",
         _picture(paces, sessions),
-        tuple(table for table in evidence if table.rows),
+        with_rows(_pace_table(paces), _change_table(seen)),
         tuple(dict.fromkeys(missing)),
     )
 
@@ -84,8 +83,7 @@ def _pace_table(paces: Mapping[str, Pace]) -> Evidence:
             "knee, s": None if pace.slowdown is None else pace.slowdown.knee_s,
             "settled, s": None if pace.slowdown is None else pace.slowdown.settled_s,
             "times as slow": None if pace.slowdown is None else pace.slowdown.factor,
-            "from": None if pace.slowdown is None else pace.slowdown.interval.low,
-            "to": None if pace.slowdown is None else pace.slowdown.interval.high,
+            **interval_cells(None if pace.slowdown is None else pace.slowdown.interval),
             "time lost, %": 100 * pace.time_lost,
             "second half slower by at most, %": 100 * (pace.factor_at_most - 1),
         }
@@ -122,7 +120,7 @@ def _gaps(quant: str, session: LongSession) -> list[str]:
     found = []
     for words, quantity, name in _LOOKED_FOR:
         if not any(trace.quantity == quantity for trace in session.record.samples.values()):
-            reasons = [reason for gap, reason in session.unavailable.items() if gap.startswith(name) or name in gap]
+            reasons = [reason for gap, reason in session.unavailable.items() if name in gap]
             found.append(f"{quant}, {words}: {next(iter(reasons), 'no sensor of it was found')}")
     power = power_mw(session, session.record.measured_window_ns or (0, 0))
     if isinstance(power, Unavailable):

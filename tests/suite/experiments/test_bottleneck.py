@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.model.experiment import Answer, Experiment, Part
-from reports.model.measurement import Measurement, Session
+from reports.model.measurement import Measurement
 from reports.model.profile import Profile
 from suite.experiments.answers.bottleneck import answer, more_parts, to_verify, verification
 from suite.experiments.material import Material
@@ -43,11 +43,9 @@ class Made(Material):
 
 def steps(quant: str, *ms: float, **shape: int) -> Measurement:
     """A measurement with a session for each of `ms`."""
-    sessions = tuple(Session.from_document({"ordinal": place, "median_ms": each}) for place, each in enumerate(ms))
     workload = {**FP32.workload, "backend": "xnnpack", "quant": quant, **shape}
     subject = Subject(BOARD, "linux", False, workload, planned_sessions=len(ms), program_bytes=10)
-    measured = measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
-    return replace(measured, sessions=sessions)
+    return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
 
 
 @pytest.fixture
@@ -73,11 +71,11 @@ def tables(found: Answer) -> Mapping[str, list[tuple[object, ...]]]:
 
 
 def test_the_largest_group_and_each_change_with_its_outcome_make_the_sentence(material: Made) -> None:
-    measured = (
+    measurements = (
         steps("fp32", 220.0, 220.0, 221.0, q=4, b=4), steps("int8-dynamic", 110.0, 110.0, 110.5, q=4, b=4),
         steps("int8-dynamic", 220.0, 221.0, 220.0, q=4, b=8),
     )  # fmt: skip
-    found = answer(replace(material, steps=measured), BOARD)
+    found = answer(replace(material, steps=measurements), BOARD)
     assert found.sentence == (
         "91 % of a step in fp32 are frozen products, bound by compute at 50 % of its roof; "
         "int8-dynamic instead of fp32 is forecast to do the same work 3.14 times as fast (measured 2.00 times); "
@@ -111,7 +109,7 @@ def test_groups_and_peaks_are_evidence(material: Made) -> None:
     assert {row[1] for row in found["What changes are forecast to gain"]} >= {"b 8", "q 8", "quant int8-dynamic"}
 
 
-def test_what_was_not_measured_is_said(material: Made) -> None:
+def test_what_was_not_measured_is_reported(material: Made) -> None:
     assert "(was not measured)" in answer(material, BOARD).sentence
     no_peaks = replace(material.experiment, parts=material.experiment.parts[:1])
     assert "no peaks of board" in answer(replace(material, experiment=no_peaks), BOARD).sentence
@@ -119,7 +117,7 @@ def test_what_was_not_measured_is_said(material: Made) -> None:
     assert "no profile of board" in answer(replace(material, experiment=nothing), BOARD).sentence
 
 
-def test_nothing_worth_a_change_is_said(material: Made) -> None:
+def test_nothing_worth_a_change_is_reported(material: Made) -> None:
     keep_profile(replace(PROFILE, settings=(FP32,)), material.home)
     without_int8 = replace(FOUND, peaks=tuple(one for one in FOUND.peaks if one.of != "int8"))
     (material.home.peaks_folder("2026-b") / PEAKS).write_text(json.dumps(without_int8.document()))

@@ -46,7 +46,7 @@ def test_an_interval_agrees_if_it_reaches_the_figure_and_excludes_that_there_is_
 
 
 @pytest.mark.parametrize(("low", "high", "word"), [(1.1, 1.3, "agrees"), (0.8, 0.9, "does not"), (0.9, 1.1, None)])
-def test_a_side_is_told_only_if_the_interval_lies_on_it(low: float, high: float, word: str | None) -> None:
+def test_a_side_is_decided_only_if_the_interval_lies_on_it(low: float, high: float, word: str | None) -> None:
     verdict = judge(LESS, factor(low, high))
     assert verdict.word == (word or "can't be told")
     assert ("0.9 to 1.1, holds 1" in verdict.reason) == (word is None)

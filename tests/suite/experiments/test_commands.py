@@ -19,8 +19,8 @@ CONTENDERS = (
 OF_RACE = {"steps": 40, "eval_every": 20, "examples": 24, "target": 0.6}
 
 
-def plans(contenders: list[str]) -> list[TrainingPlan]:
-    return plans_of_contenders(("board",), contenders, 2, {"q": None, "model": "tiny", "T": 32}, OF_RACE)
+def plans(contenders: list[str], **adapters: Any) -> list[TrainingPlan]:
+    return plans_of_contenders(("board",), contenders, 2, {"q": None, "model": "tiny", "T": 32, **adapters}, OF_RACE)
 
 
 def training_of(plan: TrainingPlan) -> Training:
@@ -54,6 +54,13 @@ def test_a_race_again_has_the_same_trainings() -> None:
     assert plans(found.pop("--contender")) == made
     expected = {"--device": "board", "--model": "tiny", "-T": "32", "--seeds": "2", "--target": "0.6"}
     assert found == {**expected, "--examples": "24"}
+
+
+def test_a_race_again_has_the_same_adapters() -> None:
+    made = plans(list(CONTENDERS), rank=2, targets=("o_proj", "up_proj"))
+    found = options(race_command([training_of(plan) for plan in made]))
+    assert (found["--rank"], found["--targets"]) == ("2", "o_proj,up_proj")
+    assert "--alpha" not in found
 
 
 def test_a_run_again_has_the_same_step_of_the_model_that_was_given() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,14 @@ from reports.model.experiment import Answer, Evidence, Experiment, PartKind
 from suite.display import Display
 from suite.errors import StoreError
 from suite.experiments import conduct
+from suite.experiments import work as work_of_plans
 from suite.experiments.experiment import Bench, Definition, Work
 from suite.experiments.kept import open_experiment, read_experiment
 from suite.experiments.material import Material
+from suite.experiments.work import Profiling
 from suite.home import Home
 from suite.measuring.orchestrate import claimed
+from suite.planning.plan import Plan
 
 
 @dataclass
@@ -31,16 +36,9 @@ class _Work:
     calls: list[str] = field(default_factory=list)
     kind: PartKind = "own"
 
-    def begin(self, bench: Bench, begun: Callable[[str], None]) -> bool:
-        self.calls.append("begin")
-        begun("made-1")
-        return self._end()
-
-    def go_on(self, bench: Bench, made_id: str) -> bool:
-        self.calls.append(f"go on with {made_id}")
-        return self._end()
-
-    def _end(self) -> bool:
+    def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
+        self.calls.append(f"go on with {made_id}" if made_id else "begin")
+        begun(made_id or "made-1")
         if self.error is not None:
             raise self.error
         return self.complete
@@ -72,7 +70,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, _Work]:
         return {"more": found["more"]} if "more" in found else {}
 
     monkeypatch.setattr(conduct, "planned_work", planned_work)
-    monkeypatch.setattr(conduct, "load_definition", lambda name: Definition(name, _answer, more))
+    monkeypatch.setattr(conduct, "load_definition", lambda _name: Definition(_answer, more))
     return found
 
 
@@ -122,6 +120,28 @@ def test_what_was_interrupted_goes_on_where_it_was(error: BaseException, bench: 
     assert work["second"].calls == ["begin", "go on with made-1"]
     with pytest.raises(UserError, match="no interrupted experiment parallelism to resume"):
         open_experiment("parallelism", bench.home)
+
+
+def test_a_profile_that_is_taken_anew_is_that_of_its_part(
+    bench: Bench, work: dict[str, Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = iter(["profile-1", "profile-2"])
+
+    def take_profile(
+        _plan: Plan, _entry: DeviceEntry, _home: Home, _display: Display, begun: Callable[[str], None]
+    ) -> Any:
+        profile_id = next(attempts)
+        begun(profile_id)
+        if profile_id == "profile-1":
+            raise KeyboardInterrupt
+        return SimpleNamespace(settings=("fp32",), failed={})
+
+    monkeypatch.setattr(work_of_plans, "take_profile", take_profile)
+    work["second"] = Profiling(Plan(("local",), model="tiny"))
+    with pytest.raises(KeyboardInterrupt):
+        _begin(bench)
+    found = conduct.go_on(open_experiment(None, bench.home), bench)
+    assert [(part.status, part.made_id) for part in found.parts][1:] == [("finished", "profile-2")]
 
 
 def test_an_experiment_is_carried_out_by_one_process_at_a_time(bench: Bench, work: dict[str, _Work]) -> None:

@@ -122,7 +122,7 @@ def test_gradients_are_checked_a_setting_at_a_time_and_gone_on_with(
     bench = Bench(Inventory(tmp_path, {"local": entry}, {}), Home(tmp_path), Display(), ())
     plan = Plan(("local",), model="tiny", quants=("fp32", "int8-dynamic", "nf4"), T=32)
     work, begun = GradientNoise(plan, 4, tmp_path / "noise-local.json"), list[str]()
-    assert not work.begin(bench, begun.append)
+    assert not work.carry_out(bench, "", begun.append)
     assert begun == ["noise-local"]
     assert calls == [("fp32", 0.01), ("int8-dynamic", 0.03), ("nf4", 0.01)]
     found = read_own(work.path)
@@ -131,5 +131,5 @@ def test_gradients_are_checked_a_setting_at_a_time_and_gone_on_with(
     assert found["nf4"]["correlation"] == 0.9
     calls.clear()
     lost.clear()
-    assert work.go_on(bench, "noise-local")
+    assert work.carry_out(bench, "noise-local", begun.append)
     assert calls == [("int8-dynamic", 0.03)]

@@ -25,7 +25,7 @@ def around(level: float) -> list[float]:
     return [level, 1.01 * level, 0.99 * level]
 
 
-def answered(steps: Sequence[Measurement] = (), trainings: Sequence[Training] = ()) -> Answer:
+def answer_of(steps: Sequence[Measurement] = (), trainings: Sequence[Training] = ()) -> Answer:
     material = made_material(
         "headline",
         measurements={"steps": steps},
@@ -48,7 +48,7 @@ def inner(quant: str, on: float, off: float) -> list[Measurement]:
 
 
 def test_the_inner_loop_agrees_if_its_best_setting_gets_to_two() -> None:
-    found = answered([*inner("fp16", 100, 110), *inner("nf4", 100, 200)])
+    found = answer_of([*inner("fp16", 100, 110), *inner("nf4", 100, 200)])
     assert "+ and - side by side make a step 2.00 times as fast at best" in found.sentence
     row = claim(found, "+ and - side by side")
     assert (row["verdict"], row["in"]) == ("agrees", "prge nf4 q=1 b=1 T=16")
@@ -59,7 +59,7 @@ def test_the_inner_loop_agrees_if_its_best_setting_gets_to_two() -> None:
 
 
 def test_an_inner_loop_below_the_claim_is_explained_by_the_profile_of_its_setting() -> None:
-    found = answered(inner("fp16", 100, 130))
+    found = answer_of(inner("fp16", 100, 130))
     row = claim(found, "+ and - side by side")
     assert row["verdict"] == "does not"
     assert "80 % are products with frozen weights" in row["why"] and "attention" in row["why"]
@@ -68,33 +68,33 @@ def test_an_inner_loop_below_the_claim_is_explained_by_the_profile_of_its_settin
 
 def test_too_few_sessions_cannot_tell() -> None:
     both = made_measurement([100.0], **SHAPE)
-    row = claim(answered([both, made_measurement([250.0], inner_parallel=False, **SHAPE)]), "+ and - side by side")
+    row = claim(answer_of([both, made_measurement([250.0], inner_parallel=False, **SHAPE)]), "+ and - side by side")
     assert row["verdict"] == "can't be told" and "1 sessions" in row["why"]
 
 
 def test_times_of_an_emulated_device_tell_nothing() -> None:
     both = made_measurement(around(100), emulated=True, **SHAPE)
     off = made_measurement(around(300), emulated=True, inner_parallel=False, **SHAPE)
-    assert claim(answered([both, off]), "+ and - side by side")["verdict"] == "can't be told"
+    assert claim(answer_of([both, off]), "+ and - side by side")["verdict"] == "can't be told"
 
 
 @pytest.mark.parametrize(("ms", "word"), [(100.0, "agrees"), (150.0, "does not")])
 def test_more_queries_at_equal_rows_are_weighed_against_one_query(ms: float, word: str) -> None:
     steps = [made_measurement(around(100.0), q=1, b=16), made_measurement(around(ms), q=4, b=4)]
-    assert claim(answered(steps), "at equal q * b")["verdict"] == word
+    assert claim(answer_of(steps), "at equal q * b")["verdict"] == word
 
 
 @pytest.mark.parametrize(("ms", "word"), [(430.0, "agrees"), (900.0, "agrees"), (200.0, "does not")])
 def test_all_weights_are_weighed_at_the_same_rows(ms: float, word: str) -> None:
     rival = made_measurement(around(ms), method="mezo-full", q=1, b=16)
     other_rows = made_measurement(around(1.0), q=4, b=2)
-    row = claim(answered([rival, made_measurement(around(100.0)), other_rows]), "a step is up to 4.3 times")
+    row = claim(answer_of([rival, made_measurement(around(100.0)), other_rows]), "a step is up to 4.3 times")
     assert (row["verdict"], row["in"]) == (word, "prge fp32 q=4 b=4 T=64")
 
 
 def test_memory_is_weighed_against_adapters_by_backpropagation_and_an_estimate_of_all_weights() -> None:
     rival = made_measurement(method="fo-lora-fa", q=1, b=16, peaks_kib=600_000.0)
-    found = answered([made_measurement(peaks_kib=500_000.0), rival])
+    found = answer_of([made_measurement(peaks_kib=500_000.0), rival])
     assert claim(found, "a step needs less memory than backpropagation")["this device"] == pytest.approx(1.2)
     # Weights and gradients of 400 MB each.
     row = claim(found, "a step needs less memory than weights and gradients")
@@ -104,7 +104,7 @@ def test_memory_is_weighed_against_adapters_by_backpropagation_and_an_estimate_o
 
 def test_more_memory_than_backpropagation_is_explained_by_the_weights() -> None:
     rival = made_measurement(method="fo-lora-fa", q=1, b=16, peaks_kib=400_000.0)
-    row = claim(answered([made_measurement(peaks_kib=500_000.0), rival]), "a step needs less memory than backprop")
+    row = claim(answer_of([made_measurement(peaks_kib=500_000.0), rival]), "a step needs less memory than backprop")
     assert row["verdict"] == "does not"
     assert row["why"] == "weights are 78 % of its peak"
 
@@ -114,7 +114,7 @@ def test_quantized_steps_are_weighed_against_fp16() -> None:
         made_measurement(around(100.0), quant="fp16", peaks_kib=300_000.0),
         made_measurement(around(150.0), quant="nf4", peaks_kib=100_000.0),
     ]
-    found = answered(steps)
+    found = answer_of(steps)
     assert claim(found, "a step in nf4 is as fast")["verdict"] == "does not"
     assert "50 % decode" in claim(found, "a step in nf4 is as fast")["why"]
     assert claim(found, "a step in nf4 needs less")["verdict"] == "agrees"
@@ -123,15 +123,15 @@ def test_quantized_steps_are_weighed_against_fp16() -> None:
 
 def test_one_step_with_wrong_losses_is_enough_against_the_engine() -> None:
     good = made_measurement()
-    assert claim(answered([good]), "the program loses no accuracy")["verdict"] == "agrees"
+    assert claim(answer_of([good]), "the program loses no accuracy")["verdict"] == "agrees"
     off = made_measurement(error=0.2, quant="int8")
-    assert claim(answered([good, off]), "the program loses no accuracy")["verdict"] == "does not"
+    assert claim(answer_of([good, off]), "the program loses no accuracy")["verdict"] == "does not"
     reason = "none of 3 sessions is valid: a loss of step 1 is off the reference by 2, 0.1 is allowed"
     refused = made_measurement([], status="invalid", reason=reason, error=None, quant="nf4")
-    assert claim(answered([good, refused]), "the program loses no accuracy")["in"] == "prge nf4 q=4 b=4 T=64"
+    assert claim(answer_of([good, refused]), "the program loses no accuracy")["in"] == "prge nf4 q=4 b=4 T=64"
 
 
-def trained(q: int, ends: Sequence[float]) -> list[Training]:
+def trainings_of(q: int, ends: Sequence[float]) -> list[Training]:
     return [
         made_up([(0, 0.5), (200, end)], seed=seed, workload={"q": q, "b": 16 // q})
         for seed, end in zip((7, 8, 9), ends, strict=True)
@@ -147,26 +147,27 @@ def trained(q: int, ends: Sequence[float]) -> list[Training]:
     ],
 )
 def test_queries_are_weighed_by_seeds_at_equal_work(ends: tuple[float, ...], word: str) -> None:
-    found = answered(trainings=[*trained(1, (0.70, 0.71, 0.72)), *trained(4, ends)])
+    found = answer_of(trainings=[*trainings_of(1, (0.70, 0.71, 0.72)), *trainings_of(4, ends)])
     assert claim(found, "q = 4 is as accurate")["verdict"] == word
 
 
 def test_trainings_that_learned_nothing_cannot_tell_who_learns_as_well() -> None:
     row = claim(
-        answered(trainings=[*trained(1, (0.5, 0.51, 0.49)), *trained(4, (0.5, 0.51, 0.49))]), "q = 4 is as accurate"
+        answer_of(trainings=[*trainings_of(1, (0.5, 0.51, 0.49)), *trainings_of(4, (0.5, 0.51, 0.49))]),
+        "q = 4 is as accurate",
     )
     assert row["verdict"] == "can't be told" and "untrained" in row["why"]
 
 
 def test_nothing_measured_leaves_every_claim_open_and_draws_nothing() -> None:
-    found = answered()
+    found = answer_of()
     assert "0 of" in found.sentence and "it can't be told" in found.sentence
     assert found.picture is None
     assert claim(found, "q = 16 is as accurate")["verdict"] == "can't be told"
 
 
 def test_the_picture_has_each_claim_as_a_share_of_what_is_claimed() -> None:
-    found = answered(inner("nf4", 100, 200))
+    found = answer_of(inner("nf4", 100, 200))
     assert found.picture is not None
     shares = {name: y for one in found.picture.curves for name, y in zip(one.x, one.y, strict=True)}
     assert shares["inner loop"] == pytest.approx(1.0)

@@ -49,7 +49,7 @@ def keep(home, lines, quantities=None, **facts):
     return session
 
 
-def remembered(count=400, each_kib=0.0, allocations=0):
+def memory_lines(count=400, each_kib=0.0, allocations=0):
     """Lines of steps that leak so much each, with a reading after every fourth."""
     lines = [recorded.header(SESSION), recorded.load()]
     for index in range(count):
@@ -62,26 +62,26 @@ def remembered(count=400, each_kib=0.0, allocations=0):
 
 
 def test_a_session_is_read_as_it_was_kept(home):
-    kept = keep(home, remembered())
+    kept = keep(home, memory_lines())
     assert read_long_session(SESSION, home) == kept
 
 
 def test_a_meters_trace_is_kept_beside_the_lines(home):
-    session = keep(home, remembered())
+    session = keep(home, memory_lines())
     meter = SensorTrace("meter", "power_mw", (1, 2), (3.0, 4.0), 0.5)
-    record = recorded.collect(SESSION, remembered(), recorded.ProcessEnd(rc=0), {})
-    session = LongSession(recorded_with(record, meter), "local", session.workload, 16, None, ("meter",), {}, {})
+    record = recorded.collect(SESSION, memory_lines(), recorded.ProcessEnd(rc=0), {})
+    session = LongSession(with_trace(record, meter), "local", session.workload, 16, None, ("meter",), {}, {})
     keep_long_session(session, home, SESSION)
     assert read_long_session(SESSION, home) == session
 
 
-def recorded_with(record, trace):
+def with_trace(record, trace):
     return replace(record, samples={**record.samples, trace.sensor: trace})
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 2}', "\xff"])
 def test_a_damaged_session_is_named(home, text):
-    keep(home, remembered())
+    keep(home, memory_lines())
     (home.long_session_folder(SESSION) / "session.json").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match="can't be read"):
         read_long_session(SESSION, home)
@@ -92,7 +92,7 @@ def only_fp32(found):
 
 
 def test_memory_that_rests_is_one_sentence_with_its_figures(home):
-    keep(home, remembered())
+    keep(home, memory_lines())
     answer = memory.answer(only_fp32(material(home, "memory")), "local")
     assert answer.sentence.startswith("training in fp32 needs no more memory the longer it goes on: over 390 steps, ")
     assert answer.sentence.endswith("no step asks for any.")
@@ -104,8 +104,8 @@ def test_memory_that_rests_is_one_sentence_with_its_figures(home):
     assert answer.missing == ()
 
 
-def test_a_leak_is_told_with_its_size(home):
-    keep(home, remembered(each_kib=4.0, allocations=1))
+def test_a_leak_is_reported_with_its_size(home):
+    keep(home, memory_lines(each_kib=4.0, allocations=1))
     sentence = memory.answer(only_fp32(material(home, "memory")), "local").sentence
     assert "training in fp32 leaks memory" in sentence
     assert "351 of 351 steps ask for some, up to 1 times" in sentence
@@ -118,7 +118,7 @@ def test_without_a_session_there_is_no_verdict(home):
     assert "can't be told" in sustained.answer(none, "local").sentence
 
 
-def paced(slow_ms, khz=2_000_000, slow_khz=2_000_000):
+def pace_lines(slow_ms, khz=2_000_000, slow_khz=2_000_000):
     """Lines of 200 fast steps and 300 slower ones, with clock, heat and power beside them."""
     lines, at = [recorded.header(SESSION), recorded.load()], recorded.LOAD_END_NS
     for index in range(500):
@@ -131,8 +131,8 @@ def paced(slow_ms, khz=2_000_000, slow_khz=2_000_000):
     return recorded.text([*lines, recorded.footer()])
 
 
-def test_throttling_is_told_with_its_cause_and_what_it_costs(home):
-    keep(home, paced(125.0, slow_khz=1_600_000), FREQUENCY, energy_sensors=("VDD_IN",), unavailable={})
+def test_throttling_is_reported_with_its_cause_and_what_it_costs(home):
+    keep(home, pace_lines(125.0, slow_khz=1_600_000), FREQUENCY, energy_sensors=("VDD_IN",), unavailable={})
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
     assert "training in fp32 loses 20 % of its speed (95 %: 20 to 20) to throttling after 19 s " in answer.sentence
     assert "cpu-frequency.policy0 fell from 2000 to 1600 MHz" in answer.sentence
@@ -147,7 +147,7 @@ def test_throttling_is_told_with_its_cause_and_what_it_costs(home):
 
 
 def test_a_slowdown_without_a_visible_cause_is_not_called_throttling(home):
-    keep(home, paced(125.0), FREQUENCY)
+    keep(home, pace_lines(125.0), FREQUENCY)
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
     assert "nothing that can be read says why" in answer.sentence
     assert "throttling" not in answer.sentence
@@ -155,7 +155,9 @@ def test_a_slowdown_without_a_visible_cause_is_not_called_throttling(home):
 
 
 def test_a_devices_own_word_is_the_cause(home):
-    keep(home, paced(125.0), FREQUENCY, throttled="throttle.package0 counted 3 throttling events during the session")
+    keep(
+        home, pace_lines(125.0), FREQUENCY, throttled="throttle.package0 counted 3 throttling events during the session"
+    )
     assert (
         "to throttling after 19 s (throttle.package0 counted 3 "
         in sustained.answer(only_fp32(material(home, "sustained")), "local").sentence
@@ -163,14 +165,14 @@ def test_a_devices_own_word_is_the_cause(home):
 
 
 def test_what_can_not_be_read_is_missing_with_its_reason(home):
-    keep(home, paced(100.0))
+    keep(home, pace_lines(100.0))
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
     assert "training in fp32 keeps its speed" in answer.sentence
     assert "fp32, clock: no cpufreq policy" in answer.missing
     assert any(words.startswith("fp32, temperature: ") for words in answer.missing)
 
 
-def measured(ms, mj=None):
+def made_run(ms, mj=None):
     energy = Unavailable("no sensor of power") if mj is None else mj
     return SimpleNamespace(
         measurements=[SimpleNamespace(latency=SimpleNamespace(median_ms=ms), energy=SimpleNamespace(gross_mj=energy))]
@@ -178,11 +180,11 @@ def measured(ms, mj=None):
 
 
 @pytest.fixture
-def compared(home, monkeypatch):
+def answer_of_modes(home, monkeypatch):
     """Answers from (ms, mJ) by mode, one for each round."""
 
-    def compared(costs, refused=None, named=True):
-        runs = {(mode, turn): measured(*cost) for mode, of in costs.items() for turn, cost in enumerate(of)}
+    def answer_of_modes(costs, refused=None, named=True):
+        runs = {(mode, turn): made_run(*cost) for mode, of in costs.items() for turn, cost in enumerate(of)}
         made = tuple(ModeRun(mode, turn, f"{mode} {turn}", True) for mode, turn in runs)
         taken = ModesTaken("local", named, dict.fromkeys([*costs, *(refused or {})], "cores 0"), made, refused or {})
         by_id = {f"{mode} {turn}": found for (mode, turn), found in runs.items()}
@@ -190,11 +192,11 @@ def compared(home, monkeypatch):
         monkeypatch.setattr(power_modes, "StoreSource", lambda _store: SimpleNamespace(run=by_id.__getitem__))
         return power_modes.answer(only_fp32(material(home, "power-modes", "modes")), "local")
 
-    return compared
+    return answer_of_modes
 
 
-def test_the_fastest_and_the_most_frugal_mode_are_named(compared):
-    answer = compared({
+def test_the_fastest_and_the_most_frugal_mode_are_named(answer_of_modes):
+    answer = answer_of_modes({
         "MAXN": [(100.0, 900.0), (101.0, 905.0), (99.0, 910.0)],
         "15W": [(150.0, 700.0), (151.0, 705.0), (149.0, 695.0)],
     })  # fmt: skip
@@ -206,13 +208,15 @@ def test_the_fastest_and_the_most_frugal_mode_are_named(compared):
     assert answer.picture.y_title == "mJ a step"
 
 
-def test_modes_whose_interval_reaches_the_others_can_not_be_told_apart(compared):
-    answer = compared({"a": [(100.0, 1.0), (110.0, 1.0), (90.0, 1.0)], "b": [(101.0, 1.0), (95.0, 1.0), (105.0, 1.0)]})
+def test_modes_whose_interval_reaches_the_others_can_not_be_told_apart(answer_of_modes):
+    answer = answer_of_modes(
+        {"a": [(100.0, 1.0), (110.0, 1.0), (90.0, 1.0)], "b": [(101.0, 1.0), (95.0, 1.0), (105.0, 1.0)]}
+    )
     assert "a is the fastest with 100 ms a step, 101 with b, and can't be told from b" in answer.sentence
 
 
-def test_without_a_power_sensor_the_reason_stands_in_the_place_of_the_frugal_mode(compared):
-    answer = compared({"1 core": [(200.0,)], "2 cores": [(120.0,)]}, named=False)
+def test_without_a_power_sensor_the_reason_stands_in_the_place_of_the_frugal_mode(answer_of_modes):
+    answer = answer_of_modes({"1 core": [(200.0,)], "2 cores": [(120.0,)]}, named=False)
     assert answer.sentence == (
         "for training in fp32, 2 cores is the fastest of its sets of cores (the inventory names no power modes) with "
         "120 ms a step, 200 with 1 core (a first look, of less than 3 rounds); which is the most frugal can't be told, "
@@ -223,8 +227,8 @@ def test_without_a_power_sensor_the_reason_stands_in_the_place_of_the_frugal_mod
     assert "fp32, 1 core, energy: no sensor of power" in answer.missing
 
 
-def test_a_refused_mode_is_missing_with_its_reason(compared):
-    answer = compared({"a": [(100.0, 1.0)]}, refused={"b": "it needs a restart"})
+def test_a_refused_mode_is_missing_with_its_reason(answer_of_modes):
+    answer = answer_of_modes({"a": [(100.0, 1.0)]}, refused={"b": "it needs a restart"})
     assert "a is the fastest with 100 ms a step, the only one that was measured" in answer.sentence
     assert "fp32, b: it needs a restart" in answer.missing
 

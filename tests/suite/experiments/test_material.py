@@ -36,7 +36,7 @@ def material() -> Material:
     return replace(found, experiment=replace(found.experiment, parts=parts))
 
 
-def test_a_device_is_told_what_it_lacks_and_not_what_others_lack() -> None:
+def test_a_device_lists_what_it_lacks_and_not_what_others_lack() -> None:
     assert material().missing("jetson") == (
         "curves, prge fp32, seed 7: failed: not finite",
         "where, jetson, nf4: the session is invalid",

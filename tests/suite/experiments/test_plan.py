@@ -31,7 +31,7 @@ def test_every_experiment_can_be_planned_for_any_devices(name: str, quick: bool,
     found = planned(name, quick=quick)
     assert found.question.endswith("?")
     assert callable(load_definition(name).answer)
-    for each in planned_work(found, name, DEVICES, None, bench).values():
+    for each in planned_work(found, DEVICES, None, bench).values():
         if isinstance(each, Measuring):
             assert each.plan.devices == DEVICES
         if isinstance(each, Training):
@@ -42,7 +42,7 @@ def test_every_experiment_can_be_planned_for_any_devices(name: str, quick: bool,
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick_versions_are_of_the_tiny_model(name: str, bench: Bench) -> None:
-    for each in planned_work(planned(name, quick=True), name, DEVICES, None, bench).values():
+    for each in planned_work(planned(name, quick=True), DEVICES, None, bench).values():
         if isinstance(each, Measuring):
             assert {plan.model for plan in each.plan.plans} == {"tiny"}
 
@@ -60,7 +60,7 @@ def test_a_model_of_the_command_takes_the_place_of_the_plan_s(tmp_path: Path, be
         'b: {train: {contenders: ["prge", "mezo-lora-fa"], seeds: 2, options: {steps: 5}}}, c: {profile: {q: 2}}}'
     )
     found = read_plan(_file(tmp_path, parts), quick=False)
-    work = planned_work(found, "made", ("local",), "tiny", bench)
+    work = planned_work(found, ("local",), "tiny", bench)
     assert list(work) == ["a", "b", "c, local"]
     measuring, training, profiling = work.values()
     assert isinstance(measuring, Measuring)
@@ -86,7 +86,7 @@ def test_what_is_wrong_in_a_plan_is_named_with_its_line(
     parts: str, sentence: str, tmp_path: Path, bench: Bench
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        planned_work(read_plan(_file(tmp_path, parts), quick=False), "made", ("local",), None, bench)
+        planned_work(read_plan(_file(tmp_path, parts), quick=False), ("local",), None, bench)
 
 
 def test_an_unknown_experiment_is_named_with_those_that_are_known() -> None:

@@ -92,7 +92,7 @@ def _precision(**more: Any) -> Answer:
     return precision.answer(_material("precision", {"curves": made}, steps=steps, noise=NOISE, **more), "jetson")
 
 
-def test_precision_tells_what_is_behind_from_what_can_t_be_told() -> None:
+def test_precision_separates_what_is_behind_from_what_is_undecided() -> None:
     answer = _precision()
     assert answer.sentence.startswith(
         "Against fp32 (accuracy 0.800), nf4 (0.600) is behind; whether int8 differs can't be told (intervals overlap); "
@@ -110,7 +110,7 @@ def test_precision_tells_what_is_behind_from_what_can_t_be_told() -> None:
         (0.95, 32, "projected gradients correlate with exact ones by 0.95 (int8) or more"),
     ],
 )
-def test_noise_is_said_only_as_far_as_its_interval_goes(correlation: float, count: int, words: str) -> None:
+def test_noise_is_reported_only_as_far_as_its_interval_goes(correlation: float, count: int, words: str) -> None:
     noise: Json = {
         "fp32": {"correlation": 0.999, "perturbations": 32},
         "int8": {"correlation": correlation, "perturbations": count},
@@ -175,9 +175,22 @@ def test_the_fastest_setting_is_named(slower: float, words: str) -> None:
 
 
 def test_a_single_session_does_not_tell_the_fastest() -> None:
-    steps = [replace(_step("fp32", 1.0), sessions=()), replace(_step("fp32", 0.5), workload={"quant": "int8"})]
-    sentence = precision.answer(_material("precision", {}, steps=steps), "jetson").sentence
+    slow, fast = _step("fp32", 1.0), replace(_step("fp32", 0.5), workload={"quant": "int8"})
+    unknown = replace(slow, latency=replace(slow.latency, sessions_ms=()))
+    sentence = precision.answer(_material("precision", {}, steps=[unknown, fast]), "jetson").sentence
     assert "whether a setting's steps are faster than fp32's can't be told (0 sessions" in sentence
+
+
+def test_a_session_that_does_not_count_changes_nothing() -> None:
+    slow, fast = _step("fp32", 1.0), replace(_step("fp32", 0.5), workload={"quant": "int8"})
+    invalid = replace(slow.sessions[0], status="invalid", median_ms=1e6)
+    with_invalid = replace(slow, sessions=(*slow.sessions, invalid))
+    sentences = [
+        precision.answer(_material("precision", {}, steps=[one, fast]), "jetson").sentence
+        for one in (slow, with_invalid)
+    ]
+    assert "int8 is the fastest, " in sentences[0]
+    assert sentences[0] == sentences[1]
 
 
 def _estimators(*more: Training, **options: Any) -> Answer:
@@ -237,7 +250,7 @@ def _generalization(code: float = 0.7, **options: Any) -> Answer:
     return generalization.answer(_material("generalization", made, **options), "jetson")
 
 
-def test_generalization_tells_where_accuracy_is_gained_and_what_it_costs() -> None:
+def test_generalization_names_where_accuracy_is_gained_and_what_it_costs() -> None:
     assert _generalization().sentence == (
         "P-RGE gains accuracy on short rows (+30 points) and code (+20 points), on rows of 128 it can't be told (the "
         "change's interval holds zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of 128, "
@@ -261,7 +274,7 @@ def test_a_task_of_the_user_s_is_missing_unless_it_was_named() -> None:
     assert _generalization(task="mine.csv").missing == ()
 
 
-def test_an_accuracy_that_fell_is_said() -> None:
+def test_an_accuracy_that_fell_is_reported() -> None:
     assert "loses accuracy on code (-20 points)" in _generalization(code=0.3).sentence
 
 
@@ -271,7 +284,7 @@ def test_trainings_of_another_device_and_unfinished_ones_are_left_out() -> None:
     assert _estimators(*other, failed).sentence == _estimators().sentence
 
 
-def test_a_reason_that_many_trainings_have_is_said_once() -> None:
+def test_a_reason_that_many_trainings_have_is_reported_once() -> None:
     lost = [replace(one, status="failed", reason="the device was lost") for one in _seeds(0.7)]
     broken = made_up([], method="fzoo", status="failed", reason="it broke")
     part = Part("race", "train", "partial", "made-1")
