@@ -1,10 +1,12 @@
-"""Pages of the docs' site that are no files of docs/: the top folder's own, and all commands as `--help` has them.
+"""Pages of the docs' site that are no files of docs/: the top folder's own, all commands as `--help` has them, and the
+pages of the experiments in docs/examples.
 
 A hook of mkdocs (mkdocs.yml).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,16 @@ import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from reports.model.experiment import Experiment
+from reports.pages.experiment import experiment_page
+from reports.site.writing import Site
 from suite.cli.main import cli
 
 _ROOT = Path(__file__).parents[1]
 _TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 _LICENSE = "license.md"
 _WIDTH = 110
+_EXAMPLES = "examples"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -28,7 +34,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages["commands.md"] = "# Commands\n\nWhat `--help` says of each.\n\n" + "\n".join(_sections("suite", cli))
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
+    for example in _examples(config):
+        files.append(example)
     return files
+
+
+def _examples(config: MkDocsConfig) -> Iterator[File]:
+    """Builds a page from each document of an experiment; yields the pages and the assets that they share."""
+    folder = _ROOT / "build" / _EXAMPLES
+    site = Site(folder)
+    for path in sorted((_ROOT / "docs" / _EXAMPLES).glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        site.write_page(f"{path.stem}.html", experiment_page(Experiment.from_document(document)))
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield File.generated(config, f"{_EXAMPLES}/{path.relative_to(folder)}", abs_src_path=str(path))
 
 
 def _linked(text: str) -> str:

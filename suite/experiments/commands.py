@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.training import Training
-from suite.planning.plan import Plan
+from suite.planning.plan import Fields, Plan
 from suite.training.plan import TrainingPlan
-from suite.training.race_plans import Fields
 
 _LOOPS = ("inner", "outer")
 _ADAPTERS = ("rank", "alpha", "targets")

@@ -17,9 +17,8 @@ from suite.endurance.session import LongPlan, LongSession, read_long_session, ta
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
 from suite.experiments.plan import plan_of
-from suite.planning.plan import Plan
+from suite.planning.plan import Fields, Plan
 from suite.store.identity import new_run_id
-from suite.training.race_plans import Fields
 
 
 class _Own(BaseModel):

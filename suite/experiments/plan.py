@@ -25,10 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, read_yaml, sentence_of
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Fields, Plan, RunPlan
 from suite.planning.plan_file import expand_plans
 from suite.training.plan import TrainingPlan
-from suite.training.race_plans import Fields, plans_of_contenders
+from suite.training.race_plans import plans_of_contenders
 
 
 class _Strict(BaseModel):

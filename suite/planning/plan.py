@@ -20,6 +20,9 @@ from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS,
 from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
 from workloads.workload import LARGEST, TrainingSettings, Workload, last_layers, require_count, some_layers
 
+Fields = Mapping[str, Any]
+"""Values by the names of fields or keys, before they are checked: of a plan, a plan file, options."""
+
 BATCHES = 16
 """Different batches a session cycles through."""
 
@@ -247,7 +250,7 @@ class Plan:
         return asdict(self)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Plan:
+    def from_document(cls, document: Fields) -> Plan:
         """Reads the plan of `document`; UserError if another version of the suite wrote it."""
         known = {field.name for field in fields(cls)}
         if unknown := set(document) - known:
@@ -343,7 +346,7 @@ class RunPlan:
         return {"plans": [plan.document() for plan in self.plans], "budget_minutes": self.budget_minutes}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> RunPlan:
+    def from_document(cls, document: Fields) -> RunPlan:
         """Reads the run plan of `document`; UserError if another version of the suite wrote it."""
         if set(document) != {"plans", "budget_minutes"}:
             raise UserError("The plan of this run was written by another version of the suite: start a new run.")

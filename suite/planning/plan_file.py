@@ -37,7 +37,7 @@ from pydantic import (
 from devices.inventory.inventory_file import Inventory, load_yaml
 from foundation.errors import UserError
 from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, sentence_of
-from suite.planning.plan import Plan, RunPlan, shapes_of_total
+from suite.planning.plan import Fields, Plan, RunPlan, shapes_of_total
 from workloads.method import METHOD_TABLE
 from workloads.models.named import ZOO
 from workloads.quantize.settings import DEFAULT_SETTINGS
@@ -62,9 +62,6 @@ Number = StrictInt | StrictFloat
 Layers = Annotated[StrictStr | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 """A number, or `auto` for that of each quantization setting."""
-
-Keys = Mapping[str, Any]
-"""What a plan says, by key, before it is checked."""
 
 MOST_MEASUREMENTS = 50_000
 """Of one plan file, on all devices together: a month without a pause at a minute each."""
@@ -155,7 +152,7 @@ def expand_plans(
     inventory: Inventory,
     *,
     check_inputs: bool = True,
-    fixed: Keys = MappingProxyType({}),
+    fixed: Fields = MappingProxyType({}),
 ) -> RunPlan:
     """Expands the plan file that stands `at` a place of a file. `fixed` holds keys of every plan that the file can't
     change, such as its devices. Raises as `load_plan_file` does.
@@ -182,7 +179,7 @@ class _Entry:
     file: YamlFile
     at: Position
     defaults_at: Position
-    own: Keys
+    own: Fields
 
     def error(self, key: str, sentence: str) -> UserError:
         """Returns an error at one of its keys, or at that of the defaults."""
@@ -196,7 +193,7 @@ def _require_few(entry: _Entry, count: int) -> None:
         raise entry.file.error(entry.at, sentence)
 
 
-def _expanded(entry: _Entry, defaults: Keys, inventory: Inventory, *, check_inputs: bool) -> list[Plan]:
+def _expanded(entry: _Entry, defaults: Fields, inventory: Inventory, *, check_inputs: bool) -> list[Plan]:
     file = entry.file
     _validated(file, entry.defaults_at, PlanEntry, dict(defaults))
     found = _validated(file, entry.at, PlanEntry, {**defaults, **entry.own})

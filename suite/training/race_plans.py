@@ -14,14 +14,12 @@ from typing import Any
 from foundation.errors import UserError, unknown_name
 from foundation.text import printable
 from foundation.unavailable import Json
-from suite.planning.plan import Plan, shapes_of_total
+from suite.planning.plan import Fields, Plan, shapes_of_total
 from suite.training.plan import TrainingPlan
 from workloads.method import METHOD_TABLE, training_method
 from workloads.quantize.settings import SETTINGS
 from workloads.workload import require_count
 
-Fields = Mapping[str, Any]
-"""Fields of a Plan or of a TrainingPlan by name, as options and words give them."""
 OwnFields = dict[str, Any]
 """Those of one contender's words, while they are read."""
 

@@ -30,11 +30,10 @@ from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
 from suite.experiments.work import Measuring
-from suite.planning.plan import Plan, RunPlan, described_workload
+from suite.planning.plan import Fields, Plan, RunPlan, described_workload
 from suite.profiling.peaks import latest_peaks, measure_peaks, read_peaks
 from suite.profiling.roofline import WORTH, Advice, Point, advise, group_shares, points_of
 from suite.stats import ratio_interval
-from suite.training.race_plans import Fields
 
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
 _VARIED = ("quant", "q", "b")
