@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from devices.access.connect import connect
 from devices.access.power_modes import restore_power_mode, set_power_mode
-from devices.checks.facts import usable_cpus, parse_cpu_list
+from devices.checks.facts import parse_cpu_list, usable_cpus
 from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
