@@ -181,8 +181,8 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
     if above:
         words.append(
-            f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else had the "
-            "memory while those were measured, or times of microseconds are too short to tell"
+            f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else had "
+            "the memory while those were measured, or times of microseconds are too short to tell"
         )
     return "; ".join(words) + "."
 
@@ -283,4 +283,5 @@ def _peaks_table(peaks: Peaks) -> Evidence:
          "buffer, MiB": None if peak.buffer_bytes is None else peak.buffer_bytes / (1 << 20)}
         for peak in peaks.peaks
     ]  # fmt: skip
-    return table_of("Peaks of the device", rows, f"With {format_count(peaks.threads, 'thread')}, measured by the runner itself.")
+    note = f"With {format_count(peaks.threads, 'thread')}, measured by the runner itself."
+    return table_of("Peaks of the device", rows, note)
