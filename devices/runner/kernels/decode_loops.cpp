@@ -237,4 +237,31 @@ void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first
   }
 }
 
+// A word of a row is one of the panel as it is.
+void decode_pairs(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  rows = rows < kWidth ? rows : kWidth;
+  const int64_t stride = weight.in_features * 2;
+  const uint8_t* from = static_cast<const uint8_t*>(weight.values) + row * stride + first * 2;
+  auto* words = reinterpret_cast<uint32_t*>(panel);
+  int64_t k = 0;
+  for (; k + kWords <= count / 2; k += kWords) {
+    int64_t j = 0;
+    for (; j + 4 <= rows; j += 4) interleave(from + j * stride + k * 4, stride, words + k * kWidth + j);
+    for (int64_t i = k; i < k + kWords; ++i) {
+      for (int64_t each = j; each < kWidth; ++each) {
+        uint32_t word = 0;
+        if (each < rows) __builtin_memcpy(&word, from + each * stride + i * 4, 4);
+        words[i * kWidth + each] = word;
+      }
+    }
+  }
+  for (; k < (count + 1) / 2; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) {
+      uint32_t word = 0;
+      if (j < rows) __builtin_memcpy(&word, from + j * stride + k * 4, count - k * 2 < 2 ? 2 : 4);
+      words[k * kWidth + j] = word;
+    }
+  }
+}
+
 }  // namespace PRGE_VARIANT
