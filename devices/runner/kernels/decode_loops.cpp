@@ -184,14 +184,15 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
   const auto* bytes = static_cast<const uint8_t*>(weight.values);
   int64_t k = 0;
   if (Layout::whole(in_features, first)) {
-    alignas(64) uint32_t words[kWords * kWidth] = {};
+    alignas(64) uint32_t words[kSquare * kWidth] = {};
     alignas(64) float scales[kWidth] = {};
     const int64_t stride = in_features * 4 / Layout::kValues;
     const int64_t whole = count / Layout::kValues * Layout::kValues;
     while (k < whole) {
       const uint8_t* from = bytes + (row * in_features + first + k) * 4 / Layout::kValues;
-      const int64_t taken = whole - k < kWords * Layout::kValues ? 1 : kWords;
+      const int64_t left = (whole - k) / Layout::kValues, taken = left >= kSquare ? kSquare : left >= kWords ? kWords : 1;
       int64_t j = 0;
+      for (; taken == kSquare && j + kSquare <= rows; j += kSquare) transpose(from + j * stride, stride, words + j);
       for (; taken == kWords && j + 4 <= rows; j += 4) interleave(from + j * stride, stride, words + j);
       for (; j < rows; ++j) {
         for (int64_t i = 0; i < taken; ++i) __builtin_memcpy(&words[i * kWidth + j], from + j * stride + i * 4, 4);
