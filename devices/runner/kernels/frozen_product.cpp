@@ -47,9 +47,10 @@ void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Til
       decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
       continue;
     }
-    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * loops.words(count));
+    float* panel = buffer + c * loops.words(count);
+    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     if (product.weight.noise != nullptr) {
-      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     }
   }
 }
@@ -105,7 +106,7 @@ TilePlan plan_tiles(const SimdLoops& loops, int64_t rows, int64_t columns, int64
   const int64_t wanted = kTasksPerThread * executorch::extension::get_thread_count();
   const int64_t width = divide_up(columns, widest_tile) < wanted ? kNarrowTile : widest_tile;
   const int64_t column_tiles = divide_up(columns, width);
-  const int64_t fewest = divide_up(rows, kMostRows);
+  const int64_t fewest = divide_up(rows, kMostRows / loops.row_group * loops.row_group);
   const int64_t splits = std::clamp(divide_up(wanted, column_tiles), fewest, std::max(fewest, rows / kFewestRows));
   const int64_t rows_per_tile = divide_up(divide_up(rows, splits), loops.row_group) * loops.row_group;
   return {divide_up(rows, rows_per_tile), rows_per_tile, column_tiles, width};
