@@ -106,7 +106,7 @@ TilePlan plan_tiles(const SimdLoops& loops, int64_t rows, int64_t columns, int64
   const int64_t wanted = kTasksPerThread * executorch::extension::get_thread_count();
   const int64_t width = divide_up(columns, widest_tile) < wanted ? kNarrowTile : widest_tile;
   const int64_t column_tiles = divide_up(columns, width);
-  const int64_t fewest = divide_up(rows, kMostRows / loops.row_group * loops.row_group);
+  const int64_t fewest = divide_up(rows, kMostRows);
   const int64_t splits = std::clamp(divide_up(wanted, column_tiles), fewest, std::max(fewest, rows / kFewestRows));
   const int64_t rows_per_tile = divide_up(divide_up(rows, splits), loops.row_group) * loops.row_group;
   return {divide_up(rows, rows_per_tile), rows_per_tile, column_tiles, width};
