@@ -30,8 +30,14 @@ WORTH = 1.02
 
 _DECODING = "dequantize"
 
-_TYPES = {"fp32": "float32", "fp16": "float16", "int8-dynamic": "int8"}
-"""Settings whose products XNNPACK makes, and the type that it makes them in. All others multiply in float32."""
+_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8-dynamic": "int8"}
+"""Settings and the type that they multiply in, if the processor does. All others multiply in float32."""
+
+_FLOAT_HEADS = ("fp16", "bf16")
+"""Settings whose head multiplies float32 rows all the same."""
+
+_ROUNDED = ("product", "x A^T", "x A^T B", "scores", "mix")
+"""Products of a layer by our kernels, whose operands bf16 rounds."""
 
 
 @dataclass(frozen=True)
@@ -117,23 +123,25 @@ def points_of(profile: SettingProfile, peaks: Peaks) -> tuple[Point, ...]:
     for row in profile.rows:
         if row.group != NOT_ATTRIBUTED and row.ms and row.bytes:
             found.setdefault((row.group, row.part, row.name), []).append(row)
-    points = (_point(rows, peaks) for rows in found.values())
+    points = (_point(rows, profile.setting, peaks) for rows in found.values())
     return tuple(sorted(points, key=lambda point: -point.ms))
 
 
-def _point(rows: Sequence[ProfileRow], peaks: Peaks) -> Point:
+def _point(rows: Sequence[ProfileRow], setting: str, peaks: Peaks) -> Point:
     first, ms = rows[0], sum(row.ms for row in rows)
     flops, size = sum(row.flops or 0.0 for row in rows), sum(row.bytes or 0.0 for row in rows)
-    dtype = _type_of(first, peaks)
+    dtype = _type_of(first, setting, peaks)
     return Point(first.group, first.part, first.name, dtype, ms, flops, size, _roof(peaks, dtype, flops, size, ms))
 
 
-def _type_of(row: ProfileRow, peaks: Peaks) -> str:
+def _type_of(row: ProfileRow, setting: str, peaks: Peaks) -> str:
     """Returns the type that an operator multiplies in; XNNPACK names it, as in `(NC, QDU8, F32, QC8W) GEMM`.
 
-    Where the processor has no products of float16, they are made in float32.
+    Where the processor has no products of float16 or bfloat16, they are made in float32.
     """
     named = "int8" if ", QD" in row.name else "float16" if ", F16" in row.name else "float32"
+    if setting == "bf16" and row.group != Group.HEAD and row.name in _ROUNDED:
+        named = "bfloat16"
     return named if peaks.gflops_per_s(named) else "float32"
 
 
@@ -225,9 +233,12 @@ class _Step:
             return row.ms * scale.passes if then.by_kernel else 0.0
         if not row.bytes or not row.ms:
             return row.ms * scale.tokens
-        now, flops, weights = _type_of(row, self._peaks), row.flops or 0.0, self._weight_bytes(row)
+        now = _type_of(row, self._workload.quant, self._peaks)
+        flops, weights = row.flops or 0.0, self._weight_bytes(row)
         size = weights * scale.passes * self._width(then) + (row.bytes - weights) * scale.tokens
-        dtype = _TYPES.get(then.quant, "float32") if self._moves_type(row, then) else now
+        float_head = row.group == Group.HEAD and then.quant in _FLOAT_HEADS
+        moved = "float32" if float_head else _TYPES.get(then.quant, "float32")
+        dtype = moved if self._moves_type(row, then) else now
         roof = _roof(self._peaks, now, flops, row.bytes, row.ms)
         # Bytes come from where they come from now.
         then_roof = _roof_at(self._peaks, dtype, flops * scale.tokens, size, roof.place)

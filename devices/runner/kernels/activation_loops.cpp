@@ -107,12 +107,12 @@ void rotate(const float* x, const float* cos, const float* sin, int64_t count, f
   for (int64_t i = half; i < count; ++i) out[i] = x[i] * cos[i] + x[i - half] * sin[i];
 }
 
-void round_bfloat16(float* values, int64_t count) {
+void round_bfloat16(const float* values, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) {
     const uint32_t bits = bits_of(values[i]);
     const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
     const bool number = (bits & 0x7fffffffu) <= 0x7f800000u;  // what is none stays as it is
-    values[i] = float_of(number ? rounded : bits);
+    out[i] = float_of(number ? rounded : bits);
   }
 }
 

@@ -55,22 +55,25 @@ class Mixing {
     pack_keys(pieces_.keys + first_row * pieces_.stride + head * shape_.head_dim, queries, key_panels);
     pack_values(pieces_.values + first_row * pieces_.stride + head * shape_.head_dim, value_panels);
     float* rows = pieces_.queries + sequence * shape_.results * pieces_.query_stride;
-    for (int64_t i = 0; i < shape_.group(); ++i) {
+    const int64_t depth = loops_.words(shape_.head_dim);
+    for (int64_t i = head * shape_.group(); i < (head + 1) * shape_.group(); ++i) {
       for (int64_t t = 0; t < shape_.results; t += kQueriesAtATime) {
-        float* from = rows + t * pieces_.query_stride + (head * shape_.group() + i) * shape_.head_dim;
+        float* from = rows + t * pieces_.query_stride + i * shape_.head_dim;
         const int64_t count = std::min(kQueriesAtATime, shape_.results - t), seen = others + t + count;
         rotate_queries(from, t, count, queries);
         {
           const PartTimer timer(Work::scores);
-          multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
+          multiply_panels(loops_, {queries, depth, count, depth}, key_panels, depth,
                           {scores, key_columns, panels_of(loops_, seen) * width, false});
         }
         weigh(bias_ + (first_row + others + t) * shape_.length, count, seen, scores, key_columns);
         const PartTimer timer(Work::mix);
-        multiply_panels(loops_, {scores, key_columns, count, seen}, value_panels, shape_.length,
-                        {from, pieces_.query_stride, shape_.head_dim, false});
-        for (int64_t row = 0; row < count; ++row) {
-          layer_.round(loops_, from + row * pieces_.query_stride, shape_.head_dim);
+        multiply_panels(loops_, {scores, key_columns, count, loops_.words(seen)}, value_panels,
+                        loops_.words(shape_.length), {from, pieces_.query_stride, shape_.head_dim, false});
+        // Words of all heads side by side, where queries have been taken already.
+        float* mixed = rows + t * pieces_.query_stride + i * depth;
+        for (int64_t row = 0; row < count * pieces_.query_stride; row += pieces_.query_stride) {
+          layer_.round(loops_, from + row, shape_.head_dim, mixed + row);
         }
       }
     }
@@ -86,29 +89,30 @@ class Mixing {
     }
   }
 
-  void pack_values(const float* values, float* panels) const {
+  void pack_values(float* values, float* panels) const {
     const PartTimer timer(Work::pack);
     const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
+    for (int64_t t = 0; t < shape_.length; ++t) layer_.round(loops_, values + t * pieces_.stride, head_dim);
+    const Stored rounded{values, loops_.word_values > 1};
     for (int64_t c = 0; c < head_dim; c += width) {
-      pack_columns(loops_, {values + c, false}, pieces_.stride, shape_.length, head_dim - c,
-                   panels + c * shape_.length);
+      pack_columns(loops_, rounded.from(c), pieces_.stride * loops_.word_values, shape_.length, head_dim - c,
+                   panels + c * loops_.words(shape_.length));
     }
-    layer_.round(loops_, panels, panels_of(loops_, head_dim) * width * shape_.length);
   }
 
   // The rotated keys as the columns of panels; `row` is memory for one of them.
   void pack_keys(float* keys, float* row, float* panels) const {
     const PartTimer timer(Work::rotary);
-    const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
+    const int64_t width = loops_.panel_width, head_dim = shape_.head_dim, depth = loops_.words(head_dim);
     for (int64_t t = 0; t < panels_of(loops_, shape_.length) * width; ++t) {
-      float* panel = panels + t / width * width * head_dim + t % width;
+      float* panel = panels + t / width * width * depth + t % width;
       if (t < shape_.length) {
         layer_.normalize_head(loops_, kKeyNorm, keys + t * pieces_.stride);
         loops_.rotate(keys + t * pieces_.stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
                       head_dim, row);
         layer_.round(loops_, row, head_dim);
       }
-      for (int64_t i = 0; i < head_dim; ++i) panel[i * width] = t < shape_.length ? row[i] : 0.0f;
+      for (int64_t i = 0; i < depth; ++i) panel[i * width] = t < shape_.length ? row[i] : 0.0f;
     }
   }
 

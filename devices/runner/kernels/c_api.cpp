@@ -1,5 +1,6 @@
 // The kernels behind a plain C interface, so that tests can call them without a program. Built with RUNNER_TESTING.
 #include <algorithm>
+#include <vector>
 
 #include "../thread_pool.h"
 #include "decoder_layer.h"
@@ -102,6 +103,18 @@ void prge_update(int64_t distribution, const float* adapter, const float* gradie
 bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
                         int64_t in_features, float* y) {
   return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
+}
+
+// The product of x rounded to bfloat16, by the processor's instructions for that; false where it has none.
+bool prge_linear_pairs(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
+                       int64_t in_features, float* y) {
+  const prge::SimdLoops* loops = prge::simd_variant(variant)->of_pairs;
+  if (loops == nullptr) return false;
+  std::vector<float> words(static_cast<size_t>(rows * in_features));
+  for (int64_t row = 0; row < rows; ++row) {
+    loops->round_bfloat16(x + row * in_features, in_features, words.data() + row * in_features);
+  }
+  return prge::linear_frozen(*loops, words.data(), rows, matrix(*weight, out_features, in_features), y);
 }
 
 // With noise of `key` and `slot`, times `scale`, added to the weight.

@@ -4,7 +4,8 @@
 // same in every variant.
 #if defined(__AVX2__)
 #if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
 #elif defined(__SSE2__)
@@ -84,6 +85,43 @@ inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
 }
 #endif
 
+#if defined(__AVX512F__)
+// The same of a square of kSquare words each way, so that a row's line of the cache is read at once.
+constexpr int kSquare = 16;
+constexpr int kAhead = 128;  // bytes: two lines of the cache, as so many rows are too many for the processor to foresee
+inline void transpose(const uint8_t* from, int64_t stride, uint32_t* to) {
+  __m512i quads[kSquare];  // of words 4 * lane + i of rows r to r + 3, at r + i
+  for (int r = 0; r < kSquare; r += 4) {
+    __m512i rows[4];
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t* row = from + (r + i) * stride;
+      rows[i] = _mm512_loadu_si512(row);
+      _mm_prefetch(reinterpret_cast<const char*>(row + kAhead), _MM_HINT_T0);
+    }
+    const __m512i low[2] = {_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])};
+    const __m512i high[2] = {_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])};
+    quads[r] = _mm512_unpacklo_epi64(low[0], low[1]);
+    quads[r + 1] = _mm512_unpackhi_epi64(low[0], low[1]);
+    quads[r + 2] = _mm512_unpacklo_epi64(high[0], high[1]);
+    quads[r + 3] = _mm512_unpackhi_epi64(high[0], high[1]);
+  }
+  constexpr int kEven = 0x88, kOdd = 0xdd;  // lanes 0 and 2, or 1 and 3, of both
+  for (int i = 0; i < 4; ++i) {
+    const __m512i even[2] = {_mm512_shuffle_i32x4(quads[i], quads[4 + i], kEven),
+                             _mm512_shuffle_i32x4(quads[8 + i], quads[12 + i], kEven)};
+    const __m512i odd[2] = {_mm512_shuffle_i32x4(quads[i], quads[4 + i], kOdd),
+                            _mm512_shuffle_i32x4(quads[8 + i], quads[12 + i], kOdd)};
+    _mm512_storeu_si512(to + i * kWidth, _mm512_shuffle_i32x4(even[0], even[1], kEven));
+    _mm512_storeu_si512(to + (4 + i) * kWidth, _mm512_shuffle_i32x4(odd[0], odd[1], kEven));
+    _mm512_storeu_si512(to + (8 + i) * kWidth, _mm512_shuffle_i32x4(even[0], even[1], kOdd));
+    _mm512_storeu_si512(to + (12 + i) * kWidth, _mm512_shuffle_i32x4(odd[0], odd[1], kOdd));
+  }
+}
+#else
+constexpr int kSquare = kWords;
+inline void transpose(const uint8_t* from, int64_t stride, uint32_t* to) { interleave(from, stride, to); }
+#endif
+
 // A word of four bytes holds kValues values of a row. A form says which words can be read whole, the scale of a word's
 // values, where in a row it is another than before, and the values of one place in the words of a panel's rows.
 struct Nf4 {
@@ -146,14 +184,16 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
   const auto* bytes = static_cast<const uint8_t*>(weight.values);
   int64_t k = 0;
   if (Layout::whole(in_features, first)) {
-    alignas(64) uint32_t words[kWords * kWidth] = {};
+    alignas(64) uint32_t words[kSquare * kWidth] = {};
     alignas(64) float scales[kWidth] = {};
     const int64_t stride = in_features * 4 / Layout::kValues;
     const int64_t whole = count / Layout::kValues * Layout::kValues;
     while (k < whole) {
       const uint8_t* from = bytes + (row * in_features + first + k) * 4 / Layout::kValues;
-      const int64_t taken = whole - k < kWords * Layout::kValues ? 1 : kWords;
+      const int64_t left = (whole - k) / Layout::kValues;
+      const int64_t taken = left >= kSquare ? kSquare : left >= kWords ? kWords : 1;
       int64_t j = 0;
+      for (; taken == kSquare && j + kSquare <= rows; j += kSquare) transpose(from + j * stride, stride, words + j);
       for (; taken == kWords && j + 4 <= rows; j += 4) interleave(from + j * stride, stride, words + j);
       for (; j < rows; ++j) {
         for (int64_t i = 0; i < taken; ++i) __builtin_memcpy(&words[i * kWidth + j], from + j * stride + i * 4, 4);
@@ -234,6 +274,29 @@ void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first
     case prge::Form::int8: return decode_words<Int8>(weight, row, rows, first, count, panel);
     case prge::Form::nf4: return decode_words<Nf4>(weight, row, rows, first, count, panel);
     case prge::Form::nf4_double: return decode_words<Nf4Double>(weight, row, rows, first, count, panel);
+  }
+}
+
+// A word of a row is one of the panel as it is.
+void decode_pairs(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  rows = rows < kWidth ? rows : kWidth;
+  const int64_t stride = weight.in_features * 2, whole = rows / kSquare * kSquare;
+  const uint8_t* from = static_cast<const uint8_t*>(weight.values) + row * stride + first * 2;
+  auto* words = reinterpret_cast<uint32_t*>(panel);
+  const auto copy = [&](int64_t k, int64_t j) {
+    uint32_t word = 0;
+    if (j < rows) __builtin_memcpy(&word, from + j * stride + k * 4, count - k * 2 < 2 ? 2 : 4);
+    words[k * kWidth + j] = word;
+  };
+  int64_t k = 0;
+  for (; k + kSquare <= count / 2; k += kSquare) {
+    for (int64_t j = 0; j < whole; j += kSquare) transpose(from + j * stride + k * 4, stride, words + k * kWidth + j);
+    for (int64_t i = k; i < k + kSquare; ++i) {
+      for (int64_t j = whole; j < kWidth; ++j) copy(i, j);
+    }
+  }
+  for (; k < (count + 1) / 2; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) copy(k, j);
   }
 }
 

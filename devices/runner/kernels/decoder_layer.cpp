@@ -29,8 +29,8 @@ bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const floa
                    float* out) {
   DecoderLayer results = layer;
   results.shape = layer.shape.of_results();
-  return attention_half(loops, layer, results, x, bias, scratch, out) &&
-         feed_forward_half(loops, results, scratch, out);
+  const SimdLoops& own = layer.rounds() && loops.of_pairs != nullptr ? *loops.of_pairs : loops;
+  return attention_half(own, layer, results, x, bias, scratch, out) && feed_forward_half(own, results, scratch, out);
 }
 
 }  // namespace prge

@@ -71,10 +71,11 @@ struct DecoderLayer {
   }
   // Whether the operands of all products are rounded to bfloat16, as its weights are.
   bool rounds() const { return projections[kQuery].weight.form == Form::bfloat16; }
-  // Does so for operands that are made, if they are.
-  void round(const SimdLoops& loops, float* values, int64_t count) const {
-    if (rounds()) loops.round_bfloat16(values, count);
+  // Does so for operands that are made, if they are, into the words of `to`, which may be `values`.
+  void round(const SimdLoops& loops, const float* values, int64_t count, float* to) const {
+    if (rounds()) loops.round_bfloat16(values, count, to);
   }
+  void round(const SimdLoops& loops, float* values, int64_t count) const { round(loops, values, count, values); }
 };
 
 constexpr int64_t kBlockFeatures = 512;  // features between two products that exist at a time, at least one head's

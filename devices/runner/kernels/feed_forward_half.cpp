@@ -14,10 +14,13 @@ struct Block {
   int64_t first, count;
 };
 
-// gate and up of one tile with buffers for a narrow tile of the weights and for up.
-constexpr int64_t kGateBuffer = kNarrowTile * kTileDepth + kMostRows * kNarrowTile;
+// A thread's buffer: a narrow tile of the weights, up, and gate where its words have another place than it.
+int64_t gate_buffer(const SimdLoops& loops) {
+  return kNarrowTile * loops.words(kTileDepth) + loops.word_values * kMostRows * kNarrowTile;
+}
 
-// wide[rows][kBlockFeatures] = silu(gate) * up of a block; meanwhile `output` is packed for it.
+// wide[rows][kBlockFeatures] = silu(gate) * up of a block, its words at the start of each row; meanwhile `output` is
+// packed for it.
 bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal, const InnerProducts& input,
           const InnerProducts& output, const Block& block, float* wide) {
   const LayerShape& shape = layer.shape;
@@ -27,20 +30,24 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
                       shape.hidden, false, input.share(projection)};
   };
   const FrozenProduct gated = product(kGate), up = product(kUp);
-  return for_each_buffered_task(plan.tasks() + output.pack_tasks(), kGateBuffer, [&](int64_t task, float* buffer) {
+  const int64_t tasks = plan.tasks() + output.pack_tasks();
+  return for_each_buffered_task(tasks, gate_buffer(loops), [&](int64_t task, float* buffer) {
     if (task >= plan.tasks()) {
       output.pack(task - plan.tasks(), block.first, block.count);
       return;
     }
     const Tile tile = plan.tile(task, shape.rows, block.count);
-    float* gate_tile = wide + tile.row * kBlockFeatures + tile.column;
-    float* up_tile = buffer + kNarrowTile * kTileDepth;
-    multiply_tile(loops, gated, tile, gate_tile, kBlockFeatures, buffer);
+    float* words = wide + tile.row * kBlockFeatures + loops.words(tile.column);
+    float* up_tile = buffer + kNarrowTile * loops.words(kTileDepth);
+    const bool in_place = loops.word_values == 1;
+    float* gate_tile = in_place ? words : up_tile + kMostRows * kNarrowTile;
+    const int64_t stride = in_place ? kBlockFeatures : kNarrowTile;
+    multiply_tile(loops, gated, tile, gate_tile, stride, buffer);
     multiply_tile(loops, up, tile, up_tile, kNarrowTile, buffer);
     const PartTimer timer(Work::gate);
     for (int64_t row = 0; row < tile.rows; ++row) {
-      layer.apply_gate(loops, gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
-      layer.round(loops, gate_tile + row * kBlockFeatures, tile.columns);
+      layer.apply_gate(loops, gate_tile + row * stride, up_tile + row * kNarrowTile, tile.columns);
+      layer.round(loops, gate_tile + row * stride, tile.columns, words + row * kBlockFeatures);
     }
   });
 }

@@ -47,9 +47,10 @@ void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Til
       decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
       continue;
     }
-    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+    float* panel = buffer + c * loops.words(count);
+    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     if (product.weight.noise != nullptr) {
-      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     }
   }
 }
@@ -63,7 +64,8 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
     const int64_t count = std::min(step, product.depth - k);
     decode_tile(loops, product, tile, k, count, buffer);
     const PartTimer timer(Work::product, product.weight.projection);
-    multiply_panels(loops, {x + k, product.x_stride, tile.rows, count}, buffer, count,
+    const int64_t words = loops.words(count);
+    multiply_panels(loops, {x + loops.words(k), product.x_stride, tile.rows, words}, buffer, words,
                     {y, y_stride, tile.columns, product.accumulate || k > 0});
   }
 }
@@ -79,13 +81,14 @@ void add_share(const SimdLoops& loops, const FrozenProduct& product, const Tile&
     const Stored b =
         share.b.from(slice * share.rank * product.weight.out_features + product.first_out + tile.column);
     for (int64_t k = 0; k < share.rank; k += kTileDepth) {
-      const int64_t count = std::min(kTileDepth, share.rank - k);
+      const int64_t count = std::min(kTileDepth, share.rank - k), words = loops.words(count);
+      const float* inner = share.inner + row * share.inner_stride + loops.words(k);
       for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
         pack_columns(loops, b.from(k * product.weight.out_features + c), product.weight.out_features, count,
-                     tile.columns - c, buffer + c * count);
+                     tile.columns - c, buffer + c * words);
       }
-      multiply_panels(loops, {share.inner + row * share.inner_stride + k, share.inner_stride, end - row, count}, buffer,
-                      count, {y + (row - tile.row) * y_stride, y_stride, tile.columns, true});
+      multiply_panels(loops, {inner, share.inner_stride, end - row, words}, buffer, words,
+                      {y + (row - tile.row) * y_stride, y_stride, tile.columns, true});
     }
     row = end;
   }

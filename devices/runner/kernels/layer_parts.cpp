@@ -24,8 +24,8 @@ InnerProducts::InnerProducts(const SimdLoops& loops, const DecoderLayer& layer,
 
 void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
   const PartTimer timer(Work::inner_products);
-  const int64_t width = loops_.panel_width, rank = layer_.shape.rank;
-  float* panel = panels_ + task * width * count;
+  const int64_t width = loops_.panel_width, rank = layer_.shape.rank, words = loops_.words(count);
+  float* panel = panels_ + task * width * words;
   Stored rows[kWidestPanel];
   const int64_t filled = std::min(width, columns() - task * width);
   for (int64_t j = 0; j < filled; ++j) {
@@ -33,10 +33,10 @@ void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
     const AdaptedWeight& projection = layer_.projections[adapted_[column / rank]];
     rows[j] = projection.a.from(column % rank * projection.weight.in_features + first);
   }
-  for (int64_t k = 0; k < count; k += kPackedAtATime) {
-    const int64_t end = std::min(count, k + kPackedAtATime);
+  for (int64_t k = 0; k < words; k += kPackedAtATime) {
+    const int64_t end = std::min(words, k + kPackedAtATime);
     for (int64_t j = 0; j < filled; ++j) {
-      for (int64_t i = k; i < end; ++i) panel[i * width + j] = rows[j][i];
+      for (int64_t i = k; i < end; ++i) panel[i * width + j] = rows[j].word(i, loops_.word_values, count);
     }
     for (int64_t i = k; i < end; ++i) std::fill(panel + i * width + filled, panel + (i + 1) * width, 0.0f);
   }
@@ -46,12 +46,17 @@ void InnerProducts::multiply(const float* x, int64_t x_stride, int64_t row, int6
                              bool accumulate) const {
   if (count_ == 0) return;
   const PartTimer timer(Work::inner_products);
-  multiply_panels(loops_, {x + row * x_stride, x_stride, rows, count}, panels_, count,
+  multiply_panels(loops_, {x + row * x_stride, x_stride, rows, loops_.words(count)}, panels_, loops_.words(count),
                   {inner_ + row * inner_stride_, inner_stride_, columns(), accumulate});
 }
 
 void InnerProducts::round(int64_t row, int64_t rows) const {
-  for (int64_t i = row; i < row + rows; ++i) layer_.round(loops_, inner_ + i * inner_stride_, columns());
+  const int64_t rank = layer_.shape.rank;
+  for (int64_t i = row; i < row + rows; ++i) {
+    for (int64_t column = 0; column < columns(); column += rank) {
+      layer_.round(loops_, inner_ + i * inner_stride_ + column, rank);
+    }
+  }
 }
 
 LowRankShare InnerProducts::share(Projection projection) const {

@@ -1,4 +1,4 @@
-// Right-hand sides of products in panels: [count][panel width] each, as the inner loop reads them.
+// Right-hand sides of products in panels: [words][panel width] each, as the inner loop reads them (simd.h).
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,12 @@
 
 namespace prge {
 
-// rows of x with `count` values each.
+// rows of x with so many words each.
 struct LeftSide {
   const float* x;
   int64_t stride;
   int64_t rows;
-  int64_t count;
+  int64_t words;
 };
 
 // Values of an operand as they are stored: float32 or, where `bfloat16`, that.
@@ -30,6 +30,13 @@ struct Stored {
     __builtin_memcpy(&value, &bits, sizeof value);
     return value;
   }
+  // Word `index` of `count` values, one or two a word. Of two, they are bfloat16.
+  float word(int64_t index, int64_t word_values, int64_t count) const {
+    if (word_values == 1) return (*this)[index];
+    float word = 0.0f;
+    __builtin_memcpy(&word, static_cast<const uint16_t*>(values) + 2 * index, 2 * index + 1 < count ? 4 : 2);
+    return word;
+  }
 };
 
 struct Result {
@@ -39,11 +46,12 @@ struct Result {
   bool accumulate;
 };
 
-// y = x * panels, or += ; `panel_depth` values of depth lie between the starts of two panels.
+// y = x * panels, or += ; `panel_depth` words of depth lie between the starts of two panels.
 void multiply_panels(const SimdLoops& loops, const LeftSide& left, const float* panels, int64_t panel_depth,
                      const Result& result);
 
-// One panel of the columns [0, columns) of matrix[count][stride]; columns from `columns` on become zero.
+// One panel of the columns [0, columns) of matrix[count][stride]; columns from `columns` on become zero. For loops that
+// multiply pairs the matrix is bfloat16.
 void pack_columns(const SimdLoops& loops, const Stored& matrix, int64_t stride, int64_t count, int64_t columns,
                   float* panel);
 

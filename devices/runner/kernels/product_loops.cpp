@@ -2,6 +2,18 @@
 //
 // A row group times a panel stays in registers while the panel streams from the cache; the build picks the shape for
 // each instruction set (see variant.h). Results may differ in the last bits between variants.
+//
+// With PRGE_PAIRS for words of two bfloat16, by the processor's own instructions for these: they add both products of a
+// word to a float32 sum.
+#if defined(PRGE_PAIRS) && defined(__x86_64__)
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#endif
+#include <immintrin.h>
+#elif defined(PRGE_PAIRS)
+#include <arm_neon.h>
+#endif
+
 #include "simd.h"
 #include "variant.h"
 
@@ -18,19 +30,41 @@ constexpr int kRows = PRGE_ROW_GROUP;
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
+#if !defined(PRGE_PAIRS)
+inline Vector multiply_add(Vector sum, float x, Vector weights) { return sum + x * weights; }
+#elif defined(__x86_64__)
+inline Vector multiply_add(Vector sum, float x, Vector weights) {
+  return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(x), (__m512bh)weights);
+}
+
+inline void round_vectors(const float* from, float* to) {
+  const __m512bh words = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + kVectorValues), _mm512_loadu_ps(from));
+  _mm512_storeu_si512(to, (__m512i)words);
+}
+#else
+inline Vector multiply_add(Vector sum, float x, Vector weights) {
+  return vbfdotq_f32(sum, (bfloat16x8_t)vdupq_n_f32(x), (bfloat16x8_t)weights);
+}
+
+inline void round_vectors(const float* from, float* to) {
+  const bfloat16x8_t low = vcvtq_low_bf16_f32(vld1q_f32(from));
+  vst1q_f32(to, (float32x4_t)vcvtq_high_bf16_f32(low, vld1q_f32(from + kVectorValues)));
+}
+#endif
+
 // With the first `Vectors` vectors of a panel.
 template <int Rows, int Vectors>
-void multiply_rows(int64_t count, const float* x, int64_t x_stride, const float* panel, float* y, int64_t y_stride,
+void multiply_rows(int64_t words, const float* x, int64_t x_stride, const float* panel, float* y, int64_t y_stride,
                    int64_t columns, bool accumulate) {
   constexpr int kColumns = Vectors * kVectorValues;
   Vector sums[Rows][Vectors] = {};
-  for (int64_t k = 0; k < count; ++k) {
+  for (int64_t k = 0; k < words; ++k) {
     Vector weights[Vectors];
     for (int v = 0; v < Vectors; ++v) weights[v] = load(panel + k * kWidth + v * kVectorValues);
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; ++row) {
       const float value = x[row * x_stride + k];
-      for (int v = 0; v < Vectors; ++v) sums[row][v] += value * weights[v];
+      for (int v = 0; v < Vectors; ++v) sums[row][v] = multiply_add(sums[row][v], value, weights[v]);
     }
   }
 #pragma GCC unroll 16
@@ -51,36 +85,49 @@ void multiply_rows(int64_t count, const float* x, int64_t x_stride, const float*
 }
 
 template <int Rows, int Vectors>
-void multiply_rest(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,
+void multiply_rest(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,
                    int64_t y_stride, int64_t columns, bool accumulate) {
   if constexpr (Rows > 0) {
     if (rows == Rows) {
-      multiply_rows<Rows, Vectors>(count, x, x_stride, panel, y, y_stride, columns, accumulate);
+      multiply_rows<Rows, Vectors>(words, x, x_stride, panel, y, y_stride, columns, accumulate);
     } else {
-      multiply_rest<Rows - 1, Vectors>(rows, count, x, x_stride, panel, y, y_stride, columns, accumulate);
+      multiply_rest<Rows - 1, Vectors>(rows, words, x, x_stride, panel, y, y_stride, columns, accumulate);
     }
   }
 }
 
 template <int Vectors>
-void multiply_columns(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,
+void multiply_columns(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,
                       int64_t y_stride, int64_t columns, bool accumulate) {
   for (; rows >= kRows; rows -= kRows, x += kRows * x_stride, y += kRows * y_stride) {
-    multiply_rows<kRows, Vectors>(count, x, x_stride, panel, y, y_stride, columns, accumulate);
+    multiply_rows<kRows, Vectors>(words, x, x_stride, panel, y, y_stride, columns, accumulate);
   }
-  multiply_rest<kRows - 1, Vectors>(rows, count, x, x_stride, panel, y, y_stride, columns, accumulate);
+  multiply_rest<kRows - 1, Vectors>(rows, words, x, x_stride, panel, y, y_stride, columns, accumulate);
 }
 
 }  // namespace
 
+#if !defined(PRGE_PAIRS)
 extern const int64_t panel_width = kWidth;
 extern const int64_t row_group = kRows;
+#else
+void round_bfloat16(const float* values, int64_t count, float* out) {
+  constexpr int64_t kTaken = 2 * kVectorValues;
+  int64_t i = 0;
+  for (; i + kTaken <= count; i += kTaken) round_vectors(values + i, out + i / 2);
+  if (i == count) return;
+  float rest[kTaken] = {}, words[kVectorValues];
+  __builtin_memcpy(rest, values + i, static_cast<size_t>(count - i) * sizeof(float));
+  round_vectors(rest, words);
+  __builtin_memcpy(out + i / 2, words, static_cast<size_t>(count - i + 1) / 2 * sizeof(float));
+}
+#endif
 
-void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,
+void multiply(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,
               int64_t y_stride, int64_t columns, bool accumulate) {
   // Half a panel is what an adapter of rank 16 has.
   const auto multiply_some = columns <= kVectorValues ? multiply_columns<1> : multiply_columns<kVectors>;
-  multiply_some(rows, count, x, x_stride, panel, y, y_stride, columns, accumulate);
+  multiply_some(rows, words, x, x_stride, panel, y, y_stride, columns, accumulate);
 }
 
 }  // namespace PRGE_VARIANT

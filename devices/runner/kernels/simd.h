@@ -3,6 +3,9 @@
 // Every variant is the same source in translation units of its own (noise_loops.cpp, weight_loops.cpp and
 // decode_loops.cpp without fused multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction
 // set is linked into code that an older processor runs.
+//
+// Operands of products lie in words of 32 bits: a float32 each or, for loops that multiply pairs, two bfloat16 that
+// follow each other in a row, the first in the low half. An odd count ends with a zero.
 #pragma once
 
 #include <cstddef>
@@ -34,12 +37,13 @@ using MoveSingleLoop = void (*)(const float* noise, const float* shares, float r
 using MoveHalfLoop = void (*)(const float* noise, const float* shares, float rate, int64_t count, uint16_t* weights);
 
 // Decodes rows [row, row + rows) of a frozen matrix, columns [first, first + count), into panel[count][panel width].
-// Rows from `rows` on, at most a panel's width, become zero.
+// Rows from `rows` on, at most a panel's width, become zero. For pairs: bfloat16 alone, into [words of count][width].
 using DecodeLoop = void (*)(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,
                             float* panel);
 
-// y[m][0, columns) = x[m][0, count) * panel, or += when `accumulate`, for m < rows. Strides count values.
-using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
+// y[m][0, columns) = x[m][0, words) * panel, or += when `accumulate`, for m < rows. Strides count words. What multiplies
+// pairs takes subnormal operands and sums for zero.
+using MultiplyLoop = void (*)(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel,
                               float* y, int64_t y_stride, int64_t columns, bool accumulate);
 
 // out = x * weight / sqrt(mean(x^2) + epsilon) for one row; `out` may be `x`.
@@ -64,8 +68,9 @@ using SumExponentialsLoop = float (*)(const float* x, float shift, int64_t count
 // even; `out` is not `x`.
 using RotateLoop = void (*)(const float* x, const float* cos, const float* sin, int64_t count, float* out);
 
-// Rounds to the nearest bfloat16, ties to even, in place.
-using RoundLoop = void (*)(float* values, int64_t count);
+// Rounds to the nearest bfloat16, ties to even, into the words of `out`, which may be `values`. For pairs subnormal
+// values may become zero.
+using RoundLoop = void (*)(const float* values, int64_t count, float* out);
 
 struct SimdLoops {
   const char* name;
@@ -86,6 +91,11 @@ struct SimdLoops {
   SumExponentialsLoop sum_exponentials;
   RotateLoop rotate;
   RoundLoop round_bfloat16;
+  // The same loops with operands in pairs of bfloat16; null where the processor can't multiply these.
+  const SimdLoops* of_pairs = nullptr;
+  int64_t word_values = 1;  // of an operand
+
+  int64_t words(int64_t values) const { return (values + word_values - 1) / word_values; }
 };
 
 constexpr int64_t kWidestPanel = 32;

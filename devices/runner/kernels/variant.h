@@ -17,7 +17,9 @@
   void move_half(const float* noise, const float* shares, float rate, int64_t count, uint16_t* weights);        \
   void decode(const prge::FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,        \
               float* panel);                                                                                    \
-  void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,    \
+  void decode_pairs(const prge::FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,  \
+                    float* panel);                                                                              \
+  void multiply(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,    \
                 int64_t y_stride, int64_t columns, bool accumulate);                                            \
   void normalize(const float* x, const float* weight, float epsilon, int64_t count, float* out);                \
   void swiglu(float* gate, const float* up, int64_t count);                                                     \
@@ -25,5 +27,13 @@
   void softmax(float* scores, const float* bias, int64_t count);                                                \
   float sum_exponentials(const float* x, float shift, int64_t count);                                           \
   void rotate(const float* x, const float* cos, const float* sin, int64_t count, float* out);                   \
-  void round_bfloat16(float* values, int64_t count);                                                            \
+  void round_bfloat16(const float* values, int64_t count, float* out);                                          \
+  }
+
+// What a variant's loops for pairs of bfloat16 have of their own.
+#define PRGE_DECLARE_PAIRS(name_)                                                                               \
+  namespace name_ {                                                                                             \
+  void multiply(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,    \
+                int64_t y_stride, int64_t columns, bool accumulate);                                            \
+  void round_bfloat16(const float* values, int64_t count, float* out);                                          \
   }

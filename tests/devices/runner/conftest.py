@@ -72,6 +72,7 @@ def kernels(build_home: Path) -> ctypes.CDLL:
     loaded.prge_variant_name.restype = ctypes.c_char_p
     loaded.prge_set_threads.restype = ctypes.c_int64
     loaded.prge_linear_frozen.restype = ctypes.c_bool
+    loaded.prge_linear_pairs.restype = ctypes.c_bool
     loaded.prge_decoder_layer.restype = ctypes.c_bool
     loaded.prge_layer_backward.restype = ctypes.c_bool
     loaded.prge_linear_frozen_back.restype = ctypes.c_bool

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from foundation.errors import UserError
+from reports.model.peaks import Peaks
 from suite.profiling.roofline import Advice, advise, group_shares, points_of
-from tests.support.suite.made_profiles import BATCHED, PEAKS, QUANTIZED, profile, row
+from tests.support.suite.made_profiles import BATCHED, PEAKS, QUANTIZED, peak, profile, row
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,31 @@ def test_a_type_has_its_own_roof_and_one_without_peak_that_of_float32() -> None:
     shares = {name: points_of(profile(row("frozen products", name, 200.0, 10.0, 0.1)), PEAKS)[0] for name in names}
     assert [shares[name].dtype for name in names] == ["int8", "float32", "float32", "float32"]
     assert [shares[name].share for name in names] == pytest.approx([0.125, 0.5, 0.5, 0.5])
+
+
+WITH_BFLOAT16 = replace(PEAKS, peaks=(peak("bfloat16", "avx512_bf16", 200), *PEAKS.peaks))
+
+
+def test_bf16_multiplies_a_layers_rounded_operands_in_its_own_type_where_the_processor_does() -> None:
+    rows = (
+        row("frozen products", "product", 50.0, 10.0, 0.1, "kernel"),
+        row("attention", "softmax", 40.0, 1.0, 0.1, "kernel"),
+        row("head and loss", "product", 30.0, 1.0, 0.1, "kernel"),
+    )
+
+    def types(peaks: Peaks, setting: str) -> list[str]:
+        return [point.dtype for point in points_of(profile(*rows, quant=setting), peaks)]
+
+    assert types(WITH_BFLOAT16, "bf16") == ["bfloat16", "float32", "float32"]
+    assert types(PEAKS, "bf16") == types(WITH_BFLOAT16, "nf4") == ["float32"] * 3
+
+
+def test_bf16_is_forecast_to_gain_where_the_processor_multiplies_it() -> None:
+    product = row("frozen products", "product", 200.0, 10.0, 0.01, "kernel")
+    head = row("head and loss", "product", 100.0, 5.0, 0.01, "kernel")
+    assert "quant bf16" not in by_change(advise(profile(product, head, quant="nf4"), PEAKS))
+    found = by_change(advise(profile(product, head, quant="nf4"), WITH_BFLOAT16))["quant bf16"]
+    assert found.step_ms == pytest.approx(100.0 + 100.0)  # the head multiplies float32 rows
 
 
 def test_a_group_is_bound_by_the_roof_that_most_of_its_time_is_under() -> None:

@@ -67,7 +67,9 @@ CASES = {
     "rank wider than a panel, some projections": Case(64, 192, 2, 1, 32, length=6, rank=40, adapted=(0, 2, 6)),
     "no adapters": Case(64, 192, 2, 1, 32, length=6, adapted=()),
     "several passes over a row": Case(1100, 64, 2, 1, 16, length=3),
+    "keys up to odd ones": Case(64, 64, 4, 2, 16, length=67, results=33, rank=5),
     "several tiles of rows": Case(64, 576, 2, 1, 32, length=90, slices=3, sequences=3),
+    "more rows than a tile": Case(32, 512, 2, 1, 16, length=64, slices=1, sequences=32),
     "one result of a sequence": Case(64, 128, 8, 4, 8, length=12, results=1),
     "some results, blocks of wide features": Case(192, 1100, 4, 2, 96, length=150, sequences=1, results=70),
     "some results of sequences, part of the projections": Case(
@@ -82,6 +84,12 @@ CASES = {
     "one vector of each kind": Case(
         48, 80, 3, 1, 16, length=5, form=LayerForm((BIASES[1], HEAD_NORMS[0], RESULT_NORMS[1]))
     ),
+}
+
+# Not of nf4, which has two values in a byte.
+CASES_OF_WHOLE_VALUES = CASES | {
+    "odd features, length and rank": Case(31, 51, 2, 1, 6, length=7, rank=3),
+    "odd last block of wide features": Case(64, 1089, 2, 1, 32, length=37, sequences=3),
 }
 
 

@@ -41,4 +41,5 @@ class Processor:
 NANO = Processor("cortex-a57", 0xD07, _BASE)
 PI_4 = Processor("cortex-a72", 0xD08, "fp asimd evtstrm crc32 cpuid")
 PI_5 = Processor("cortex-a76", 0xD0B, f"{_BASE} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp")
+WITH_BF16 = Processor("max,sme=off", 0x051, f"{PI_5.features} bf16")
 THIS_HOST = Processor()

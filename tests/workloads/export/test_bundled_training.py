@@ -9,7 +9,7 @@ import pytest
 
 from devices.deployment.built_runner import BuiltRunner
 from tests.support.twins.twin_emulator import emulated_script
-from tests.support.twins.twin_processors import NANO, PI_5
+from tests.support.twins.twin_processors import NANO, PI_5, WITH_BF16
 from tests.support.workloads.program_bounds import ALLOWED, SETTINGS, STEPS, workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, relative_error, some_batches, train_in_runner
 from workloads.workload import Workload
@@ -43,6 +43,19 @@ def test_aarch64_follows_the_trajectory_of_this_host(
     assert losses < 2 * ALLOWED[quant] * LOSS_SHARE
     assert adapter < 2 * ALLOWED[quant]
     assert np.array_equal(there.pending_key, here.pending_key)
+
+
+def test_a_processor_with_bf16_products_follows_it_too(
+    exported: ArtifactOf, runner: Path, aarch64_runner: BuiltRunner, tmp_path: Path
+) -> None:
+    workload = workload_of("bf16")
+    batches = some_batches(workload, 3)
+    program = exported(workload).program
+    emulated = emulated_script(aarch64_runner, WITH_BF16, tmp_path / "with-bf16")
+    here = train_in_runner(runner, program, workload, batches, STEPS, SETTINGS, tmp_path / "here")
+    there = train_in_runner(emulated, program, workload, batches, STEPS, SETTINGS, tmp_path / "there")
+    assert np.abs(there.losses / here.losses - 1.0).max() < 2 * ALLOWED["bf16"] * LOSS_SHARE
+    assert relative_error(there.adapter, here.adapter) < 2 * ALLOWED["bf16"]
 
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "nf4"])
