@@ -347,7 +347,7 @@ def in_float32(module: nn.Module, exact: bool = False) -> None:
                 product = _plain_linear(base.dequantized())
                 setattr(owner, name, product if exact else DequantizedDynamicLinear(product))
             elif isinstance(base, nn.Linear):
-                setattr(owner, name, _plain_linear(base.weight.detach()))
+                setattr(owner, name, _plain_linear(base.weight))
 
 
 class _PlainLinear(nn.Linear):
@@ -359,7 +359,8 @@ class _PlainLinear(nn.Linear):
 
 def _plain_linear(weight: Tensor) -> _PlainLinear:
     linear = _PlainLinear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight, requires_grad=False)
+    # The same parameter where it is one: a tied head's is that of the embedding.
+    linear.weight = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight, requires_grad=False)
     return linear
 
 
