@@ -111,7 +111,7 @@ def test_a_series_says_in_a_sentence_how_large_its_last_change_is_since_when_and
     headline, causes = banner_of(replace(found, points=moved, remarks=remarks))
     assert headline == "Latency of a step is 6.0 % higher since 2026-01-11 02:00 UTC."
     assert causes == ["with it: torch 2.12 → 2.13; lena: new fan; confirmed that night as +5.5 % over 10 pairs."]
-    assert banner_of(found)[1] == ["nothing is recorded that changed with it."]
+    assert banner_of(found)[1] == ["no other change is recorded at that point."]
 
 
 def test_a_series_begins_with_the_metric_that_is_regressed_even_if_its_level_has_not_yet_moved() -> None:

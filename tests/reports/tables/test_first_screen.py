@@ -138,7 +138,7 @@ def test_workloads_beyond_a_screen_are_folded_with_all_their_rows() -> None:
     }
     first, rest = kinds_sections(Recent([], groups))
     assert (len(first.matrices[0].rows), first.folded) == (6, "")
-    assert len(rest.matrices[0].rows) == 6 and "2\u00a0further workloads" in rest.folded
+    assert len(rest.matrices[0].rows) == 6 and "2\u00a0more workloads" in rest.folded
     assert first.matrices[0].name != rest.matrices[0].name
 
 
