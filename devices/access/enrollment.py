@@ -1,4 +1,4 @@
-"""Enrolls a device: its host keys are compared and written to the inventory; a phone asks its owner instead."""
+"""Enrols a device: its host keys are compared and written to the inventory; a phone asks its owner instead."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Judge = Callable[[Endpoint, str], None]
 def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
     """Returns the values to set in the entry; empty if all keys are already enrolled.
 
-    `judge` gets each server without a key in the inventory, with the key it presents, and raises unless that is the
-    right one. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused`
-    if the jump host doesn't let us through.
+    `judge` gets each server without a key in the inventory, with the key it presents, and raises unless that key is
+    right. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused` if
+    the jump host doesn't let us through.
     """
     if entry.transport != "ssh":
         raise UnsupportedDevice(
@@ -59,7 +59,7 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
 
 
 def _way(jump: JumpHost | None, endpoints_before: Sequence[Endpoint], found: Mapping[Endpoint, str]) -> dict[str, Any]:
-    """Returns the jump hosts as the inventory has them, each inside the one after it, with their new keys."""
+    """Returns the jump hosts as nested in the inventory, each inside the one after it, with their new keys."""
     if jump is None:
         return {}
     *before, own = endpoints_before

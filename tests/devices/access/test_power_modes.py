@@ -62,7 +62,7 @@ def test_cores_alone_change_nothing_on_the_device(device: Device, board: Path) -
 
 @pytest.mark.parametrize(("mode", "complaint"), [
     (PowerMode(nvpmodel=3), r"needs a restart of 'board'.*`sudo nvpmodel -m 3`"),
-    (PowerMode(nvpmodel=9), r"was not taken: .*invalid mode.*nvpmodel.conf"),
+    (PowerMode(nvpmodel=9), r"was not accepted: .*invalid mode.*nvpmodel.conf"),
     (PowerMode(governor="userspace"), r"policy0 of 'board' has ondemand schedutil performance powersave"),
     (PowerMode(nvpmodel=2, governor="userspace"), r"policy0 of 'board' has"),
 ])  # fmt: skip

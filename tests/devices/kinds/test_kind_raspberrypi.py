@@ -127,10 +127,10 @@ def test_a_firmware_error_is_quoted_with_what_to_do(make_tree: MakeTree) -> None
         "Try creating a device file with: sudo mknod /dev/vcio c 100 0\nEOF\nexit 1\n"
     )
     (check,) = kind().checks(tree)
-    assert check.detail == "unknown: vcgencmd left with exit code 1: Can't open device file: /dev/vcio"
+    assert check.detail == "unknown: vcgencmd ended with exit code 1: Can't open device file: /dev/vcio"
     assert "usermod -aG video" in check.remedy
     power = gaps(kind().sensors(tree))["pmic"]
-    assert "vcgencmd left with exit code 1: Can't open device file: /dev/vcio; " in power
+    assert "vcgencmd ended with exit code 1: Can't open device file: /dev/vcio; " in power
     assert "usermod -aG video" in power
     assert "apt full-upgrade" in power
 

@@ -141,7 +141,7 @@ def _rewrite(path: Path, **changes: object) -> None:
 
 
 NUMBERS = {
-    "endless width": ({"hidden_size": 10**400}, "has 401 digits, more than 64 bits hold"),
+    "endless width": ({"hidden_size": 10**400}, "has 401 digits, more than 64 bits can hold"),
     "endless depth": ({"num_hidden_layers": 10**400}, "has 401 digits"),
     "thousands of digits": ({"num_hidden_layers": "@"}, "number out of range"),
     "large width": ({"hidden_size": 2**60}, r"has shape \[512, 64\], but its configuration asks for"),
