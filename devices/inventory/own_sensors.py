@@ -114,17 +114,17 @@ class OwnSensor(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> OwnSensor:
-        ways = [name for name in ("file", "command", "plugin") if getattr(self, name) is not None]
-        if len(ways) != 1:
-            raise ValueError(f"a sensor needs one of `file`, `command` and `plugin`, and has {len(ways)}; give one")
-        given = self.model_fields_set - {ways[0]}
+        sources = [name for name in ("file", "command", "plugin") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"a sensor needs one of `file`, `command` and `plugin`, and has {len(sources)}; give one")
+        given = self.model_fields_set - {sources[0]}
         allowed = {
             "plugin": {"options"},
             "file": {"field", "times", *_SHARED},
             "command": {"field", "stream", *_SHARED},
         }
-        if excess := sorted(given - allowed[ways[0]]):
-            raise ValueError(f"a sensor with `{ways[0]}` has no `{excess[0]}`; leave it out")
+        if excess := sorted(given - allowed[sources[0]]):
+            raise ValueError(f"a sensor with `{sources[0]}` has no `{excess[0]}`; leave it out")
         if self.plugin is not None:
             return self
         if self.unit is None:

@@ -68,11 +68,11 @@ def _own(tree: Tree, name: str, source: OwnSensor) -> Discovery:
 
 
 def _method(source: OwnSensor) -> str:
-    way = source.file if source.command is None else f"`{' '.join(source.command)}`"
+    place = source.file if source.command is None else f"`{' '.join(source.command)}`"
     times = "" if source.times is None else f" times {source.times}"
     scale = "" if source.scale == 1 else f", times {source.scale:g}"
     return printable(
-        f"{way}{times}{scale}, in {source.unit}, every {source.every_s:g} s, as defined in the inventory", 300
+        f"{place}{times}{scale}, in {source.unit}, every {source.every_s:g} s, as defined in the inventory", 300
     )
 
 

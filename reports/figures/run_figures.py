@@ -204,15 +204,15 @@ def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure
 
 def own_sensors(lines: Sequence[SessionLines]) -> list[Figure]:
     """Draws, over the time of each session, each quantity of the sensors that the inventory or a plugin defines."""
-    measured = sorted({each for line in lines for each in line.sensors if each.startswith(OWN)})
-    return [_own_sensor(each, lines) for each in measured]
+    quantities = sorted({each for line in lines for each in line.sensors if each.startswith(OWN)})
+    return [_own_sensor(each, lines) for each in quantities]
 
 
-def _own_sensor(measured: str, lines: Sequence[SessionLines]) -> Figure:
-    names = sorted({shorten(trace.name) for line in lines for trace in line.sensors.get(measured, [])})
+def _own_sensor(quantity: str, lines: Sequence[SessionLines]) -> Figure:
+    names = sorted({shorten(trace.name) for line in lines for trace in line.sensors.get(quantity, [])})
     title = f"{format_list(names)} over time"
     empty = "It gave no readings; the device's card says why."
-    return _timeline(measured, title, "A sensor of your own.", measured, lines, empty)
+    return _timeline(quantity, title, "A sensor of your own.", quantity, lines, empty)
 
 
 def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:

@@ -88,9 +88,11 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
 def _banner(counts: Counter[str]) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
     changed = outcome_counts({word: counts[word] for word in ("worse", "better")}, _WORDS)
-    judged = sum(counts[word] for word in ("worse", "better", "same"))
-    headline = f"{changed or 'No change that counts'} among the {format_count(judged, 'number')} that can be judged."
-    if not judged:
+    conclusive = sum(counts[word] for word in ("worse", "better", "same"))
+    headline = (
+        f"{changed or 'No change that counts'} among the {format_count(conclusive, 'number')} that can be judged."
+    )
+    if not conclusive:
         headline = f"None of {format_count(counts.total(), 'number')} can be judged: the table says why."
     if not counts:
         headline = "The two runs have no workload of the same device in common."
@@ -198,12 +200,12 @@ _LINES = (("ms", LATENCY), ("MiB", "peak_memory_kib"), ("J", "energy_net_mj_per_
 
 def _changes_by_kind(metrics: Sequence[ComparedMetric]) -> Matrix | None:
     """Returns the median change of each setting on each kind of device, and how many got worse or better."""
-    shown = [one for one in metrics if one.ratio is not None and one.metric in {metric for _, metric in _LINES}]
-    settings = sorted({setting_of(one.workload) for one in shown}, key=setting_order)
-    kinds = dict.fromkeys(_kind(one) for one in shown)
+    changes = [one for one in metrics if one.ratio is not None and one.metric in {metric for _, metric in _LINES}]
+    settings = sorted({setting_of(one.workload) for one in changes}, key=setting_order)
+    kinds = dict.fromkeys(_kind(one) for one in changes)
     rows = []
     for kind in kinds:
-        own = [one for one in shown if _kind(one) == kind]
+        own = [one for one in changes if _kind(one) == kind]
         cells = [_change_cell([one for one in own if setting_of(one.workload) == name]) for name in settings]
         rows.append(MatrixRow(kind, format_count(len({one.device for one in own}), "device"), cells))
     caption = "Median change of latency (ms), peak memory (MiB) and net energy (J) of a step"

@@ -286,19 +286,19 @@ def _sensors(found: Sequence[Measurement]) -> list[tuple[str, str, str]]:
     return [
         (
             name,
-            sensor_quantity(measured).label,
-            f"{_readings(name, measured, found)}{method}" if why is None else f"unavailable: {why}",
+            sensor_quantity(quantity_name).label,
+            f"{_readings(name, quantity_name, found)}{method}" if why is None else f"unavailable: {why}",
         )
-        for name, measured, method, why in rows
+        for name, quantity_name, method, why in rows
     ]
 
 
-def _readings(name: str, measured: str, found: Sequence[Measurement]) -> str:
+def _readings(name: str, quantity_name: str, found: Sequence[Measurement]) -> str:
     """Formats the readings of a user-defined sensor over all measurements, to precede its method; empty for others."""
     every = [one.readings for item in found for one in item.sensors if one.name == name and one.readings is not None]
     if not every:
         return ""
-    unit = sensor_quantity(measured).unit
+    unit = sensor_quantity(quantity_name).unit
     mean = sum(one.mean for one in every) / len(every)
     low, high = min(one.low for one in every), max(one.high for one in every)
     return f"{quantity(mean, unit)} on average, {span(low, high, unit, like=mean)}; "

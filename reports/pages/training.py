@@ -77,7 +77,7 @@ def _headline(trainings: Sequence[Training]) -> str:
     ended = [one for one in trainings if one.evaluations and one.evaluations[-1].step]
     if not ended:
         none = "it was not" if len(trainings) == 1 else f"none of {len(trainings)} trainings was"
-        return f"The accuracy reached by training {what} is not known: {none} evaluated after a step."
+        return f"The accuracy that training {what} reached can't be told: {none} evaluated after a step."
     if len(trainings) == 1:
         return f"Trained {what} for {format_count(trainings[0].steps, 'step')}: {_gain(ended[0])}."
     after = [one.evaluations[-1].accuracy for one in ended]

@@ -94,7 +94,7 @@ def test_an_own_name_stays_the_suites_own_and_the_plugin_is_reported(make: Make)
     make("greedy", {"methods one": "greedy:ONE"}, code="ONE = 7\n")
     known = registry()
     assert dict(known) == {"one": 1}
-    assert "greedy 0.9 can't be used: the suite itself has one of this name" in str(
+    assert "greedy 0.9 can't be used: the suite itself has one with this name" in str(
         known.problem_of(plugins("methods")[0])
     )
 

@@ -135,10 +135,10 @@ class AdbServer:
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
         """Returns the attached devices, in whatever state."""
         # The library's own parser splits a line at blanks, which a serial may contain too.
-        with self._answering(timeout_s), self._client(timeout_s).make_connection(timeout=timeout_s) as way:
-            way.send_command("host:devices-l")
-            way.check_okay()
-            return listed_devices(way.read_string_block())
+        with self._answering(timeout_s), self._client(timeout_s).make_connection(timeout=timeout_s) as transport:
+            transport.send_command("host:devices-l")
+            transport.check_okay()
+            return listed_devices(transport.read_string_block())
 
     def connect(self, address: str, *, timeout_s: float) -> str:
         """Makes the server connect to a network device; returns its message, which may report a failure."""
@@ -159,26 +159,26 @@ class AdbServer:
         Raises `ServiceRefused` with the reason, and `TimeoutError` if the device doesn't answer.
         """
         with self._answering(timeout_s):
-            way = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
+            transport = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
         try:
-            self._require(way, service)
+            self._require(transport, service)
         except BaseException:
-            way.conn.close()
+            transport.conn.close()
             raise
-        connection: socket.socket = way.conn
+        connection: socket.socket = transport.conn
         return connection
 
     def features(self, transport_id: int, *, timeout_s: float) -> frozenset[str]:
         """Returns the features of the device's adb. Raises `ServiceRefused`."""
         with self._answering(timeout_s):
             device = self._client(timeout_s).device(transport_id=transport_id)
-            with device.open_transport("features", timeout=timeout_s) as way:
-                return frozenset(way.read_string_block().split(","))
+            with device.open_transport("features", timeout=timeout_s) as transport:
+                return frozenset(transport.read_string_block().split(","))
 
-    def _require(self, way: Any, service: str) -> None:
+    def _require(self, transport: Any, service: str) -> None:
         try:
-            way.send_command(service)
-            way.check_okay()
+            transport.send_command(service)
+            transport.check_okay()
         except (adbutils.AdbTimeout, TimeoutError) as error:
             raise TimeoutError from error
         except (adbutils.AdbError, OSError, EOFError, ValueError) as error:

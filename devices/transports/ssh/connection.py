@@ -53,15 +53,15 @@ def connect(entry: DeviceEntry) -> Connection:
     hops: list[paramiko.Transport] = []
     with contextlib.ExitStack() as undo:
         undo.callback(lambda: _close(hops))
-        way = endpoints(entry)
-        for endpoint in way:
+        servers = endpoints(entry)
+        for endpoint in servers:
             transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=hops[-1] if hops else None)
             hops.append(transport)
             require_enrolled(endpoint, key)
             log_in(transport, endpoint)
             transport.set_keepalive(_KEEPALIVE_S)
         undo.pop_all()
-    return Connection(tuple(hops), way[-1].label)
+    return Connection(tuple(hops), servers[-1].label)
 
 
 def _close(hops: Sequence[paramiko.Transport]) -> None:

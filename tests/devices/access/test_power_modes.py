@@ -106,7 +106,7 @@ def test_a_machine_without_cpufreq_says_so(tmp_path: Path) -> None:
 def test_a_damaged_note_is_named_and_nothing_is_set(device: Device, board: Path, note: str) -> None:
     device.transport.mkdir(device.places.workdir)
     device.transport.write(f"{device.places.workdir}/power_mode.json", note.encode())
-    with pytest.raises(PowerModeError, match=r"power_mode.json: set its power mode yourself"):
+    with pytest.raises(PowerModeError, match=r"power_mode.json: set the mode by hand"):
         set_power_mode(device, "low", PowerMode(governor="powersave"))
     assert governors_of(board) == BEFORE
 

@@ -223,7 +223,7 @@ MISTAKES = {
     "a list as a name": ("devices:\n  [pi, nano]: {kind: local}\n", 2, "a list can't be a key; write one name before"),
     "a mapping as a name": ("devices:\n  {pi: nano}: {kind: local}\n", 2, "a mapping can't be a key; write one name"),
     "a number as a name": ("devices:\n  1: {kind: local}\n", 2, "the key '1' is not text; put quotes"),
-    "an entry that is no mapping": ("devices:\n  a: local\n", 2, "`a` is 'local', and must hold"),
+    "an entry that is no mapping": ("devices:\n  a: local\n", 2, "`a` is 'local', and must be"),
     "a bad default": ("defaults:\n  threads: many\ndevices: {a: {kind: local}}", 2, "`threads` is 'many'"),
     "an unknown default": ("defaults:\n  thread: 3\ndevices: {a: {kind: local}}", 2, "did you mean `threads`"),
     "a group of nobody": (

@@ -177,13 +177,13 @@ class _Kept(Tree):
 def test_a_battery_that_the_shell_may_not_look_at_is_named(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     gap = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
-    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in gap
+    assert "no system battery in /sys/class/power_supply that this user may read (battery may be one)" in gap
     assert "external meter" in gap
 
 
 def test_a_folder_that_the_shell_may_not_list_is_explained(make_tree: MakeTree) -> None:
     gap = gaps(kind().sensors(make_tree({})))["battery"]
-    assert "the shell can't look into /sys/class/power_supply because it doesn't exist" in gap
+    assert "the shell can't list /sys/class/power_supply because it doesn't exist" in gap
 
 
 @pytest.mark.parametrize(("status", "reason"), [

@@ -164,7 +164,7 @@ def test_bits_since_boot_are_reported_but_only_current_ones_are_throttling(make_
 
 def test_current_bits_mean_throttling(make_tree: MakeTree) -> None:
     tree = board(make_tree, get_throttled="throttled=0x80008")
-    assert kind().throttling(tree) == "the firmware holds the board back: soft temperature limit"
+    assert kind().throttling(tree) == "the firmware is throttling the board: soft temperature limit"
     assert kind().checks(tree)[0].remedy == "cool the board"
 
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_a_gap_with_its_reason(make_tree: MakeTree, sourc
 def test_a_name_that_the_device_has_already_is_a_gap(make_tree: MakeTree) -> None:
     found = found_in(make_tree(FILES), {"hwmon.ina226.power1": {"file": "/sys/fan", "unit": "rpm"}})
     assert [sensor.name for sensor in found.sensors].count("hwmon.ina226.power1") == 1
-    assert "the device has a sensor of this name already; give it another name" in gaps(found)["hwmon.ina226.power1"]
+    assert "the device already has a sensor of this name; give it another name" in gaps(found)["hwmon.ina226.power1"]
 
 
 def test_one_of_them_can_be_the_power_of_the_whole_device(make_tree: MakeTree) -> None:

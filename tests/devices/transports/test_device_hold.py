@@ -64,7 +64,7 @@ def test_another_orchestrator_is_refused_with_who_holds_the_device(hold: Hold, f
         hold("two")
     assert str(caught.value) == (
         "device 'pi' is in use by process 4711 (suite run one) of user-one on host-one since "
-        "2026-11-22T10:00:00+00:00, who has just answered; wait for it or end process 4711 on host-one."
+        "2026-11-22T10:00:00+00:00, which has just answered; wait for it or end process 4711 on host-one."
     )
     assert holder.exists(str(folder))
     with pytest.raises(DeviceBusy, match="suite run one"):
@@ -227,7 +227,7 @@ def test_a_holder_of_another_user_who_cannot_be_asked_or_ended_keeps_the_device(
         assert holder.hold(str(folder), claim_of("one"))
         other = [shutil.which("setpriv") or "", "--reuid", "65534", "--clear-groups", "--", str(tools / "sh")]
         stranger = ShellTransport(ProcessLink(other, tools))
-        with pytest.raises(DeviceBusy, match="can't be asked or ended by the user we are on the device; wait for it"):
+        with pytest.raises(DeviceBusy, match="which our user on the device can't ask or end; wait for it"):
             stranger.hold(str(folder), claim_of("two", outdated))
         assert is_running(shell_of(folder))
         assert len(list(folder.iterdir())) == 1

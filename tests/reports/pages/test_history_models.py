@@ -208,7 +208,7 @@ def test_what_is_not_the_same_comes_first_and_once_for_all_devices_it_is_true_of
     page = comparison_page(night(0), night(1), Compared("a", "b", [], names))
     assert page.sections[0].name == "differences"
     rows = [[cell.main for cell in row.cells] for row in only_grid(page, "differences").rows]
-    assert rows == [["torch", "1", "2", "the host"], ["governor", "x", "y", "2 of them"]]
+    assert rows == [["torch", "1", "2", "the host"], ["governor", "x", "y", "2 devices"]]
 
 
 def test_changes_are_drawn_by_their_size_in_percent_with_the_band_that_counts_for_none() -> None:

@@ -156,7 +156,7 @@ MISTAKES = {
     "a task that is not there": ("plans:\n  a:\n    task: none.csv\n", 3, "none.csv"),
     "a task of defaults": ("defaults:\n  task: none.csv\nplans: {a: {}}\n", 2, "none.csv"),
     "a home that nobody has": ("plans:\n  a:\n    task: ~nosuchuser/t.tsv\n", 3, "The home folder in"),
-    "a path with a NUL": ('plans:\n  a:\n    template: "a\\0.yaml"\n', 3, "holds a NUL, which no path can"),
+    "a path with a NUL": ('plans:\n  a:\n    template: "a\\0.yaml"\n', 3, "contains a NUL, which no path can"),
     "weights that are not there": ("plans:\n  a:\n    weights: none\n", 3, "don't exist: name a Hugging Face"),
     "unknown key": ("plans:\n  a:\n    modles: [tiny]\n", 3, "did you mean `models`"),
     "unknown key of a shape": ("plans:\n  a:\n    shapes: [{qq: 4}]\n", 3, "unknown key 'shapes.0.qq'"),

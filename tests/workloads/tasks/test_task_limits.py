@@ -170,5 +170,5 @@ def test_what_lies_inside_lists_of_a_parquet_file_is_counted(tmp_path: Path, mon
     monkeypatch.setattr(rows, "MOST_CELLS", 10_000)
     path = tmp_path / "t.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"], "label": [[True] * 20_000]}), path)
-    with pytest.raises(UserError, match="with what lies inside its lists, has more than"):
+    with pytest.raises(UserError, match="including the contents of its lists, has more than"):
         read_table(path, KNOWN)

@@ -219,8 +219,8 @@ def test_a_host_with_user_and_port_is_taken_apart(host: str, user: str | None, p
 @pytest.mark.parametrize(
     ("host", "values", "words"),
     [
-        ("pi@board", {"user": "me"}, "`host` is 'pi@board', and `user` is 'me'; write the user once"),
-        ("board:22", {"port": 23}, "and `port` is 23; write the port once"),
+        ("pi@board", {"user": "me"}, "`host` is 'pi@board', but `user` is 'me'; write the user only once"),
+        ("board:22", {"port": 23}, "but `port` is 23; write the port only once"),
         ("@board", {}, "which is not an address"),
         ("pi@", {}, "which is not an address"),
         ("board:ssh", {}, "which is not an address"),

@@ -107,7 +107,7 @@ def test_what_is_no_usable_key_is_named(tmp_path: Path, content: bytes, words: s
     (endpoint,) = endpoints(DeviceEntry.model_validate(board | {"key_file": str(path)}))
     with pytest.raises(AccessRefused) as refused:
         next(candidates(endpoint, tmp_path))
-    assert f"holds {caught.value}; {caught.value.remedy}." in str(refused.value)
+    assert f"contains {caught.value}; {caught.value.remedy}." in str(refused.value)
 
 
 def test_a_cut_key_is_no_private_key(tmp_path: Path) -> None:
