@@ -207,8 +207,7 @@ class Device:
     left_over_pid: int | None = None
 
     def sensors(self) -> Discovery:
-        """Returns what can be sampled now, and what can't and why; to be called before each session, as chargers come
-        and go."""
+        """Returns what can be sampled now, and what can't and why; it may change between sessions (chargers)."""
         return self.tree.survey(lambda tree: with_own_sensors(tree, self.kind.sensors(tree), self.entry))
 
     def facts(self) -> Facts:
@@ -285,8 +284,8 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
 
     All `local` devices are one machine: they are held against other processes, not against each other.
 
-    `root` replaces the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
-    and what the transport raises when the device can't be reached.
+    `root` replaces the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`, and
+    what the transport raises when the device can't be reached.
     """
     require_support(entry)
     with (

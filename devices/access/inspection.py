@@ -72,8 +72,7 @@ def _unreached(sentence: str) -> Row:
 
 
 def support_of(entry: DeviceEntry) -> Row:
-    """Returns the entry's line in `suite devices list` without contacting the device: how it is reached, if
-    supported."""
+    """Returns the entry's line in `suite devices list`: how it is reached, if supported; contacts nothing."""
     address = entry.host or entry.serial or "this machine"
     where = f"{entry.kind} over {entry.transport}: {address}{f':{entry.port}' if entry.port else ''}, {entry.workdir}"
     try:

@@ -134,8 +134,10 @@ def _set_nvpmodel(device: Device, name: str, number: int) -> None:
 
 
 def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> None:
-    """Sets as many of the policies' governors as it can. Raises PowerModeError if one doesn't exist or isn't
-    accepted."""
+    """Sets as many of the policies' governors as it can.
+
+    Raises PowerModeError if one doesn't exist or isn't accepted.
+    """
     files = {policy: f"{_POLICIES}/{policy}/scaling_governor" for policy in governors}
     choices = {policy: f"{_POLICIES}/{policy}/scaling_available_governors" for policy in governors}
     texts = device.tree.read([*files.values(), *choices.values()])

@@ -174,8 +174,10 @@ class Facts:
 
 
 def read_facts(tree: Tree) -> Facts:
-    """Reads all facts with one command and from folders and files. Raises `DeviceError` if the device doesn't
-    answer."""
+    """Reads all facts with one command and from folders and files.
+
+    Raises `DeviceError` if the device doesn't answer.
+    """
     texts = tree.read((*_FILES.values(), *device_tree_paths("model"), *device_tree_paths("compatible")))
     uname = tree.run(["uname", "-m"], FILE_TIMEOUT_S)
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")

@@ -125,8 +125,7 @@ def _ring(item: Measurement, found: Sequence[Measurement]) -> dict[str, Json]:
 
 
 def _size(item: Measurement, most: float) -> dict[str, Json]:
-    """Returns a size from the square root of the energy, so that the area is proportional to it; a fixed one if it is
-    unknown."""
+    """Returns a size whose area is proportional to the energy; a fixed size if the energy is unknown."""
     net = _cost(item.energy.net_mj)
     return {"size": 12} if net is None or most <= 0 else {"size": round(9 + 19 * (max(net, 0.0) / most) ** 0.5, 1)}
 

@@ -102,8 +102,7 @@ def trend(history: MetricHistory, setting: str, name: str, small: bool = False) 
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Returns the points to draw: all of a short history, the extremes of each stretch and marked points of a long
-    one."""
+    """Returns the points to draw: of a long history only marked points and the extremes of each stretch."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):
@@ -118,8 +117,7 @@ def _notes(history: MetricHistory, drawn: int) -> list[str]:
     if drawn < len(history.points):
         notes.append(
             f"Thinned: {drawn:,} of {len(history.points):,} points are drawn. Each stretch keeps its lowest and "
-            "highest; "
-            "points.csv has all of them."
+            "highest; points.csv has all of them."
         )
     notes += [
         f"{_day(remark.at)} {remark.author}, {remark.kind}: {shorten(remark.text, 140)}"

@@ -62,8 +62,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A table that an answer is based on; every row is as long as `heads`. `note` says how its numbers were
-    obtained."""
+    """A table that an answer is based on; every row is as long as `heads`.
+
+    `note` says how its numbers were obtained.
+    """
 
     title: str
     heads: tuple[str, ...]
@@ -116,8 +118,10 @@ QUICK = "This is the quick version: it shows only that the experiment works here
 
 @dataclass(frozen=True)
 class Experiment:
-    """One execution of an experiment. `command` repeats it; `answers` are by device; `task` and `template` are those
-    that the user chose for it."""
+    """One execution of an experiment.
+
+    `command` repeats it; `answers` are by device; `task` and `template` are those that the user chose for it.
+    """
 
     experiment_id: str
     name: str
@@ -161,8 +165,7 @@ def _adapter() -> TypeAdapter[Experiment]:
 
 
 def interval_cells(found: Interval | Unavailable | None, before: str = "", factor: float = 1.0) -> dict[str, Cell]:
-    """Returns both ends of an interval as cells of a row, or nothing without an interval; their heads start with
-    `before`."""
+    """Returns both ends of an interval, if there is one, as cells of a row; their heads start with `before`."""
     ends = (found.low * factor, found.high * factor) if isinstance(found, Interval) else (None, None)
     return dict(zip((f"{before}from", f"{before}to"), ends, strict=True))
 

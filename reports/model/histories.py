@@ -142,8 +142,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class MetricHistory:
-    """One series with its segments, changes and remarks; ``drift`` is a sentence on its total drift, empty for too few
-    points."""
+    """One series with its segments, changes and remarks; ``drift`` describes its total drift, if points suffice."""
 
     metric: str
     direction: str

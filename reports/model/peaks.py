@@ -77,8 +77,8 @@ class Peaks:
         return found
 
     def fault(self) -> str | None:
-        """Returns what is wrong with the peaks as a whole: one that every device has is missing, or one is there
-        twice."""
+        """Returns what is wrong with the peaks as a whole: one is there twice, or one that all devices have is
+        missing."""
         names = [peak.of if peak.buffer_bytes is None else f"{peak.of} {peak.by}" for peak in self.peaks]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -218,8 +218,7 @@ THROTTLE_FLAGS = "throttle_flags"
 
 @dataclass(frozen=True)
 class SensorQuantity:
-    """A quantity that sensors sample (docs/contracts.md): its name for people, its displayed unit, and the factor to
-    it."""
+    """A quantity that sensors sample (docs/contracts.md): its label, its displayed unit, and the factor to it."""
 
     label: str
     unit: str

@@ -134,9 +134,9 @@ class RunSummary:
 class Step:
     """One training step as the runner reported it.
 
-    ``index`` counts from 0 with the first warm-up step; ``phase`` is ``warm_up`` or ``measured``; times are
-    nanoseconds of the device's monotonic clock; ``losses`` is the flattened [2, q] output (``+`` first, then ``-``) and
-    may contain NaN.
+    ``index`` counts from 0 with the first warm-up step; ``phase`` is ``warm_up`` or ``measured``; times are nanoseconds
+    of the device's monotonic clock; ``losses`` is the flattened [2, q] output (``+`` first, then ``-``) and may contain
+    NaN.
     """
 
     index: int

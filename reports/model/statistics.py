@@ -221,8 +221,7 @@ class Ratio(Statistics):
 
 @dataclass(frozen=True)
 class Setup(Statistics):
-    """The device's configuration, on which its numbers depend: the runner's threads, the CPUs it was allowed to use,
-    and the device's power mode."""
+    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode."""
 
     threads: Number
     cpus: tuple[int, ...] | Unavailable

@@ -1,5 +1,4 @@
-"""One pass over the traces of a run: every row goes to the CSV files, thinned lines that keep extremes to the
-figures."""
+"""One pass over the traces of a run: all rows go to the CSV files, thinned lines with extremes to the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -18,8 +18,7 @@ _FIRST = ("q", "b", "T", "rank", "lr", "eps", "schedule", "steps")
 """The first parts of a contender's name, in this order."""
 
 CONDITIONS, DISTURBED = "conditions", "disturbed"
-"""The entry in the workload of a training that was made with a busy device and an interruption, to compare with the
-same one without."""
+"""The workload's entry for a training with a busy device and an interruption, made to compare with one without."""
 
 
 def steps_lost(steps: int, first: int, end: int) -> int:

@@ -42,8 +42,10 @@ def comparison_page(
     runs: Sequence[RunSummary] = (),
     pages: Collection[str] = (),
 ) -> Page:
-    """Builds the page that compares two runs. Others of ``runs`` can be picked; ``pages`` are the existing
-    comparisons."""
+    """Builds the page that compares two runs.
+
+    Others of ``runs`` can be picked; ``pages`` are the existing comparisons.
+    """
     ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."

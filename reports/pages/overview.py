@@ -184,8 +184,7 @@ def _first_screen(ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary
 
 
 def _folded(*sections: Section) -> list[Section]:
-    """Folds tables that have rows, with the number of rows as summary; an empty table is left as the line that says
-    so."""
+    """Folds tables that have rows, with their number as summary; empty tables stay the one line that says so."""
     return [replace(one, folded=_rows_of(one)) if one.grids else one for one in sections]
 
 
@@ -332,8 +331,7 @@ def _warning(one: DeviceSummary) -> str:
 def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     empty = (
         "No device has been reached yet. `suite devices list` shows those of the inventory, `suite devices check` "
-        "what they "
-        "lack."
+        "what they lack."
     )
     nights = {run.run_id: run.verdicts for run in ordered}
     rows = []

@@ -104,8 +104,7 @@ _METHOD = (
     ("Program size", "Bytes of the exported program on disk."),
     ("Energy per step", "Power samples integrated by trapezoids over the measured steps, with both ends interpolated, "
      "divided by the number of steps. Net: minus idle power, which is measured before and after. Method, rate and "
-     "alignment error are in the "
-     "details."),
+     "alignment error are in the details."),
     ("Power", "Mean over the measured steps, from the sensor named in the device's card."),
     ("Stability", "0 to 100: half from the coefficient of variation of the sessions' medians, a quarter each from max "
      "over min and from p99 over p50."),
@@ -219,8 +218,7 @@ def _method(contents: RunContents) -> Section:
 
 
 def _with_load(item: Measurement, device: RunDevice | None) -> Measurement:
-    """Adds the warning about the device's load from the run's checks to a measurement older than its own field for
-    it."""
+    """Adds the warning about the device's load from the run's checks to an old measurement without such a field."""
     warned = () if device is None or item.busy else device.preflight
     load = next((check.detail for check in warned if check.name == "load" and check.status == "warning"), item.busy)
     return replace(item, busy=load)

@@ -99,8 +99,10 @@ class SiteServer(ThreadingHTTPServer):
         return is_loopback(self.host)
 
     def allows(self, host: str) -> bool:
-        """Whether a Host header names this server. A server that others can reach accepts every name, as it doesn't
-        know its own."""
+        """Whether a Host header names this server.
+
+        A server that others can reach accepts every name, as it doesn't know its own.
+        """
         if not self.is_local:
             return True
         try:

@@ -168,8 +168,10 @@ class Site:
             write_text(path, text)
 
     def write_beside(self, place: str, name: str, text: str) -> None:
-        """Writes a download of the page at ``place``. To be called before the page is written, so that its links
-        work."""
+        """Writes a download of the page at ``place``.
+
+        To be called before the page is written, so that its links work.
+        """
         write_text((self.folder / place).parent / name, text)
 
 

@@ -149,8 +149,7 @@ _WORDS = {"Fastest": "a step", "Most frugal": "a step, net", "Smallest": "at the
 
 
 def answers_of(found: Sequence[Measurement]) -> list[Answer]:
-    """Returns the fastest, most frugal and smallest setting, and what can't be told; empty without a comparable
-    measurement."""
+    """Returns the fastest, most frugal and smallest setting; nothing without a comparable measurement."""
     usable = [item for item in found if item.comparable]
     return [_answer(question, quality, usable) for question, quality in _QUESTIONS] if usable else []
 

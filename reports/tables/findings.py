@@ -196,8 +196,7 @@ def _strip(one: Finding, points: Sequence[HistoryPoint]) -> Drawing | None:
 
 
 def _slopes(one: Finding, verdicts: Pairs) -> Drawing | None:
-    """Draws the pairs that confirmed it, from the baseline's session to the candidate's; 100 % is the baseline's
-    median."""
+    """Draws the pairs that confirmed it, from the baseline to the candidate; 100 % is the baseline's median."""
     lines: list[tuple[float, float]] = []
     for member in one.members:
         found = verdicts.get((member.device, member.workload_key, member.metric))

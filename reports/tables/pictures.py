@@ -13,8 +13,10 @@ _WIDTH, _HEIGHT, _EDGE = 100.0, 24.0, 2.0
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a question; ``words`` say how reliable it is and what can't be told. ``slot`` is a setting's
-    colour."""
+    """An answer to a question; ``words`` say how reliable it is and what can't be told.
+
+    ``slot`` is a setting's colour.
+    """
 
     question: str
     answer: str

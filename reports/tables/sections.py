@@ -52,8 +52,7 @@ class GridCell:
     tags: Sequence[str] = ()
 
     def data(self, way: LinkOf) -> Json:
-        """Returns what static/tables.js draws: ``main`` if the cell has nothing else, otherwise an object with short
-        keys."""
+        """Returns what static/tables.js draws: only ``main`` if there is nothing else, or an object with short keys."""
         outcome = self.status
         found: dict[str, Json] = {
             "main": visible(self.main),
@@ -103,8 +102,10 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table with all its rows. ``notes`` and ``links`` appear with it. With ``folded``, a summary, it starts
-    closed."""
+    """A table with all its rows.
+
+    ``notes`` and ``links`` appear with it. With ``folded``, a summary, it starts closed.
+    """
 
     name: str
     caption: str

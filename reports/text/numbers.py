@@ -29,8 +29,7 @@ _SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
 
 
 def unit_for(stored: float, stored_unit: str) -> Unit:
-    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best; other units are
-    kept."""
+    """Returns the unit in which a value in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best; others are kept."""
     scale = _SCALES.get(stored_unit, ((math.inf, Unit(stored_unit, 1.0)),))
     return next((unit for below, unit in scale if abs(stored) < below), scale[-1][1])
 

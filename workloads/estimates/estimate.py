@@ -219,8 +219,7 @@ KEPT_BYTES = 2 << 30
 """Decoder layers up to this size in total are kept in memory, ready to compute with, or else in their stored form."""
 
 GROUP_BYTES = 256 << 20
-"""The limit for hidden states and noise of the passes that share a layer, and for the widest activations of one of
-them."""
+"""The limit for hidden states and noise of passes that share a layer, and for one pass's widest activations."""
 
 NOISE_ROWS = 24
 """This many rows give the noise of a loss to within a seventh (one standard deviation, 1 / sqrt(2 n))."""

@@ -38,8 +38,10 @@ def method_version(method: Method) -> dict[str, str]:
 
 @contextlib.contextmanager
 def making(root: Path, name: str) -> Iterator[None]:
-    """Waits until no other process is building the folder `name` in `root`; others then wait for this one. Raises
-    OSError."""
+    """Waits until no other process is building the folder `name` in `root`; others then wait for this one.
+
+    Raises OSError.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{name}.lock"):
         yield

@@ -69,8 +69,7 @@ class Constants(nn.Module):
 
 
 class DelegatedLayer(nn.Module):
-    """A layer with two delegates that all layers share, forward and backward; `back` is None if it needs no backward
-    pass."""
+    """A layer with two delegates that all layers share, forward and backward; `back` is None if it isn't needed."""
 
     def __init__(self, forth: DelegatedPart, back: DelegatedPart | None, constants: Constants) -> None:
         super().__init__()

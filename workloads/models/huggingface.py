@@ -208,8 +208,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_header(path: Path) -> None:
-    """Raises ValueError for a header larger than the file or than any real one; `UserError` unless it is a regular
-    file."""
+    """Raises ValueError for a header larger than the file or any real one, `UserError` unless it is a regular file."""
     with open_regular(path, what="a safetensors file") as stream:
         left = os.fstat(stream.fileno()).st_size - 8
         claimed = int.from_bytes(stream.read(8), "little")

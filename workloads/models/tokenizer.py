@@ -23,8 +23,7 @@ _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+"
 )
-"""The pattern for words in the tokenizers of Llama 3 and Qwen 2 (their tokenizer.json); %d is the most digits per
-token."""
+"""The word pattern of Llama 3's and Qwen 2's tokenizer.json; %d is the most digits per token."""
 _DIGITS = {"llama-bpe": 3, "qwen2": 1}
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"

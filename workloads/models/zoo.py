@@ -189,8 +189,8 @@ def load_model(
     """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
     Any other name is for the model in `weights`. `notify` gets a line before a download; `digest` replaces the sha256
-    of files in `weights`. Raises `UserError` for an unknown name, weights of another shape, and
-    files that are missing or damaged.
+    of files in `weights`. Raises `UserError` for an unknown name, weights of another shape, and files that are missing
+    or damaged.
     """
     if weights is not None and name not in ZOO:
         return load_weights(name, weights, digest)

@@ -155,8 +155,7 @@ class _Graph:
         return found
 
     def _after(self, value: TensorFact, through: Sequence[str]) -> list[int]:
-        """Returns the nodes that use a value and, through nodes of a kind in `through`, those that use their
-        results."""
+        """Returns the nodes that use a value, directly or through nodes of a kind in `through`."""
         found = []
         for index in self._users.get(value.place, []):
             found.append(index)

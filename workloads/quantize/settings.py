@@ -43,8 +43,7 @@ def _scale_of_scales(rows: int, columns: int) -> int:
 
 
 ROWS_PER_CHUNK = 512
-"""The fewest rows that a layer works on at a time: enough to make reading its weights cheap compared with
-multiplying."""
+"""The fewest rows that a layer works on at a time: enough to make reading its weights relatively cheap."""
 
 ROWS_PER_SMALL_CHUNK = 256
 """The same if activations are large compared with weights: float32 with weights of 8 bits or fewer."""

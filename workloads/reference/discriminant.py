@@ -1,11 +1,11 @@
 """Computes the adapters' A from a task's activations: the directions in which the classes of examples differ.
 
-The more values P-RGE perturbs, the noisier its estimate, so the perturbed values should matter. For a task of k
-classes with answers of one token, each projection gets k rows. The last k - 1 are Fisher's discriminants of its inputs
-at the position that predicts the answer, w = (S + c mean(diag S) I)^-1 (mean of a class - mean of the first), S the
-covariance within classes [Fisher 1936; the ridge: Friedman 1989]. The first row is along the mean input, which is the
-same for all examples: its B shifts all answers alike, as the answers' words have to be learned too, and the
-discriminants are made orthogonal to it. Only forward passes are needed, layer by layer.
+The more values P-RGE perturbs, the noisier its estimate, so the perturbed values should matter. For a task of k classes
+with answers of one token, each projection gets k rows. The last k - 1 are Fisher's discriminants of its inputs at the
+position that predicts the answer, w = (S + c mean(diag S) I)^-1 (mean of a class - mean of the first), S the covariance
+within classes [Fisher 1936; the ridge: Friedman 1989]. The first row is along the mean input, which is the same for all
+examples: its B shifts all answers alike, as the answers' words have to be learned too, and the discriminants are made
+orthogonal to it. Only forward passes are needed, layer by layer.
 """
 
 from __future__ import annotations

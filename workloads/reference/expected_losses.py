@@ -1,5 +1,4 @@
-"""The losses of the eager reference, with which a session's are compared, in the form stored in files and passed
-between processes."""
+"""The eager reference's losses, with which a session's are compared, as stored in files and passed to processes."""
 
 from __future__ import annotations
 

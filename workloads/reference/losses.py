@@ -37,8 +37,7 @@ OnProgress = Callable[[float], None]
 
 
 _CLEAR = 2.0
-"""The first updates are clear if their effect is this many times the noise, so that a slope of 1 is measured as at
-least .75."""
+"""The first updates are clear if their effect is this many times the noise: a slope of 1 then reads .75 or more."""
 
 
 class _OutOfTimeError(Exception):
@@ -105,8 +104,8 @@ def _compute(
     except _OutOfTimeError:
         shortfall = (
             f"the eager reference did {len(calculation.losses)} of {steps} steps"
-            f"{' and nothing for their updates' * (len(calculation.losses) == steps)} "
-            f"in {calculation.seconds:.0f} s, its limit"
+            f"{' and nothing for their updates' * (len(calculation.losses) == steps)} in {calculation.seconds:.0f} s, "
+            f"its limit"
         )
     return ReferenceLosses(
         tuple(calculation.losses),

@@ -31,8 +31,7 @@ NOTHING = -1
 
 @dataclass(frozen=True)
 class QueryGroups:
-    """Groups of steps: `sizes` has the steps per update in each epoch of `period` steps; the last one applies from then
-    on."""
+    """Groups of steps: `sizes` has the steps per update in each epoch of `period` steps; the last size stays."""
 
     period: int
     sizes: tuple[int, ...]
@@ -72,8 +71,7 @@ class Anchors:
 
 
 GROUPS = QueryGroups(100, tuple(int(epoch**0.5) for epoch in range(1, 17)))
-"""alpha is a step's number of queries, beta 1/2, an epoch 100 steps, and an update has the queries of at most 4
-steps."""
+"""alpha is a step's number of queries, beta 1/2, an epoch 100 steps; an update has at most 4 steps' queries."""
 
 ANCHORS = Anchors(period=16, batches=4)
 

@@ -1,5 +1,4 @@
-"""Labelled texts as token ids, and as rows: padded on the left, with the positions that predict the answer at the
-end."""
+"""Labelled texts as token ids, and as rows: padded on the left, the positions that predict the answer at the end."""
 
 from __future__ import annotations
 
@@ -55,8 +54,7 @@ def encode_examples(texts: Sequence[LabelledText], template: Template, tokenizer
 
 
 def candidates_of_a_row(examples: Sequence[Example]) -> int:
-    """Returns how many candidates a row can have: all, if each is one token and all examples have the same number; else
-    1."""
+    """Returns how many candidates a row can have: all, if they are single tokens, equally many everywhere; else 1."""
     counts = {len(example.candidates) for example in examples}
     are_tokens = all(len(one) == 1 for example in examples for one in example.candidates)
     return counts.pop() if are_tokens and len(counts) == 1 else 1

@@ -67,8 +67,8 @@ def check_label_map(template: Template, renamed: Mapping[str, str]) -> None:
     for source, name in renamed.items():
         if name not in template.candidates:
             raise UserError(
-                f"--label-map reads {source!r} as {name!r}, which the template does not have: "
-                f"choose from {listed(template.candidates)}."
+                f"--label-map reads {source!r} as {name!r}, which the template does not have: choose from "
+                f"{listed(template.candidates)}."
             )
 
 
@@ -146,8 +146,8 @@ def _labelled_text(table: Table, template: Template, labels: Labels, row: Row, v
         word = fold_label(fields[name])
         if word not in replaced:
             raise UserError(
-                f"{table.where}: {name} in {table.unit} {row.line} is {printable(fields[name], 40)!r}, "
-                f"which the template does not have: use {listed(replaced)}."
+                f"{table.where}: {name} in {table.unit} {row.line} is {printable(fields[name], 40)!r}, which the "
+                f"template does not have: use {listed(replaced)}."
             )
         fields[name] = replaced[word]
     if template.choices is not None:
@@ -180,8 +180,8 @@ def _text(table: Table, template: Template, row: Row, name: str) -> str:
     value = row.values[column] if column is not None else None
     if column is None:
         raise UserError(
-            f"{table.where}: {table.unit} {row.line} has no {' or '.join(template.fields[name])}: "
-            f"add it, or remove the {table.unit}."
+            f"{table.where}: {table.unit} {row.line} has no {' or '.join(template.fields[name])}: add it, or remove "
+            f"the {table.unit}."
         )
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -83,8 +83,7 @@ _TRAINING_ROWS, _VALIDATION_ROWS = 640, 160
 
 
 def _pick(options: Sequence[_T], *place: object) -> _T:
-    """Returns the option for a place, by a hash, which is the same in every release of Python, unlike its
-    generators."""
+    """Returns the option for a place by a hash, which doesn't change between releases of Python as generators do."""
     digest = hashlib.sha256(repr(place).encode()).digest()
     return options[int.from_bytes(digest[:8], "big") % len(options)]
 
@@ -163,8 +162,7 @@ _AGREEING = 4
 
 
 def _long_reviews(length: int) -> MadeTask:
-    """Makes rows of as many words as a row has tokens; as words have more tokens, each fills its row and loses its
-    start."""
+    """Makes texts of as many words as a row has tokens; words have more tokens, so each fills its row."""
     lines = [line.split("\t") for line in built_in_reviews().splitlines()[1:]]
     pools: list[dict[str, list[str]]] = [{"0": [], "1": []}, {"0": [], "1": []}]
     for number, (review, label) in enumerate(lines):

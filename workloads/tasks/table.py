@@ -30,8 +30,8 @@ class Row:
 class Table:
     """The rows of a file, which errors call `where`; a row is called a `unit`.
 
-    `has_names` is False for a delimited file without a header, whose columns are initially named 1, 2, ... `notes`
-    are sentences about what was left out.
+    `has_names` is False for a delimited file without a header, whose columns are initially named 1, 2, ... `notes` are
+    sentences about what was left out.
     """
 
     where: str
@@ -55,8 +55,7 @@ class Table:
         return any(isinstance(value, dict | list) for row in self.rows for value in row.values.values())
 
     def unfolded(self, path: str) -> Table:
-        """Returns the table with a row for each object in the lists along `path`, such as
-        `passage.questions.answers`."""
+        """Returns the table with a row for each object in the lists along `path` (`passage.questions.answers`)."""
         if not self._is_nested:
             return self
         steps = tuple(filter(None, path.split(".")))

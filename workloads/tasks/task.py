@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Task:
     """Labelled texts with the template that made them.
 
-    `validation`: the examples of a published or named validation file; else empty. `notes` are
-    sentences about rows that were left out.
+    `validation`: the examples of a published or named validation file; else empty. `notes` are sentences about rows
+    that were left out.
     """
 
     name: str
@@ -49,8 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class _Data:
-    """The tables of a task, and the file whose path may name the template; None if it is the default template or the
-    task's own, `template`."""
+    """The tables of a task, and the file whose path may name the template; None for the default or own `template`."""
 
     name: str
     path: Path | None
@@ -67,8 +66,8 @@ def built_in_task() -> Task:
 def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> Task:
     """Reads a task; `notify` gets a line before a download.
 
-    Raises `UserError`, with the line's number if there is one, for files that can't be read, columns and labels
-    that the template does not have, and templates that aren't valid.
+    Raises `UserError`, with the line's number if there is one, for files that can't be read, columns and labels that
+    the template does not have, and templates that aren't valid.
     """
     if (find := TASKS.get(source.task)) is not None:
         return _of_plugin(find, source, notify)

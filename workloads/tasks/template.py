@@ -90,8 +90,7 @@ class Choices(_Strict):
 
 
 class Splits(_Strict):
-    """Names of published files (patterns, of which the first that exists counts), and how one file is split by a
-    seed."""
+    """Patterns of published files' names (the first that exists counts), and how one file is split by a seed."""
 
     train: tuple[str, ...] = ("train.*", "train-*", "training.*")
     validation: tuple[str, ...] = ("dev.*", "val.*", "validation.*", "validation-*")

@@ -105,8 +105,10 @@ class AdbServer:
         return False
 
     def ensure(self) -> None:
-        """Starts the server unless it is running, which takes some seconds. Raises `AccessRefused` if it can't be
-        started."""
+        """Starts the server unless it is running, which takes some seconds.
+
+        Raises `AccessRefused` if it can't be started.
+        """
         with _starting:
             if self.running():
                 return

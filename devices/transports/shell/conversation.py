@@ -77,8 +77,7 @@ _END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits: a peer's silence before it is asked for a sign of life, its time to answer, and a program's time to end
-    after SIGTERM."""
+    """Limits of a peer's silence before a question, of its time to answer, and of a program's after SIGTERM."""
 
     silence_s: float = 15.0
     answer_s: float = 20.0

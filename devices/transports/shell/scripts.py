@@ -20,8 +20,10 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def plain_path(path: str) -> str:
-    """Returns the path in a form that no tool takes for an option. Raises `ValueError` for an empty one or a null
-    character."""
+    """Returns the path in a form that no tool takes for an option.
+
+    Raises `ValueError` for an empty one or a null character.
+    """
     if not path or "\0" in path:
         raise ValueError("embedded null byte" if path else "empty path")
     return path if path.startswith("/") else f"./{path}"
@@ -152,8 +154,8 @@ def program_script(token: str, argv: Sequence[str], *, cwd: str | None, pid_file
 
 
 def operation_script(token: str, body: str, arguments: Sequence[str]) -> bytes:
-    """Returns the script that runs `body`, one of our own texts, with `$1`, `$2`… set to `arguments`; its input is what
-    is sent next."""
+    """Returns the script that runs our own text `body` with `$1`, `$2`… as `arguments`; what is sent next is its
+    input."""
     text = _OPERATE.format(token=token, arguments=quoted(arguments), body=body)
     return text.encode("utf-8", "surrogateescape")
 

@@ -289,8 +289,10 @@ def load_private_key(path: Path, passphrase: str | None = None) -> paramiko.PKey
 
 
 def _loader(data: bytes) -> Callable[..., object]:
-    """Returns the function that reads such a file. Raises `UnusableKey` for other files that users keep beside their
-    keys."""
+    """Returns the function that reads such a file.
+
+    Raises `UnusableKey` for other files that users keep beside their keys.
+    """
     start = data.lstrip()
     if start.startswith(_PUTTY):
         raise UnusableKey("a PuTTY key", "convert it with `puttygen FILE -O private-openssh -o NEW`")
