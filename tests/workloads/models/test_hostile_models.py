@@ -49,7 +49,7 @@ HOSTILE = {
     "endless keys": (_header(0, keys=2**63), "claims 9223372036854775808 keys"),
     "a large list of bytes": (
         _header(0, _list(_U8, 3_000_000, bytes(3_000_000))),
-        "3000000 elements of lists, and 2000000",
+        "3000000 elements of lists, but the limit is 2000000",
     ),
     "many lists": (
         _header(0, *(_list(_U8, 600_000, bytes(600_000), name=b"list%d" % index) for index in range(4))),
@@ -157,8 +157,8 @@ NUMBERS = {
     "end token beyond": ({"eos_token_id": 512}, "eos_token_id is 512, which is not one of the 512 tokens"),
     "one of several beyond": ({"eos_token_id": [700, 2]}, "eos_token_id is 700"),
     "beginning beyond": ({"bos_token_id": 600}, "bos_token_id is 600"),
-    "word as end token": ({"eos_token_id": "</s>"}, "eos_token_id is </s>, which is none"),
-    "true as end token": ({"eos_token_id": True}, "eos_token_id is True, which is none"),
+    "word as end token": ({"eos_token_id": "</s>"}, "eos_token_id is </s>, which is not one"),
+    "true as end token": ({"eos_token_id": True}, "eos_token_id is True, which is not one"),
     "negative padding": ({"pad_token_id": -7}, "pad_token_id is -7"),
     "nested settings": ({"rope_scaling": [[[[]]]], "hidden_act": {"a": 1}}, "hidden_act is {'a': 1}"),
     "lists as kinds of layers": ({"model_type": "qwen3", "layer_types": [[1]] * 3}, "layer_types should name"),
@@ -199,7 +199,7 @@ def test_minus_one_and_a_padding_beyond_the_vocabulary_are_fine(folder: Path) ->
 @pytest.mark.parametrize(
     ("claimed", "sentence"),
     [
-        (2**63, "header of 9223372036854775808 bytes, and"),
+        (2**63, "header of 9223372036854775808 bytes, but only"),
         (17 << 20, "header of 17825792 bytes, but the limit is 16777216"),
     ],
 )

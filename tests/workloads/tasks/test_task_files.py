@@ -241,7 +241,7 @@ def test_every_shape_of_a_json_document_reads_alike(tmp_path: Path, document: ob
     ("document", "words"),
     [
         (7, "has no list of objects"),
-        ({"text": ["a", "b", "c"], "label": [1]}, r"holds lists of different lengths \(3, 1\)"),
+        ({"text": ["a", "b", "c"], "label": [1]}, r"has lists of different lengths \(3, 1\)"),
         ({"text": {"0": "a"}, "label": {"0": 1, "1": 0}}, "has no text in 1 of 2 rows"),
         ({"columns": ["text", "label"], "data": [["a", 1], ["b"]]}, "not all lists of 2 values, as `columns` has"),
         ({"columns": ["text", "label"], "data": [["a", 1], {"text": "b"}]}, "not all lists of 2 values"),

@@ -83,7 +83,7 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         1,
         "is the same for all choices: put {choice} into it",
     ),
-    "words of no field": ("label: topic", "label: topic\nwords: {x: {a: b}}", 1, "`words` replaces values of 'x'"),
+    "words of no field": ("label: topic", "label: topic\nwords: {x: {a: b}}", 1, "`words` has no field 'x'"),
     "a share that is none": ("label: topic", "label: topic\nsplits: {validation_share: 2.0}", 5, "_share` is 2.0"),
     "an object": ("label: topic", "label: !!python/name:os.system", 4, "the tag .* is not read here"),
     "not YAML": ("label: topic", "label: [", 6, "not valid YAML"),

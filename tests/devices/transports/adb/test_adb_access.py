@@ -92,7 +92,7 @@ def test_a_phone_that_has_not_authorised_this_computer_says_what_to_do_on_it(
     adbd: LoopbackAdbd, phone: HesitantPhone
 ) -> None:
     for _ in range(2):  # the second time adb knows it already, as unauthorized
-        with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer its question"):
+        with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer"):
             adb_transport(entry_of(phone.address), server=adbd.server)
     assert phone.question.is_set()
 
