@@ -38,7 +38,7 @@ _REQUIREMENTS = {
     "model_type": "be names with values (`name: value`)",
     "list_type": "be a list (`[a, b]`)",
     "tuple_type": "be a list (`[a, b]`)",
-    "too_short": "hold at least one",
+    "too_short": "have at least one entry",
     "int_type": "be a whole number",
     "float_type": "be a number",
     "string_type": "be text (put quotes around it)",

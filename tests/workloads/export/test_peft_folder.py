@@ -158,5 +158,5 @@ def test_an_adapter_with_values_that_are_not_finite_is_refused(tiny: ModelWeight
 def test_an_adapter_in_bfloat16_is_read_and_its_a_compared(tiny: ModelWeights, folder: Path) -> None:
     path = folder / "adapter_model.safetensors"
     save_torch({name: torch.from_numpy(values).bfloat16() for name, values in load_file(path).items()}, path)
-    with pytest.raises(UserError, match="has an A of .* that differs"):
+    with pytest.raises(UserError, match=r"has an A of .* that differs"):
         read_peft_folder(WORKLOAD, tiny.config, folder)
