@@ -102,7 +102,7 @@ def deploy(
 
 
 def timeout_for(size_bytes: int) -> float:
-    """Returns the timeout for copying or hashing so many bytes."""
+    """Returns the timeout for copying or hashing this many bytes."""
     return _BASE_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 

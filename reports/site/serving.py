@@ -211,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Logs nothing: whoever browses also started the server."""
+        """Logs nothing, as the person who browses also started the server."""
 
     def _answer(self, *, with_body: bool) -> None:
         if not self.server.allows(self.headers.get("Host", "")):

@@ -41,7 +41,7 @@ class ServiceRefused(DeviceLost):
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of `adb devices -l`. `transport_id` identifies this connection and changes when it is made anew."""
+    """A line of `adb devices -l`. `transport_id` identifies this connection and changes with a new one."""
 
     serial: str
     state: str
