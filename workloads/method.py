@@ -54,8 +54,7 @@ class Sides(Enum):
     def contrasts(self, losses: Sequence[float]) -> tuple[list[float], float]:
         """Returns a step's contrasts, and the variance of one as a multiple of a loss's variance.
 
-        They are L+ - L- of each query or, as all one-sided slopes share L(B) and its error, L+ minus the mean of all
-        L+.
+        L+ - L- of each query or, as all one-sided slopes share L(B) and its error, L+ minus the mean of all L+.
         """
         if self is Sides.TWO:
             return [2.0 * slope for slope in self.slopes(losses, 1.0)], 2.0
@@ -150,8 +149,7 @@ class Method:
     def step_scale(self, losses: Sequence[float]) -> float:
         """Returns the factor of a step's projected gradients: 1, or 1 / the deviation of the perturbed losses.
 
-        It is the sample's standard deviation, over q - 1. If all losses are equal, no direction is better, and the
-        factor is 0.
+        The sample's standard deviation, over q - 1. If all losses are equal, no direction is better, and it is 0.
         """
         if not self.normalised:
             return 1.0

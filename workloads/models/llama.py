@@ -49,10 +49,7 @@ class Rotary:
 
     @classmethod
     def of_layers(cls, config: LlamaConfig, length: int, results: int | None = None) -> list[Rotary]:
-        """Returns the tables of each layer; layers with the same positions share them.
-
-        `results`: K of the last layer.
-        """
+        """Returns each layer's tables, shared by layers with the same positions; `results`: K of the last layer."""
         made: dict[Rope | None, Rotary] = {}
         for layer in range(config.layers):
             if config.rope(layer) not in made:
