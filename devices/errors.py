@@ -1,8 +1,8 @@
-"""What can go wrong with a device, in two families.
+"""Errors of devices, in two families.
 
 A `UserError` is something the user can fix before anything starts (the inventory, a name on the command line).
 A `DeviceError` is the outcome of one device: it is recorded for that device, and the others go on.
-Every message is one sentence with the cause, a number where there is one, and the next action.
+Every message is one sentence with the cause, a number if there is one, and the next action.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from foundation.text import did_you_mean, printable
 
 
 class InventoryError(UserError):
-    """The inventory can't be used. Messages begin with `file:line`."""
+    """The inventory can't be used. Messages start with `file:line`."""
 
 
 class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
     """A requested device isn't in the inventory; the message offers the nearest names, else how to `add` it.
 
-    `what` is what the name stands for: a device, a group, or a kind.
+    `what` is what the name refers to: a device, a group, or a kind.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class DeviceError(Exception):
 
 
 class DeviceLost(DeviceError):  # noqa: N818 - the vocabulary's word
-    """The device or the connection to it is gone; whatever it printed afterwards doesn't count."""
+    """The device or the connection to it is gone; anything it printed afterwards doesn't count."""
 
 
 class AccessRefused(DeviceError):  # noqa: N818 - the vocabulary's word
@@ -52,7 +52,7 @@ class AccessRefused(DeviceError):  # noqa: N818 - the vocabulary's word
 
 
 class HostKeyRefused(AccessRefused):
-    """What answers can't be verified to be the enrolled device."""
+    """The machine that answers can't be verified to be the enrolled device."""
 
 
 class DeviceBusy(DeviceError):  # noqa: N818 - the vocabulary's word
@@ -60,7 +60,7 @@ class DeviceBusy(DeviceError):  # noqa: N818 - the vocabulary's word
 
 
 class TransportTimeout(DeviceError):  # noqa: N818 - the vocabulary's word
-    """A call missed its deadline, and whatever it had started was ended."""
+    """A call missed its deadline, and everything it had started was ended."""
 
 
 class CommandError(DeviceError):
@@ -81,8 +81,8 @@ class FileCause(enum.Enum):
     MISSING = "it doesn't exist"
     FULL = "the disk is full"
     READ_ONLY = "the file system is read-only"
-    DENIED = "the permission is missing"
-    OBSTRUCTED = "something of another type is in its place"
+    DENIED = "permission is denied"
+    OBSTRUCTED = "something of another type has that name"
     TOO_LARGE = "it is larger than allowed"
     OTHER = "the system refused"
 
@@ -92,7 +92,7 @@ _REMEDIES = {
     FileCause.FULL: "free space there or set another `workdir` in the inventory",
     FileCause.READ_ONLY: "remount it writable or set another `workdir` in the inventory",
     FileCause.DENIED: "give the user access or set another `workdir` in the inventory",
-    FileCause.OBSTRUCTED: "move that away or set another `workdir` in the inventory",
+    FileCause.OBSTRUCTED: "move it away or set another `workdir` in the inventory",
     FileCause.TOO_LARGE: "look at the file: it isn't what was expected",
     FileCause.OTHER: "check the device's storage",
 }
@@ -144,9 +144,9 @@ class FileError(DeviceError):
 
 
 class DamagedFile(FileError):  # noqa: N818 - the vocabulary's word
-    """A file arrived with another content than was expected. `size_bytes` is what arrived."""
+    """A file arrived with unexpected content. `size_bytes` is the size that arrived."""
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        detail = f"{size_bytes} bytes arrived, whose sha256 is another"
+        detail = f"{size_bytes} bytes arrived, with a different sha256"
         super().__init__("write", path, FileCause.OTHER, detail=detail)

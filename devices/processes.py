@@ -52,7 +52,7 @@ _CHUNK_BYTES = 64 << 10
 # End of file wakes the reader at once; this bounds the delay in noticing a request to stop, or a dead leader whose
 # children keep the pipe open.
 _POLL_S = 0.25
-# A process that survives SIGKILL for this long hangs in the kernel.
+# A process that survives SIGKILL for this long is stuck in the kernel.
 _KILL_TIMEOUT_S = 10.0
 
 
@@ -60,7 +60,7 @@ _KILL_TIMEOUT_S = 10.0
 class ProcessEnd:
     """How a process ended.
 
-    `rc`: its exit code, 128 + n after signal n; None when it never arrived. `signal`: the name (SIGSEGV) of the signal
+    `rc`: its exit code, 128 + n after signal n; None if it never arrived. `signal`: the name (SIGSEGV) of the signal
     that ended it. `stderr_tail`: the end of its error output. `lost`: why the device went away. `stopped`: why the
     suite itself ended it (deadline, trip point, too much output).
     """
@@ -82,11 +82,11 @@ def supervise(
     while_waiting: Callable[[], None] = lambda: None,
     grace_s: float = 5.0,
 ) -> ProcessEnd:
-    """Runs `argv` to its end; `on_output` gets its standard output as it comes, `on_start` its process id.
+    """Runs `argv` until it ends; `on_output` gets its standard output as it arrives, `on_start` its process id.
 
-    `while_waiting` is called several times a second. Whatever is raised meanwhile, the group first gets SIGTERM,
-    `grace_s` seconds, and SIGKILL. Processes that a leader leaves in its group get SIGKILL. Raises `CommandError` if it
-    can't be started, and `TransportTimeout`.
+    `while_waiting` is called several times a second. If anything is raised meanwhile, the group first gets SIGTERM and,
+    after `grace_s` seconds, SIGKILL. Processes that a leader leaves in its group get SIGKILL. Raises `CommandError` if
+    it can't be started, and `TransportTimeout`.
     """
     process = _start(argv, cwd)
     tail = bytearray()
@@ -205,7 +205,7 @@ def _end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
             process.wait(timeout=_KILL_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             raise TransportTimeout(
-                f"process {process.pid} hangs in the kernel {_KILL_TIMEOUT_S:g} s after SIGKILL; restart the device."
+                f"process {process.pid} is stuck in the kernel {_KILL_TIMEOUT_S:g} s after SIGKILL; restart the device."
             ) from error
 
 
@@ -265,7 +265,7 @@ def running_pid(path: Path) -> int | None:
 def end_process_group(pid: int, deadline: Deadline, *, grace_s: float = 3.0) -> None:
     """Sends SIGTERM to the group that `pid` leads, and SIGKILL after `grace_s`.
 
-    It need not be our child: it is watched through /proc. Raises `TransportTimeout` if it survives both.
+    It need not be our child, as it is watched through /proc. Raises `TransportTimeout` if it survives both.
     """
     started = _start_ticks(pid)
     number, kill_at_s = signal.SIGTERM, time.monotonic() + grace_s

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: temporary name, fsync, rename."""
+"""Files that appear complete or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that replaces `path` at the end of the block, or leaves nothing behind if the block raises.
 
-    Raises OSError, also if `path` is there and not a regular file: as root, the name of a device would become a file's.
+    Raises OSError, also if `path` exists and is not a regular file: as root, this would replace a device by a file.
     """
     if path.exists() and not path.is_file():
         reason = errno.EISDIR if path.is_dir() else errno.EEXIST
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """Does the same for a UTF-8 text file, without changing line ends; `errors` is that of `open`."""
+    """Does the same for a UTF-8 text file, without changing line ends; `errors` is as for `open`."""
     with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors=errors, newline="")
         yield text

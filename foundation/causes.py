@@ -1,6 +1,6 @@
 """The line of a failing program's output that names the cause.
 
-Programs end with advice, usage or a stack as often as with the reason, so neither the first line nor the last will do.
+Programs end with advice, usage or a stack as often as with the reason, so neither the first nor the last line will do.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import pairwise
 from foundation.text import last_line, printable
 
 _PYTHON_FRAME = re.compile(r'^(\s*)  File ".*", line \d+')
-# Lines of these forms give the reason, whatever stands before them: C++'s terminate, Java's innermost exception.
+# Lines of these forms give the reason, whatever precedes them: C++'s terminate, Java's innermost exception.
 _REASONS = (re.compile(r"^\s*what\(\):\s*(?P<reason>.+)"), re.compile(r"^Caused by: (?P<reason>.+)"))
-# Rust's panic has the reason in the line after.
+# A panic in Rust has the reason on the next line.
 _PANIC = re.compile(r"panicked at \S+:\d+:\d+:$")
 _PLAIN = re.compile(
     r"\b(?:error|fatal|panic|exception|fail(?:ed|ure|s)?|can't|can ?not|could ?n[o']t|could not|unable|denied|refused|"
@@ -27,22 +27,22 @@ _LIKELY = re.compile(
     r"is ?n[o']t|is not|did ?n[o']t|did not|must|no|needs?|required|busy|already in use|broken|corrupt(?:ed)?)\b",
     re.IGNORECASE,
 )
-# What to do, where to read on, and what didn't stop the program.
+# Advice, pointers to documentation, and warnings that didn't stop the program.
 _ASIDE = re.compile(
     r"^\W*(?:try|see|hint|notes?|usage|use|run|please|for more|for help|more info\w*|did you mean|consider|help|tip|"
     r"info|debug|trace|check|make sure|you (?:may|can|need|should)|to (?:fix|resolve|install)|install|read)\b"
     r"|\bwarning\b|\w+Warning:|^[WI]\d{4} |\b(?:0|no) (?:errors?|failures?|failed)\b",
     re.IGNORECASE,
 )
-# A frame of a stack, of Java ("    at com.example.Main") or of a panic.
+# A stack frame of Java (" at com.example.Main") or of a panic.
 _FRAME = re.compile(r"^\s+(?:at |\.\.\. \d+ more)|^\s*\d+: 0x")
 
 
 def cause_line(*outputs: str, limit: int = 160) -> str:
-    """Returns `: ` and the line that names the cause, to end a message with; empty if nothing was printed.
+    """Returns `: ` and the line that names the cause, as the end of a message; empty if nothing was printed.
 
-    `outputs` in order of preference (error output first): the first that names a cause counts. Without any such line,
-    it is the last line that is no advice.
+    `outputs` are in order of preference (error output first): the first one that names a cause counts. If none does,
+    the last line that isn't advice is used.
     """
     for output in outputs:
         line = _cause(output.splitlines())

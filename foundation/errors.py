@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, beginning: str = "Unknown") -> UserError:
-    """Returns the error for a name that is not in `known`, which suggests the nearest names, else the first ones."""
+    """Returns the error for a name that is not in `known`; it suggests the nearest names, else the first ones."""
     names = sorted(set(known))
     offer = did_you_mean(name, names) or (f"choose one of {listed(names)}." if names else "there are none yet.")
     return UserError(f"{beginning} {what} {name!r}: {offer}")

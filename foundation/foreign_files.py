@@ -1,8 +1,7 @@
-"""Opens files that somebody else wrote: regular ones, of at most so many bytes; and parses JSON from there, whose
-contents are bounded before anything is made of them.
+"""Opens files that somebody else wrote (regular ones, up to a size limit) and parses JSON from them within bounds.
 
-A pipe or a device may never end, and a file of any size may be named by mistake or to do harm. pydantic's parser
-refuses more than 200 levels, integers of thousands of digits, NaN and half surrogate pairs by itself.
+A pipe or a device may never end, and a file of any size may be named by mistake or to do harm. pydantic's parser itself
+refuses more than 200 levels, integers of thousands of digits, NaN and half surrogate pairs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _MOST_KEYS = 10_000
 _DEEPEST = 64
 _INTEGER_LIMIT = 2**64
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What a damaged document of our own can raise wherever it is read, and something in it is used."""
+"""The errors that reading and using a damaged document of our own can raise."""
 
 
 @contextmanager
@@ -47,10 +46,10 @@ def open_regular(
 ) -> Iterator[BufferedReader]:
     """Opens `path` for reading, as `what` (such as "a plan file"), without ever waiting for another process.
 
-    Raises `refusal` for anything but a regular file, or for one of more than `limit_bytes` with the `advice`, and
-    OSError for what can't be opened.
+    Raises `refusal` for anything but a regular file, or (with the `advice`) for more than `limit_bytes`, and OSError if
+    it can't be opened.
     """
-    # Before opening, too: that alone can set off a device.
+    # Also checked before opening, which alone can trigger a device.
     _require_regular(path.stat().st_mode, path, what, refusal)
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
         status = os.fstat(stream.fileno())
@@ -68,18 +67,20 @@ def read_regular(
     refusal: type[UserError] = UserError,
     advice: str = "check the path",
 ) -> bytes:
-    """Returns the content of `path`, of which never more than `limit_bytes` are read; raises as `open_regular` does."""
+    """Returns the content of `path`, never reading more than `limit_bytes`; raises as `open_regular` does."""
     with open_regular(path, what=what, limit_bytes=limit_bytes, refusal=refusal, advice=advice) as stream:
-        data = stream.read(limit_bytes + 1)  # it may have grown, and the size of what the kernel makes up is 0
+        data = stream.read(limit_bytes + 1)  # it may have grown, and the kernel's pseudo files have size 0
     if len(data) > limit_bytes:
-        raise refusal(_too_large(path, what, limit_bytes, "more bytes than it says", advice))
+        raise refusal(_too_large(path, what, limit_bytes, "more bytes than its stated size", advice))
     return data
 
 
 def _require_regular(mode: int, path: Path, what: str, refusal: type[UserError]) -> None:
     if not stat.S_ISREG(mode):
-        kind = next((name for matches, name in _KINDS if matches(mode)), "no regular file")
-        raise refusal(f"{printable(str(path))} is {kind}, and {what} must be a file: save it as one and name that.")
+        kind = next((name for matches, name in _KINDS if matches(mode)), "not a regular file")
+        raise refusal(
+            f"{printable(str(path))} is {kind}, and {what} must be a file: save it as one and name that file."
+        )
 
 
 def _too_large(path: Path, what: str, limit_bytes: int, size: str, advice: str) -> str:
@@ -96,9 +97,9 @@ def parse_json(
 ) -> Json:
     """Returns the document in UTF-8 `data`.
 
-    Raises ValueError, whose message is the reason: not JSON; more than `most_values` commas and opening brackets, which
-    bound the number of values; more than `most_keys` in one object; more than `deepest` levels; an integer beyond 64
-    bits; if `finite`, a number beyond a float's range, or one of JavaScript's that JSON lacks.
+    Raises ValueError, whose message is the reason: not JSON; more than `most_values` commas and opening brackets (which
+    bound the number of values); more than `most_keys` in one object; more than `deepest` levels; an integer beyond 64
+    bits; or, if `finite`, a number beyond a float's range, or a JavaScript number that JSON lacks (NaN, Infinity).
     """
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > most_values:
         raise ValueError(f"it holds more than {most_values} values")
@@ -112,13 +113,13 @@ def parse_json(
 
 
 def _contents(values: Sequence[Json], most_keys: int, finite: bool) -> Iterator[Sequence[Json]]:
-    """Yields the content of each object and list among the values, whose numbers it checks."""
+    """Yields the content of each object and list among the values, and checks their numbers."""
     kinds = set(map(type, values))
     if int in kinds:
         integers = [value for value in values if type(value) is int]
         largest = max(max(integers), -min(integers))
         if largest >= _INTEGER_LIMIT:
-            raise ValueError(f"a number in it has {len(str(largest))} digits, more than 64 bits hold")
+            raise ValueError(f"a number in it has {len(str(largest))} digits, more than 64 bits can hold")
     if finite and float in kinds and not all(math.isfinite(value) for value in values if type(value) is float):
         raise ValueError("a number in it is too large")
     if dict in kinds or list in kinds:

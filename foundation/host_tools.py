@@ -31,13 +31,13 @@ def download_wheel(requirement: str, destination: Path, *, options: Sequence[str
 def download_source(requirement: str, sha256: str, destination: Path) -> Path:
     """Downloads the source archive of `requirement`, pinned by its hash, to the empty folder `destination`.
 
-    pip runs the archive's setup to learn its name, so it checks the hash before. Raises `PipError`.
+    pip runs the archive's setup to find its name, and checks the hash first. Raises `PipError`.
     """
     pinned = destination / "requirements.txt"
     pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
     options = ["--no-binary=:all:", "--require-hashes", "--requirement", str(pinned)]
     if importlib.util.find_spec("setuptools") is not None:
-        options.append("--no-build-isolation")  # else pip fetches setuptools for nothing but the name
+        options.append("--no-build-isolation")  # otherwise pip fetches setuptools only for the name
     return _download(requirement, destination, "*.tar.gz", options)
 
 

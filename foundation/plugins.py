@@ -1,7 +1,7 @@
 """Plugins: what other packages add to the suite by entry points (docs/plugins.md).
 
-They are found by their metadata and imported when something of theirs is asked for by name, never before. One that is
-broken is an error for whoever asks for it, and for nobody else.
+They are found by their metadata, and imported only when something of theirs is requested by name. A broken plugin is an
+error only for commands that request it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "reporters": "reporter",
     }
 )
-"""What can be added, and the word for one of it. An entry point's group is `edge_training_suite.` and the name here."""
+"""What can be added, and the word for it. An entry point's group is `edge_training_suite.` plus the key here."""
 
 _PREFIX = "edge_training_suite."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,7 +42,7 @@ class PluginError(UserError):
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point of an installed package. `target` is where it leads, `module:attribute`."""
+    """An entry point of an installed package. `target` is what it refers to, `module:attribute`."""
 
     group: str
     name: str
@@ -82,10 +82,10 @@ def _origin(entry: EntryPoint) -> tuple[str, str]:
 class Registry(Mapping[str, _T], Generic[_T]):
     """The suite's own entries of a group by name, then those of plugins.
 
-    `accept` takes a plugin's name and what its entry point leads to; it returns the entry, or raises TypeError or
-    ValueError with the reason why it is none. Looking a plugin up raises PluginError if it can't be imported, is
-    refused, or shares its name with another. An own entry always has its name: the plugin's is then never used, which
-    `problem_of` says.
+    `accept` takes a plugin's name and the object of its entry point; it returns the entry, or raises TypeError or
+    ValueError with the reason why it isn't valid. Looking up a plugin raises PluginError if it can't be imported, is
+    refused, or has the same name as another. The suite's own entries take precedence over plugins of the same name;
+    `problem_of` reports such plugins.
     """
 
     def __init__(self, group: str, own: Mapping[str, _T], accept: Callable[[str, object], _T]) -> None:
@@ -124,7 +124,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
     @contextlib.contextmanager
     def running(self, name: str, *allowed: type[Exception]) -> Iterator[None]:
-        """Turns what a plugin's code raises within the block into a PluginError, but for UserError and `allowed`."""
+        """Turns what a plugin's code raises within the block into a PluginError, except UserError and `allowed`."""
         try:
             yield
         except UserError:
@@ -143,7 +143,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
         return next((one.origin for one in found if one.name == name), None)
 
     def problem_of(self, plugin: Plugin) -> str | None:
-        """Imports a plugin of this group; returns the sentence why it can't be used, None if it can."""
+        """Imports a plugin of this group; returns why it can't be used, None if it can."""
         if problem := self._name_problem(plugin):
             return str(plugin.error(problem))
         try:
@@ -154,11 +154,11 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
     def _name_problem(self, plugin: Plugin) -> str | None:
         if not _NAME.fullmatch(plugin.name):
-            return "its name is not 1 to 64 letters, digits, `.`, `_` or `-` that begin with a letter or digit"
+            return "its name is not 1 to 64 letters, digits, `.`, `_` or `-` that start with a letter or digit"
         if plugin.name in self.own:
-            return "the suite itself has one of this name"
+            return "the suite itself has one with this name"
         others = [one.origin for one in plugins(self.group) if one.name == plugin.name and one != plugin]
-        return f"the plugin {' and '.join(others)} has one of this name, too" if others else None
+        return f"the plugin {' and '.join(others)} has one with this name, too" if others else None
 
     def _load(self, plugin: Plugin) -> _T:
         try:
@@ -172,7 +172,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
 
 def require_callable(name: str, loaded: object) -> object:
-    """Returns what a plugin leads to. Raises TypeError unless it can be called."""
+    """Returns a plugin's object unchanged. Raises TypeError unless it can be called."""
     del name
     if not callable(loaded):
         raise TypeError(f"is of type {type(loaded).__name__}, and should be a function")

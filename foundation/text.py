@@ -1,5 +1,5 @@
-"""Text for messages: untrusted text from devices, suggestions for misspelt names, and numbers as people read them, with
-three significant digits.
+"""Text for messages: untrusted text from devices, suggestions for misspelt names, and numbers with three significant
+digits.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ _MOST_CANDIDATES = 1000
 
 
 def decode(data: bytes | bytearray) -> str:
-    """Decodes UTF-8 from outside; what is not valid becomes U+FFFD."""
+    """Decodes UTF-8 from outside; invalid bytes become U+FFFD."""
     return data.decode("utf-8", errors="replace")
 
 
 def harmless(text: str) -> str:
-    """Returns `text` from outside without anything that a terminal acts on, but for the ends of its lines.
+    """Returns `text` from outside without anything that a terminal acts on, except line ends.
 
     Control and other non-printable characters (escape sequences and lone surrogates among them) become U+FFFD, other
-    white space a blank.
+    white space becomes a blank.
     """
     if text.isprintable():
-        return text  # nearly always, and much faster
+        return text  # the usual case, and much faster
     return "".join(
         c if c.isprintable() or c == "\n" else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
@@ -37,7 +37,7 @@ def printable(text: str, limit: int = 300) -> str:
 
 
 def last_line(text: str, limit: int = 160) -> str:
-    """Returns `: ` and the last line of a program's output, if there is any, to end a message with."""
+    """Returns `: ` and the last line of a program's output, if any, as the end of a message."""
     lines = [line for line in text.splitlines() if line.strip()]
     return f": {printable(lines[-1], limit)}" if lines else ""
 
@@ -45,7 +45,7 @@ def last_line(text: str, limit: int = 160) -> str:
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
     """Returns the known names that a user may have meant, best first; empty if none is close."""
     if len(name) > _LONGEST_NAME:
-        return ()  # comparing takes the square of the length
+        return ()  # comparing takes time quadratic in the length
     by_folded: dict[str, str] = {}
     for candidate in itertools.islice((one for one in known if len(one) <= _LONGEST_NAME), _MOST_CANDIDATES):
         by_folded.setdefault(candidate.casefold(), candidate)

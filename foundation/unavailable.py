@@ -1,4 +1,4 @@
-"""A value that was not measured, with the reason: never 0, never a guess."""
+"""A value that was not measured, with the reason; never 0, never a guess."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""Whatever a JSON document can hold; what a value is must be found out before it is used."""
+"""Anything that a JSON document can contain; the type of a value must be checked before it is used."""
 
 
 @dataclass(frozen=True)
 class Unavailable:
-    """Stands where a number would, and says why there is none."""
+    """Replaces a number that is missing, and says why."""
 
     reason: str
 
@@ -44,7 +44,7 @@ def as_document(value: float | str | _Documented) -> Any:
 def finite(value: Any) -> Any:
     """Copies a document with every non-finite number made unavailable: a device may report anything."""
     if isinstance(value, float) and not math.isfinite(value):
-        return unavailable(f"the value came out as {value}")
+        return unavailable(f"the value was {value}")
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
 """Reads a YAML file that a user writes as plain values, each with its line number.
 
 Only plain data is read: mappings with text keys, lists, and scalars of YAML 1.2. Tags, anchors and aliases are refused
-(they could build objects, or expand a small file without end), and so are duplicate keys. What pydantic finds wrong in
-the values becomes one sentence: the key, its value, and what to do.
+(they could build objects, or expand a small file without limit), and so are duplicate keys. Pydantic's complaints about
+the values become one sentence: the key, its value, and what to do.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Position = tuple[str | int, ...]
 
 FILE_LIMIT_BYTES = 256 << 10
 MOST_VALUES = 20_000
-"""Larger files are refused: nobody writes one by hand, and parsing takes a second for every 10,000 keys and values."""
+"""Larger files are refused: nobody writes them by hand, and parsing takes a second per 10,000 keys and values."""
 
 _TAG = "tag:yaml.org,2002:"
 _INT_BITS = 64
 _SCALARS = frozenset({"str", "int", "float", "bool", "null"})
-#: What a value must be, in YAML's terms, by pydantic's type of the error.
+#: What a value must be, in YAML's terms, by pydantic's error type.
 _REQUIREMENTS = {
     "dict_type": "be names with values (`name: value`)",
     "model_type": "be names with values (`name: value`)",
     "list_type": "be a list (`[a, b]`)",
     "tuple_type": "be a list (`[a, b]`)",
-    "too_short": "hold at least one",
+    "too_short": "have at least one entry",
     "int_type": "be a whole number",
     "float_type": "be a number",
     "string_type": "be text (put quotes around it)",
@@ -74,7 +74,7 @@ def _error_at(refusal: type[UserError], path: Path, line: int, sentence: str) ->
 
 
 def read_yaml(path: Path, *, what: str, refusal: type[UserError] = UserError) -> YamlFile:
-    """Reads `path`. Raises as `parse_yaml` does, `refusal` for what is no regular file, and OSError."""
+    """Reads `path`. Raises as `parse_yaml` does, `refusal` for anything but a regular file, and OSError."""
     article = "an" if what.startswith(("a", "e", "i", "o", "u")) else "a"
     data = read_regular(path, what=f"{article} {what}", limit_bytes=FILE_LIMIT_BYTES, refusal=refusal)
     return parse_yaml(path, data, what=what, refusal=refusal)
@@ -105,7 +105,7 @@ def parse_yaml(path: Path, data: bytes, *, what: str, refusal: type[UserError] =
         line = mark.line + 1 if mark else 1
         problem = printable(str(error.problem or error.context or "not YAML"))
         raise error_at(line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
-    except (YAMLError, ValueError, OverflowError) as error:  # the last two for an escape that is no character
+    except (YAMLError, ValueError, OverflowError) as error:  # the last two for an escape that isn't a character
         raise error_at(1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
     except RecursionError as error:
         raise error_at(1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
@@ -199,7 +199,7 @@ def first_problem(error: ValidationError) -> ErrorDetails:
 
 
 def place_of(problem: ErrorDetails) -> Position:
-    """Returns the place of the problem, without the type that pydantic adds where a value may be one of two."""
+    """Returns the place of the problem, without the type that pydantic adds for a union."""
     return tuple(part for part in problem["loc"] if part not in ("int", "float"))
 
 

@@ -1,4 +1,4 @@
-"""A static site of what was measured: an index of the runs and one page for each.
+"""A static site of all measurements: an index of the runs and one page for each.
 
-Everything comes through model/source.py; site/build.py makes the pages of pages/ out of tables/ and figures/.
+All data comes through model/source.py; site/build.py builds the pages in pages/ from tables/ and figures/.
 """

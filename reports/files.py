@@ -1,8 +1,9 @@
-"""Files of the site: the path of each page, relative to the site's folder, and writing that leaves a file complete or
-absent: beside its place, flushed to disk, renamed.
+"""Files of the site: the path of each page, relative to the site's folder, and atomic writing.
 
-Text that UTF-8 can't hold (lone surrogates from a device's broken output) is written as its escape. The errors are
-those that a user can mend.
+A file is written beside its place, flushed to disk and renamed, so that it is complete or absent.
+
+Text that UTF-8 can't encode (lone surrogates from a device's broken output) is escaped. The errors are those that a
+user can fix.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -59,7 +60,7 @@ def training_place(group_id: str) -> str:
 
 
 def root_of(place: str) -> str:
-    """Returns the way from a page back to the site's folder."""
+    """Returns the relative path from a page to the site's folder."""
     return "../" * place.count("/")
 
 
@@ -68,7 +69,7 @@ class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
 
     def __init__(self, run_id: str, known: Iterable[str]) -> None:
         names = list(known)
-        hint = did_you_mean(run_id, names) or "`suite history` lists the runs there are."
+        hint = did_you_mean(run_id, names) or "`suite history` lists the runs."
         super().__init__(f"There is no run {run_id!r} among the {len(names)} in the store: {hint}")
 
 
@@ -78,13 +79,13 @@ class SiteNotWritable(UserError):  # noqa: N818 - the vocabulary's word
     def __init__(self, path: Path, cause: OSError) -> None:
         reason = cause.strerror or type(cause).__name__
         super().__init__(
-            f"The report file {path} could not be written ({reason}): free space or permit writing there, "
-            "then build the report again with `suite report`."
+            f"The report file {path} could not be written ({reason}): free space or allow writing there, then build "
+            "the report again with `suite report`."
         )
 
 
 def page_or_reason(write: Callable[[], Path]) -> str | Unavailable:
-    """Writes a page and returns its path: one that can't be written is no reason to keep back what it would show."""
+    """Writes a page and returns its path, or why it can't be written, as the caller has results to print either way."""
     try:
         return str(write())
     except UserError as error:

@@ -1,7 +1,7 @@
-"""The training methods: all that differs between them, in one table; without torch, which takes seconds to import.
+"""The training methods: everything that differs between them, in one table, without torch (slow to import).
 
-A method says how a step changes the adapter: from which forward passes it learns, with which noise, how many queries it
-has. `step` names the module of workloads that makes its program.
+A method defines how a step changes the adapter: its forward passes, its noise, its number of queries. `step` names the
+module of workloads that makes its program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from foundation.errors import UserError, unknown_name
 from foundation.plugins import Registry
 
 INPUTS = ("tokens", "first", "labels", "key", "lr", "eps")
-"""Of a program, in their order (docs/contracts.md)."""
+"""A program's inputs, in their order (docs/contracts.md)."""
 
 TRAINED_WITHOUT_ADAPTERS = {
     "weights": "the model's own weights",
@@ -27,7 +27,7 @@ UNPERTURBED = -1
 """The number of a query that is the adapter itself."""
 
 EVALUATE, EVALUATE_WEIGHTS, EVALUATE_SCALES = "evaluate", "evaluate-weights", "evaluate-scales"
-"""Not methods to train with: the programs that say how good an adapter is, or what is trained without one."""
+"""Not for training: the programs that evaluate an adapter, or weights and scales trained without one."""
 
 
 class Sides(Enum):
@@ -39,7 +39,7 @@ class Sides(Enum):
 
     @property
     def signs(self) -> tuple[float, ...]:
-        """Of the perturbations of a query, in the order of their losses."""
+        """The signs of a query's perturbations, in the order of their losses."""
         return {Sides.TWO: (1.0, -1.0), Sides.ONE: (1.0,), Sides.NONE: ()}[self]
 
     def loss_shape(self, queries: int) -> tuple[int, ...]:
@@ -48,13 +48,13 @@ class Sides(Enum):
 
     @property
     def contrast_name(self) -> str:
-        """What a projected gradient is made of, in messages."""
+        """What a projected gradient is computed from, for messages."""
         return "L+ - L-" if self is Sides.TWO else "a perturbed loss's distance from their mean"
 
     def contrasts(self, losses: Sequence[float]) -> tuple[list[float], float]:
-        """Returns what a step's losses say of its perturbations, and its variance in those of a loss.
+        """Returns a step's contrasts, and the variance of one as a multiple of a loss's variance.
 
-        L+ - L- of each query or, as all one-sided slopes share L(B) and its error, L+ less the mean of all L+.
+        L+ - L- of each query or, as all one-sided slopes share L(B) and its error, L+ minus the mean of all L+.
         """
         if self is Sides.TWO:
             return [2.0 * slope for slope in self.slopes(losses, 1.0)], 2.0
@@ -78,7 +78,7 @@ class Method:
 
     name: str
     summary: str
-    """What a step does, in a line for --help and pages."""
+    """What a step does, in one line for --help and pages."""
     source: str
     step: str
     """The module with its `make_program(workload, parts)`."""
@@ -92,64 +92,64 @@ class Method:
     points: int = 1
     """Adapters around which a step takes its losses: the trained one, and an anchor after it."""
     vectors: int = 1
-    """What a program without an optimizer keeps that is as large as the adapter, the adapter itself included."""
+    """What a program without an optimizer keeps at the size of the adapter, including the adapter itself."""
     moves_by_each_step: bool = True
-    """Whether each update is that of one step's estimate, or of several steps' whose sum it is."""
+    """Whether each update comes from one step's estimate, rather than from the sum of several steps' estimates."""
     reference_steps: int = 0
-    """Steps after which all that a step does was seen, where REFERENCE_STEPS are fewer."""
+    """Steps after which everything that a step does has occurred, if that is more than REFERENCE_STEPS."""
     stock: bool = True
-    """Whether it can be had of operators that every runtime has."""
+    """Whether it can be made of operators that every runtime has."""
     queries: int | None = None
-    """q where there is no choice."""
+    """q, if it can't be chosen."""
     least_queries: int = 1
     outer: bool | None = None
     inner: bool | None = None
-    """Whether the loop over queries and that over + and - run side by side, where there is no choice."""
+    """Whether the loop over queries and that over + and - run side by side, if that can't be chosen."""
     work_beside: float = 0.0
-    """Work of a step that is no forward pass, in forward passes of the batch: a backward pass, say."""
+    """Other work of a step, such as a backward pass, in forward passes of the batch."""
     default_lr: float | None = None
     default_eps: float | None = None
-    """Instead of the quantization setting's."""
+    """Replaces the quantization setting's."""
     inputs: tuple[str, ...] = INPUTS
-    """Those that its program has."""
+    """The inputs that its program has."""
     optimizer: str | None = None
-    """What applies gradients that a step has by backpropagation: `sgd` or `adam`; None for the other methods."""
+    """What applies the gradients of backpropagation: `sgd` or `adam`; None for the other methods."""
     settings: tuple[str, ...] | None = None
-    """The quantization settings that it can be had in, where that is not all."""
+    """The quantization settings that it supports, if not all."""
     why_not_others: str = ""
-    """What hinders it in the other settings: a sentence from its verb on, in which {quant} is the setting."""
+    """Why it doesn't support the other settings: a sentence without its subject, in which {quant} is the setting."""
     evaluated_by: str = EVALUATE
-    """The method that says how good its training is."""
+    """The method that evaluates its training."""
     public: bool = True
-    """Whether users choose it to train with; the others evaluate."""
+    """Whether it is a method to train with; the others evaluate."""
 
     @property
     def trains_weights(self) -> bool:
-        """Whether it trains what the model itself is stored as, without adapters."""
+        """Whether it trains the model's own stored values, without adapters."""
         return self.trains in TRAINED_WITHOUT_ADAPTERS
 
     @property
     def leaves_update(self) -> bool:
-        """Whether a step leaves its update to the call after it."""
+        """Whether a step leaves its update to the next call."""
         return self.noise is not None and not self.trains_weights
 
     @property
     def default_queries(self) -> int:
-        """q where none is given."""
+        """The default q."""
         return self.queries or max(DEFAULT_QUERIES, self.least_queries)
 
     def loss_shape(self, queries: int) -> tuple[int, ...]:
-        """Returns the shape of its program's losses; those around an anchor are further queries."""
+        """Returns the shape of its program's losses; those around an anchor count as additional queries."""
         return self.sides.loss_shape(self.points * queries)
 
     def forward_passes(self, queries: int) -> float:
-        """Returns what a step costs, in forward passes of the batch."""
+        """Returns the cost of a step, in forward passes of the batch."""
         return math.prod(self.loss_shape(queries)) + self.work_beside
 
     def step_scale(self, losses: Sequence[float]) -> float:
         """Returns the factor of a step's projected gradients: 1, or 1 / the deviation of the perturbed losses.
 
-        The deviation is that of a sample, over q - 1. If all losses are equal, no direction is better: 0.
+        The sample's standard deviation, over q - 1. If all losses are equal, no direction is better, and it is 0.
         """
         if not self.normalised:
             return 1.0
@@ -163,7 +163,7 @@ class Method:
         return queries >= self.least_queries and self.queries in (None, queries)
 
     def require_setting(self, quant: str) -> None:
-        """Raises UserError unless the method can be had in this quantization setting."""
+        """Raises UserError unless the method supports this quantization setting."""
         if self.settings is not None and quant not in self.settings:
             raise UserError(
                 f"{self.name} {self.why_not_others.format(quant=quant)}: choose one of {', '.join(self.settings)}, or "
@@ -171,11 +171,11 @@ class Method:
             )
 
     def require_adapters(self, option: str) -> None:
-        """Raises UserError for `option`, which takes an adapter, unless the method trains some."""
+        """Raises UserError for `option`, which takes an adapter, unless the method trains adapters."""
         if self.trains_weights:
             raise UserError(
                 f"{option} is an adapter to start from, but {self.name} trains {TRAINED_WITHOUT_ADAPTERS[self.trains]} "
-                f"and has none: leave {option} out, or train by another method."
+                f"and has none: leave {option} out, or use another method."
             )
 
     def require_queries(self, queries: int) -> None:
@@ -187,11 +187,11 @@ class Method:
             )
         if queries < self.least_queries:
             raise UserError(
-                f"{self.name} needs {self.least_queries} queries a step or more, but q is {queries}: raise q."
+                f"{self.name} needs at least {self.least_queries} queries a step, but q is {queries}: raise q."
             )
 
     def loops(self, outer: bool | None, inner: bool | None) -> tuple[bool, bool]:
-        """Returns whether the outer and the inner loop run side by side; None is the method's own way.
+        """Returns whether the outer and the inner loop run side by side; None means the method's default.
 
         Raises UserError for a loop that the method does not leave open.
         """
@@ -220,11 +220,11 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         queries=1,
         outer=False,
         inner=False,
-        work_beside=2.0,  # a layer is computed again, and gone back through with as many products
+        work_beside=2.0,  # a layer is computed again, and its backward pass has as many products
         default_lr=default_lr,
         optimizer=optimizer,
         settings=("fp32", "fp16", "bf16", "int8", "nf4", "nf4-double"),
-        why_not_others="has no way back through the layers of {quant}",
+        why_not_others="has no backward pass through the layers of {quant}",
     )
 
 
@@ -281,7 +281,7 @@ _OF_STATES = "workloads.all_weights.evaluation"
 _METHODS = (
     Method(
         "prge",
-        "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
+        "P-RGE: two-sided estimate from q queries; queries, + and - run side by side",
         "MobiZO, arXiv 2409.15520",
         step="workloads.methods.prge_step",
     ),
@@ -296,14 +296,14 @@ _METHODS = (
     ),
     Method(
         "rademacher",
-        "P-RGE with random signs in the place of normal noise",
+        "P-RGE with random signs instead of normal noise",
         "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
         step="workloads.methods.prge_step",
         noise="rademacher",
     ),
     Method(
         "fzoo",
-        "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
+        "FZOO: one-sided estimate from q queries with random signs and the adapter itself; normalised steps",
         "FZOO, arXiv 2506.09034",
         step="workloads.methods.fzoo_step",
         sides=Sides.ONE,
@@ -315,7 +315,7 @@ _METHODS = (
     ),
     Method(
         "prge-momentum",
-        "P-RGE with momentum: each update goes along a moving mean of the estimates so far",
+        "P-RGE with momentum: each update follows a moving mean of the estimates so far",
         "MobiZO, arXiv 2409.15520; momentum as in MeZO, arXiv 2305.17333",
         step="workloads.scheduled.momentum_step",
         vectors=2,
@@ -325,7 +325,7 @@ _METHODS = (
     ),
     Method(
         "adazeta",
-        "AdaZeta's query schedule: the updates of P-RGE, each of the queries of more and more steps",
+        "AdaZeta's query schedule: P-RGE whose updates each sum up the queries of more and more steps",
         "AdaZeta, arXiv 2406.18060",
         step="workloads.scheduled.adazeta_step",
         vectors=2,
@@ -333,7 +333,7 @@ _METHODS = (
     ),
     Method(
         "mezo-svrg",
-        "MeZO-SVRG: P-RGE corrected by the same queries around an anchor, whose gradient several batches give",
+        "MeZO-SVRG: P-RGE corrected by the same queries around an anchor, whose gradient comes from several batches",
         "MeZO-SVRG, arXiv 2404.08080",
         step="workloads.scheduled.svrg_step",
         points=2,
@@ -352,7 +352,7 @@ _METHODS = (
         trains="weights",
         evaluated_by=EVALUATE_WEIGHTS,
         settings=("fp32", "fp16"),
-        why_not_others="updates weights of float32 or float16, not in the form in which {quant} stores them",
+        why_not_others="updates weights in float32 or float16, not in the form that {quant} stores",
     ),
     _without_adapters(
         "qzo",
@@ -362,9 +362,9 @@ _METHODS = (
         trains="scales",
         evaluated_by=EVALUATE_SCALES,
         settings=("int8", "nf4"),
-        why_not_others="trains float32 scales of weights that the runner multiplies, which {quant} does not have",
+        why_not_others="trains float32 scales, with which the runner multiplies weights, and {quant} has none",
     ),
-    _evaluation(EVALUATE, "an adapter that is given", step="workloads.methods.evaluation", inputs=("adapter",)),
+    _evaluation(EVALUATE, "a given adapter", step="workloads.methods.evaluation", inputs=("adapter",)),
     _evaluation(
         EVALUATE_WEIGHTS, "weights from a state", step="workloads.all_weights.evaluation", trains="weights", stock=False
     ),
@@ -380,21 +380,21 @@ _METHODS = (
 
 def _accept(name: str, loaded: object) -> Method:
     if not isinstance(loaded, Method):
-        raise TypeError(f"is of type {type(loaded).__name__}, and should be a workloads.method.Method")
+        raise TypeError(f"is of type {type(loaded).__name__} instead of workloads.method.Method")
     if loaded.name != name:
-        raise ValueError(f"is the method {loaded.name!r} and should have the name of its entry point")
+        raise ValueError(f"is the method {loaded.name!r}, but must have the name of its entry point")
     return loaded
 
 
 METHOD_TABLE = Registry("methods", {method.name: method for method in _METHODS}, _accept)
-"""By name, also those of plugins; the first is the default."""
+"""By name, including those of plugins; the first is the default."""
 
 METHODS = tuple(method.name for method in _METHODS if method.public)
 """The suite's own names that users choose from."""
 
 
 def training_method(name: str) -> Method:
-    """Returns a method to train with. Raises `UserError` for an unknown one, or a broken plugin's."""
+    """Returns a training method. Raises `UserError` for an unknown one, or for one of a broken plugin."""
     if name not in METHODS and (name in METHOD_TABLE.own or name not in METHOD_TABLE):
         raise unknown_name("method", name, (*METHODS, *(one for one in METHOD_TABLE if one not in METHOD_TABLE.own)))
     return METHOD_TABLE[name]

@@ -23,7 +23,7 @@ from workloads.quantize.settings import (
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """A program's inputs besides the batches: learning rate, perturbation size, and the seed of the noise."""
+    """A program's inputs other than the batches: learning rate, perturbation size, and the seed of the noise."""
 
     lr: float = 1e-3
     eps: float = 1e-2
@@ -31,7 +31,7 @@ class TrainingSettings:
 
 
 EXPORTER_VERSION = 11
-"""Part of an artifact's hash: raise it whenever the same workload gives a different program."""
+"""Part of an artifact's hash: to be raised whenever the same workload gives a different program."""
 
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
@@ -39,7 +39,7 @@ NOISES = ("kernel", "stock")
 LARGEST = {
     **{"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20, "candidates": 1 << 10},
 }
-"""Larger numbers are typos, and even their estimate would take long."""
+"""Larger numbers are typos; even estimating them would take long."""
 
 _OF_ADAPTERS = ("rank", "alpha", "targets", "layers", "adapter_seed", "lora_a")
 
@@ -48,14 +48,13 @@ _OF_ADAPTERS = ("rank", "alpha", "targets", "layers", "adapter_seed", "lora_a")
 class Workload:
     """One program's settings: q queries, b rows of T tokens, adapters of a given rank.
 
-    `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
-    it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
-    one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
-    `layers`: those that have adapters, such as 15-24, counted from 0; None: all have.
-    Where there are no adapters, what is said of them is forgotten: it makes no other program.
-    `lora_a`: the digest of the A that the adapters have instead of one that is drawn (workloads/methods/adapter.py).
-    `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
-    which is resolved at once, is the method's own way.
+    `noise` is where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without it.
+    `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of one
+    token instead. `targets` are sorted in the model's order, so that their given order doesn't matter. `layers`: those
+    that have adapters, such as 15-24, counted from 0; None: all. Without adapters, their settings are reset, as they
+    make no difference to the program. `lora_a`: the digest of a given A that replaces the drawn one
+    (workloads/methods/adapter.py). `outer_parallel` and `inner_parallel`: whether the loop over queries and that over +
+    and - run side by side; None is replaced at once by the method's default.
     """
 
     model: str
@@ -100,7 +99,7 @@ class Workload:
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
             )
         if self.noise == "stock" and self.training_method.noise is None:
-            raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
+            raise UserError(f"{self.method} has no noise, but noise is `stock`: leave it out.")
         if self.noise == "stock" and not self.training_method.stock:
             raise UserError(
                 f"{self.method} needs operators of the runner, but noise is `stock`: choose noise `kernel`, or the "
@@ -109,8 +108,8 @@ class Workload:
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(
-                f"{self.quant} needs the runner's kernel for its products, so noise `stock` cannot make it run "
-                f"elsewhere: choose noise `kernel`, or one of {others}."
+                f"{self.quant} needs the runner's kernel for its products, so it can't run elsewhere even with noise "
+                f"`stock`: choose noise `kernel`, or one of {others}."
             )
 
     def _check_sizes(self) -> None:
@@ -132,7 +131,7 @@ class Workload:
 
     @property
     def setting(self) -> QuantizationSetting:
-        """What its quantization setting is."""
+        """Its quantization setting."""
         return SETTINGS[self.quant]
 
     @property
@@ -142,12 +141,12 @@ class Workload:
 
     @property
     def late_steps(self) -> tuple[int, ...]:
-        """The setting's, where each step's projected gradients alone say how it moves the adapter."""
+        """The setting's late steps, if each step's projected gradients alone determine how it moves the adapter."""
         return self.setting.late_steps if self.training_method.moves_by_each_step else ()
 
     @property
     def training_method(self) -> Method:
-        """What its method is."""
+        """Its method."""
         return METHOD_TABLE[self.method]
 
     @property
@@ -157,17 +156,17 @@ class Workload:
 
     @property
     def _goes_back_in_half(self) -> bool:
-        """Whether it goes back through float16 weights, of which no delegate's sums are float32."""
+        """Whether its backward pass has float16 weights, for which no delegate sums in float32."""
         return self.training_method.optimizer is not None and self.setting.products == "float16"
 
     @property
     def products(self) -> str:
-        """The type of products' operands: where kernels compute float16 weights, the others are float32."""
+        """The type of products' operands: if kernels compute with float16 weights, the other operands are float32."""
         return "float32" if self.by_kernel and self.setting.products == "float16" else self.setting.products
 
     @property
     def costs(self) -> Costs:
-        """What its program costs beside weights and activations."""
+        """What its program costs besides weights and activations."""
         return BY_KERNEL if self.by_kernel else self.setting.costs
 
     @property
@@ -177,17 +176,17 @@ class Workload:
 
     @property
     def results(self) -> int:
-        """How many rows at the end of a sequence the last layer makes: those of the answers, or all.
+        """How many rows at the end of a sequence the last layer computes: those of the answers, or all.
 
-        All where a step goes back through them, and where the answers are most of them: what is saved then is little
-        beside the memory that it takes.
+        All if a step has a backward pass, or if the answers are most of the rows: the saving would then be small
+        compared with the memory it takes.
         """
         all_rows = self.training_method.optimizer is not None or 2 * self.answers > self.T
         return self.T if all_rows else self.answers
 
     @property
     def forward_tokens(self) -> float:
-        """What a step costs, in tokens that go through the layers with adapters forwards."""
+        """The cost of a step, in tokens that pass forward through the layers with adapters."""
         return self.training_method.forward_passes(self.q) * self.b * self.T
 
     def document(self) -> dict[str, Any]:
@@ -199,7 +198,7 @@ _LAYERS = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
 
 
 def layer_range(text: str) -> range:
-    """Returns the layers that `15-24`, or `15` for a single one, stands for. Raises UserError for another text."""
+    """Returns the layers of `15-24`, or `15` for a single one. Raises UserError for any other text."""
     found = _LAYERS.fullmatch(text)
     if found is None:
         raise UserError(
@@ -207,7 +206,7 @@ def layer_range(text: str) -> range:
         )
     first, last = int(found[1]), int(found[2] or found[1])
     if last < first:
-        raise UserError(f"layers is {text}, which ends before it begins: write {last}-{first}.")
+        raise UserError(f"layers is {text}, which ends before it starts: write {last}-{first}.")
     return range(first, last + 1)
 
 
@@ -215,7 +214,7 @@ _LAST = re.compile(r"last-([1-9][0-9]{0,6})")
 
 
 def last_layers(text: str, count: int) -> str | None:
-    """Returns `last-8` of a model of `count` layers as a range, None if these are all; any other text as it is."""
+    """Returns `last-8` for a model of `count` layers as a range, None if that is all; any other text unchanged."""
     found = _LAST.fullmatch(text)
     if found is None:
         return text
@@ -226,14 +225,14 @@ def last_layers(text: str, count: int) -> str | None:
 
 
 def some_layers(text: str, count: int, model: str = "the model") -> range:
-    """Returns the layers of `layer_range`. Raises UserError unless they are some, and not all, of `count` layers, as
-    all of them make the program that None makes.
+    """Returns the layers of `layer_range`. Raises UserError unless they are some but not all of `count` layers, as None
+    already means all.
     """
     found, has = layer_range(text), f"{model} has layers 0 to {count - 1}"
     if found.stop > count:
         raise UserError(f"layers is {text}, but {has}: choose some of them, or leave it out for all of them.")
     if len(found) == count:
-        raise UserError(f"layers is {text}, but {has} and no others: leave it out to give all of them adapters.")
+        raise UserError(f"layers is {text}, but {has}, so that is all: leave it out to give all of them adapters.")
     return found
 
 
@@ -242,7 +241,7 @@ def require_count(name: str, value: int, largest: int) -> None:
     if value < 1:
         raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
     if value > largest:
-        raise UserError(f"{name} is above {largest}, the most that is taken: give a smaller number.")
+        raise UserError(f"{name} is above {largest}, the largest allowed value: give a smaller number.")
 
 
 def _known(what: str, value: str, allowed: Collection[str]) -> None:
@@ -278,7 +277,7 @@ class AdapterSlot:
 def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot, ...]:
     """Returns the slots of all adapters, layer by layer, without gaps.
 
-    Raises UserError if layers are to have adapters that the model has not.
+    Raises UserError if adapters are requested for layers that the model does not have.
     """
     adapted = range(config.layers) if lora.layers is None else some_layers(lora.layers, config.layers)
     slots: list[AdapterSlot] = []
@@ -292,34 +291,34 @@ def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot
 
 
 def adapter_values(layout: Sequence[AdapterSlot]) -> int:
-    """Returns the number of trained values of adapters; 0 without any."""
+    """Returns the number of the adapters' trained values; 0 without adapters."""
     return layout[-1].offset + layout[-1].size if layout else 0
 
 
 def lora_settings(workload: Workload) -> LoraSettings:
-    """Returns the adapter's settings of a workload."""
+    """Returns a workload's adapter settings."""
     return LoraSettings(workload.rank, workload.alpha, workload.targets, workload.layers)
 
 
 def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
-    """Returns the place of each projection's B in the flat adapter of this workload, which may have none."""
+    """Returns the place of each projection's B in this workload's flat adapter; empty without adapters."""
     if workload.training_method.trains_weights:
         return ()
     return adapter_layout(config, lora_settings(workload))
 
 
 def layers_below_adapters(layout: Sequence[AdapterSlot]) -> int:
-    """Returns how many layers lie below the first adapter: what they compute is the same for each perturbation."""
+    """Returns how many layers are below the first adapter; their results are the same for each perturbation."""
     return layout[0].layer if layout else 0
 
 
 def layers_above_adapters(layout: Sequence[AdapterSlot], config: LlamaConfig) -> int:
-    """Returns how many layers lie above the last adapter, without any themselves."""
+    """Returns how many layers are above the last adapter."""
     return config.layers - 1 - layout[-1].layer if layout else 0
 
 
 def tokens_of_a_layer(workload: Workload, config: LlamaConfig) -> float:
-    """Returns the tokens that go through a layer in a step, on average; below the adapters the batch does so once."""
+    """Returns the tokens that pass through a layer in a step, on average; below the adapters the batch passes once."""
     layout = layout_of(workload, config)
     below = layers_below_adapters(layout)
     return (below * workload.b * workload.T + (config.layers - below) * workload.forward_tokens) / config.layers

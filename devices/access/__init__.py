@@ -1,4 +1,4 @@
-"""The way in: locked, reached, held, inspected, enrolled.
+"""Access to devices: locking, reaching, holding, inspecting and enrolling them.
 
 Start at connect.py; inspection.py is behind `suite devices check`, enrollment.py behind `suite devices enroll`.
 """

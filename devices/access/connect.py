@@ -1,7 +1,7 @@
 """Turns an inventory entry into a device that we hold: locked here, reached, held there, cleared of old processes.
 
-Locks are exclusive and live in the host's `locks/` folder: one run per device and suite home at a time. This machine,
-as a device, has no workdir in which all homes of all users meet: one process at a time may measure on it.
+Locks are exclusive and in the host's `locks/` folder: one run per device and suite home at a time. This machine, as a
+device, has no workdir shared by all homes of all users, so one process at a time may measure on it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
 
 @contextlib.contextmanager
 def exclusive(device: str, locks_dir: Path, *, address: str | None = None) -> Iterator[None]:
-    """Locks `device` for the block. Raises `DeviceBusy` at once if it is locked already, even by this process.
+    """Locks `device` for the block. Raises `DeviceBusy` at once if it is already locked, even by this process.
 
     `address` also locks out entries that name the same device differently.
     """
@@ -81,7 +81,7 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise _unlockable(device, locks_dir, error, "SUITE_HOME") from error
     try:
-        # The note is a courtesy: a full disk must not stop anybody from measuring.
+        # The note is a courtesy: a full disk must not prevent a measurement.
         with contextlib.suppress(OSError):
             write_atomic(note, json.dumps(asdict(this_process(device))).encode())
         yield
@@ -92,9 +92,9 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
 
 
 class _Machine:
-    """This machine as a device, which all `local` entries of one process share, and no other process at the same time.
+    """This machine as a device, which all `local` entries of one process share, with no other process at the same time.
 
-    What is locked is the folder for temporary files itself: every user can open it, and nothing is left behind.
+    The folder for temporary files itself is locked: every user can open it, and nothing is left behind.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _Machine:
 
     @contextlib.contextmanager
     def held(self, device: str) -> Iterator[None]:
-        """Holds it for the block. Raises `DeviceBusy` while another process does, UserError if it can't be locked."""
+        """Holds it for the block. Raises `DeviceBusy` if another process holds it, UserError if it can't be locked."""
         folder = Path(tempfile.gettempdir())
         note = folder / "edge-training-suite.machine.json"
         with self._changing:
@@ -136,7 +136,7 @@ class _Machine:
                 if error.errno == errno.EWOULDBLOCK
                 else _unlockable(device, folder, error, "TMPDIR")
             ) from None
-        # Another user's note of a hold that was killed can't be replaced.
+        # The note that another user's killed process left can't be replaced.
         with contextlib.suppress(OSError):
             write_atomic(note, json.dumps(asdict(this_process(device))).encode())
         return descriptor
@@ -148,8 +148,8 @@ _MACHINE = _Machine()
 def _unlockable(device: str, folder: Path, error: OSError, variable: str) -> UserError:
     reason = FileError.from_os_error("lock", str(folder), error).reason
     return UserError(
-        f"{printable(str(folder))!r} can't hold the lock of device {device!r} because {reason}; "
-        f"make the folder writable or point {variable} elsewhere."
+        f"{printable(str(folder))!r} can't be used for the lock of device {device!r} because {reason}; make the "
+        f"folder writable or point {variable} elsewhere."
     )
 
 
@@ -186,10 +186,10 @@ def _adb(entry: DeviceEntry) -> Transport:
 
 def _accept(name: str, loaded: object) -> Connector:
     found: Any = require_callable(name, loaded)
-    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+    return found  # type: ignore[no-any-return] # its result is checked when it is called
 
 
-# A new transport needs a class, and a line here, or an entry point of a plugin.
+# A new transport needs a class, and a line here or a plugin's entry point.
 TRANSPORTS: Mapping[str, Connector] = Registry(
     "transports", {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}, _accept
 )
@@ -197,7 +197,7 @@ TRANSPORTS: Mapping[str, Connector] = Registry(
 
 @dataclass(frozen=True)
 class Device:
-    """A connected device, under its lock. `left_over_pid`: a runner of an earlier run that had to be ended."""
+    """A connected and locked device. `left_over_pid`: an earlier run's runner that had to be ended."""
 
     entry: DeviceEntry
     transport: Transport
@@ -207,11 +207,11 @@ class Device:
     left_over_pid: int | None = None
 
     def sensors(self) -> Discovery:
-        """Returns what can be sampled now, and what can't and why; ask before each session, as chargers come and go."""
+        """Returns what can be sampled now, and what can't and why; it may change between sessions (chargers)."""
         return self.tree.survey(lambda tree: with_own_sensors(tree, self.kind.sensors(tree), self.entry))
 
     def facts(self) -> Facts:
-        """Returns what identifies the device and what state it is in."""
+        """Returns the device's identity and state."""
         return self.tree.survey(self.kind.facts)
 
     def throttling(self) -> str | None:
@@ -219,7 +219,7 @@ class Device:
         return self.kind.throttling(self.tree)
 
     def preflight(self, needs: Needs) -> tuple[Check, ...]:
-        """Runs all checks, in about a second. Where `needs` names no cores or threads, those of the entry count."""
+        """Runs all checks, in about a second. If `needs` names no cores or threads, the entry's are used."""
         needs = Needs(
             needs.disk_bytes,
             needs.memory_bytes,
@@ -263,7 +263,7 @@ def require_support(entry: DeviceEntry) -> None:
     for what, name, known in (("kind", entry.kind, KINDS), ("transport", entry.transport, TRANSPORTS)):
         if name not in known:
             raise UnsupportedDevice(
-                f"device {entry.name!r} has the {what} {name!r}, which this version of the suite can't serve yet "
+                f"device {entry.name!r} has the {what} {name!r}, which this version of the suite doesn't support yet "
                 f"(it has {len(known)}: {', '.join(known)}); choose another device or update the suite."
             )
         try:
@@ -280,12 +280,12 @@ def contact(entry: DeviceEntry) -> None:
 
 @contextlib.contextmanager
 def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
-    """Holds the device for the block, against other runs of this suite home and of every other.
+    """Holds the device for the block, against other runs of this suite home and of all others.
 
     All `local` devices are one machine: they are held against other processes, not against each other.
 
-    `root` stands in for the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
-    and what the transport raises when the device can't be reached.
+    `root` replaces the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`, and
+    what the transport raises when the device can't be reached.
     """
     require_support(entry)
     with (
@@ -296,7 +296,7 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
         places = Places(_whole(entry.workdir, transport))
         transport.hold(places.hold, claim(entry.name, locks_dir))
         left_over = transport.end_left_over(places.pid_file)
-        # Which sensor of the inventory's own is the total is not for the kind to find.
+        # If a sensor defined in the inventory is the total, the kind must not look for one.
         known = entry.model_copy(update={"power": None}) if power_is_own(entry) else entry
         kind, tree = KINDS[entry.kind](known), Tree(transport, root)
         if entry.cpus is None:
@@ -305,7 +305,7 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
 
 
 def _whole(workdir: str, transport: Transport) -> str:
-    """Returns the whole path of a workdir; a relative one, or `~/...`, is below the folder where commands start."""
+    """Returns the absolute path of a workdir; a relative one, or `~/...`, is below the folder where commands start."""
     if workdir.startswith("/"):
         return workdir
     home = transport.run(["pwd"], timeout_s=FILE_TIMEOUT_S).stdout.removesuffix("\n")

@@ -1,4 +1,4 @@
-"""Enrolls a device: its host keys are compared and written to the inventory; a phone asks its owner instead."""
+"""Enrols a device: its host keys are compared and written to the inventory; a phone asks its owner instead."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Judge = Callable[[Endpoint, str], None]
 def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
     """Returns the values to set in the entry; empty if all keys are already enrolled.
 
-    `judge` gets each server without a key in the inventory, with the key it presents, and raises unless that is the
-    right one. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused`
-    if the jump host doesn't let us through.
+    `judge` gets each server without a key in the inventory, with the key it presents, and raises unless that key is
+    right. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused` if
+    the jump host doesn't let us through.
     """
     if entry.transport != "ssh":
         raise UnsupportedDevice(
@@ -54,19 +54,21 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
     *jumps, device = endpoints(entry)
     values: dict[str, Any] = {"host_keys": [found[device]]} if device in found else {}
     if any(jump in found for jump in jumps):
-        values["jump"] = _way(jump_of(entry), jumps, found)
+        values["jump"] = _jumps_with_keys(jump_of(entry), jumps, found)
     return values
 
 
-def _way(jump: JumpHost | None, endpoints_before: Sequence[Endpoint], found: Mapping[Endpoint, str]) -> dict[str, Any]:
-    """Returns the jump hosts as the inventory has them, each inside the one after it, with their new keys."""
+def _jumps_with_keys(
+    jump: JumpHost | None, endpoints_before: Sequence[Endpoint], found: Mapping[Endpoint, str]
+) -> dict[str, Any]:
+    """Returns the jump hosts as nested in the inventory, each inside the one after it, with their new keys."""
     if jump is None:
         return {}
     *before, own = endpoints_before
     values = jump.model_dump(exclude_unset=True, exclude={"jump"}, exclude_none=True)
     if own in found:
         values["host_keys"] = [found[own]]
-    return values | ({"jump": _way(jump.jump, before, found)} if before else {})
+    return values | ({"jump": _jumps_with_keys(jump.jump, before, found)} if before else {})
 
 
 _POLL_S = 0.3
@@ -74,7 +76,7 @@ _QUESTION_TIMEOUT_S = 5.0
 
 
 def await_authorisation(
-    entry: DeviceEntry, say: Callable[[str], None], *, wait_s: float, server: AdbServer | None = None
+    entry: DeviceEntry, notify: Callable[[str], None], *, wait_s: float, server: AdbServer | None = None
 ) -> None:
     """Waits until the device answers; its owner has `wait_s` to authorise this computer on a phone.
 
@@ -87,7 +89,7 @@ def await_authorisation(
     except Unauthorised:
         if wait_s <= 0:
             raise
-    say(f"{target_of(entry).label} has not authorised this computer yet: {AUTHORISE}; waiting {wait_s:.0f} s")
+    notify(f"{target_of(entry).label} has not authorised this computer yet: {AUTHORISE}; waiting {wait_s:.0f} s")
     deadline = Deadline(wait_s)
     while deadline.remaining_s() and _state(entry, server) == UNAUTHORISED:
         time.sleep(_POLL_S)

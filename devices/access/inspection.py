@@ -1,4 +1,4 @@
-"""`suite devices check`: one table of what is there, what is missing and how to mend it."""
+"""`suite devices check`: a table of what is there, what is missing and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Literal["ok", "warning", "failed", "unavailable"]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table. `remedy` is empty when nothing is wrong, or nothing can be done about it."""
+    """A row of the table. `remedy` is empty if nothing is wrong, or if nothing can be done about it."""
 
     item: str
     state: State
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found on one device. `facts` and `sensors` are None if it could not be reached."""
+    """The findings on one device. `facts` and `sensors` are None if it could not be reached."""
 
     device: str
     rows: tuple[Row, ...]
@@ -46,7 +46,7 @@ def check(device: Device, needs: Needs | None = None) -> Inspection:
     facts, found = device.facts(), device.sensors()
     rows = [Row("device", "ok", _summary(facts))]
     if device.left_over_pid is not None:
-        rows.append(Row("left over", "ok", f"the runner {device.left_over_pid} of an earlier run was ended"))
+        rows.append(Row("left over", "ok", f"runner {device.left_over_pid} of an earlier run was ended"))
     rows += [Row(item.name, item.status, item.detail, item.remedy) for item in device.preflight(needs or Needs())]
     rows += [Row(f"sensor {item.name}", "ok", f"{item.quantity}: {item.method}") for item in found.sensors]
     rows += [
@@ -57,7 +57,7 @@ def check(device: Device, needs: Needs | None = None) -> Inspection:
 
 
 def check_entry(entry: DeviceEntry, locks_dir: Path, *, needs: Needs | None = None, root: str = "/") -> Inspection:
-    """Connects and inspects; a device that is busy, lost or not supported becomes a failed row."""
+    """Connects and inspects; a device that is busy, lost or unsupported becomes a failed row."""
     try:
         with connect(entry, locks_dir, root=root) as device:
             return check(device, needs)
@@ -72,7 +72,7 @@ def _unreached(sentence: str) -> Row:
 
 
 def support_of(entry: DeviceEntry) -> Row:
-    """Returns the entry's line in `suite devices list`, without contacting it: how it is reached, if it can be."""
+    """Returns the entry's line in `suite devices list`: how it is reached, if supported; contacts nothing."""
     address = entry.host or entry.serial or "this machine"
     where = f"{entry.kind} over {entry.transport}: {address}{f':{entry.port}' if entry.port else ''}, {entry.workdir}"
     try:

@@ -1,7 +1,7 @@
-"""Sets a power mode on a device for a while, and restores what was there.
+"""Sets a power mode on a device temporarily, and restores the previous settings.
 
-What was there is noted on the device before anything changes, so that it can be restored after whatever happened in
-between: an error, a killed process, a lost connection. Whoever sets a mode next restores it first.
+The previous settings are noted on the device before anything changes, so that they can be restored whatever happens in
+between: an error, a killed process, a lost connection. The next run that sets a mode restores them first.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NOTE = "power_mode.json"
 _TIMEOUT_S = 60.0
 _POLICIES = "sys/devices/system/cpu/cpufreq"
 
-# nvpmodel asks on its standard input whether to restart the board, if a mode needs that. It gets no answer.
+# nvpmodel asks on standard input whether to restart the board, if a mode needs that. It gets no answer.
 _UNANSWERED = 'exec "$@" </dev/null 2>&1'
 _WRITE = 'while [ $# -gt 1 ]; do printf %s "$1" > "$2"; shift 2; done'
 
 
 class PowerModeError(DeviceError):
-    """A mode that can't be set, or what was set before can't be restored."""
+    """A mode can't be set, or the previous settings can't be restored."""
 
 
 class _Earlier(BaseModel):
-    """What a device was set to before."""
+    """A device's previous settings."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -42,10 +42,10 @@ class _Earlier(BaseModel):
 
 
 def set_power_mode(device: Device, name: str, mode: PowerMode) -> None:
-    """Sets what a mode changes on the device; its cores concern the runner alone.
+    """Sets what a mode changes on the device; its cores concern only the runner.
 
-    Raises PowerModeError, with everything as it was, if it can't be set: without root, without the program or the
-    governor, or without a restart.
+    Raises PowerModeError, with everything unchanged, if it can't be set: root, the program or the governor is missing,
+    or a restart would be needed.
     """
     restore_power_mode(device)
     if not mode.changes_device:
@@ -64,7 +64,7 @@ def set_power_mode(device: Device, name: str, mode: PowerMode) -> None:
 
 
 def restore_power_mode(device: Device) -> str | None:
-    """Restores what was noted, and returns what that is; None if no mode was left set. Raises PowerModeError."""
+    """Restores the noted settings and describes them; None if no mode was left set. Raises PowerModeError."""
     try:
         text = device.transport.read_text(_note(device))
     except FileError:
@@ -73,12 +73,12 @@ def restore_power_mode(device: Device) -> str | None:
         earlier = _Earlier.model_validate_json(text)
     except ValidationError as error:
         raise PowerModeError(
-            f"what {device.entry.name!r} was set to before can't be read from {_note(device)}: set its power mode "
-            "yourself and remove the file"
+            f"the previous power mode of {device.entry.name!r} can't be read from {_note(device)}: set the mode by "
+            "hand and remove the file"
         ) from error
     if earlier.nvpmodel is not None:
-        _set_nvpmodel(device, "what was set before", earlier.nvpmodel)
-    _set_governors(device, "what was set before", earlier.governors)
+        _set_nvpmodel(device, "previous", earlier.nvpmodel)
+    _set_governors(device, "previous", earlier.governors)
     device.transport.remove(_note(device))
     modes = [] if earlier.nvpmodel is None else [f"nvpmodel {earlier.nvpmodel}"]
     return ", ".join([*modes, *sorted({f"governor {governor}" for governor in earlier.governors.values()})])
@@ -89,21 +89,21 @@ def _note(device: Device) -> str:
 
 
 def _earlier(device: Device, name: str, mode: PowerMode) -> _Earlier:
-    """Returns what is set now. Raises PowerModeError if it can't be read: it could not be restored."""
+    """Returns the current settings. Raises PowerModeError if they can't be read, as they could not be restored."""
     number, governors = None, {}
     if mode.nvpmodel is not None:
         number = _nvpmodel_now(device)
         if number is None:
             raise PowerModeError(
-                f"power mode {name!r} is nvpmodel {mode.nvpmodel}, and `nvpmodel -q` does not report the mode that is "
-                "set now, which could not be restored: let this user run it, or leave the mode out"
+                f"power mode {name!r} is nvpmodel {mode.nvpmodel}, and `nvpmodel -q` does not report the current "
+                "mode, so it could not be restored: let this user run it, or leave the mode out"
             )
     if mode.governor is not None:
         governors = {policy.name: policy.governor for policy in read_policies(device.tree) if policy.governor}
         if not governors:
             raise PowerModeError(
-                f"power mode {name!r} is governor {mode.governor}, and no cpufreq policy is in /{_POLICIES}: leave the "
-                "mode out, as is usual in a virtual machine"
+                f"power mode {name!r} is governor {mode.governor}, and /{_POLICIES} has no cpufreq policy (usual in a "
+                "virtual machine): leave the mode out"
             )
     return _Earlier(nvpmodel=number, governors=governors)
 
@@ -125,16 +125,19 @@ def _set_nvpmodel(device: Device, name: str, number: int) -> None:
     if "reboot" in output.lower():
         raise PowerModeError(
             f"power mode {name!r} (nvpmodel {number}) needs a restart of {device.entry.name!r}, which the suite does "
-            f"not do: set it with `sudo nvpmodel -m {number}`, restart the board and measure it by itself"
+            f"not do: set it with `sudo nvpmodel -m {number}`, restart the board and measure this mode separately"
         )
     raise PowerModeError(
-        f"power mode {name!r} (nvpmodel {number}) was not taken: {printable(output.strip(), 200) or 'it says nothing'}"
+        f"power mode {name!r} (nvpmodel {number}) was not accepted: {printable(output.strip(), 200) or 'no message'}"
         "; `cat /etc/nvpmodel.conf` lists the board's modes"
     )
 
 
 def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> None:
-    """Sets governors by policy, as many as it can. Raises PowerModeError if one is not there, or isn't taken."""
+    """Sets as many of the policies' governors as it can.
+
+    Raises PowerModeError if one doesn't exist or isn't accepted.
+    """
     files = {policy: f"{_POLICIES}/{policy}/scaling_governor" for policy in governors}
     choices = {policy: f"{_POLICIES}/{policy}/scaling_available_governors" for policy in governors}
     texts = device.tree.read([*files.values(), *choices.values()])
@@ -152,13 +155,13 @@ def _set_governors(device: Device, name: str, governors: Mapping[str, str]) -> N
             )
         if texts.text(files[policy]) != governors[policy]:
             raise PowerModeError(
-                f"power mode {name!r} (governor {governors[policy]}) was not taken by {policy} of "
+                f"power mode {name!r} (governor {governors[policy]}) was not accepted by {policy} of "
                 f"{device.entry.name!r}: {printable(output.strip(), 200) or 'the kernel gave no reason'}"
             )
 
 
 def _as_root(device: Device, name: str, command: Sequence[str]) -> str:
-    """Runs a command as root and returns its output. Raises PowerModeError if nobody lets us."""
+    """Runs a command as root and returns its output. Raises PowerModeError without the right to do so."""
     if device.transport.run(["id", "-u"], timeout_s=_TIMEOUT_S).stdout.strip() != "0":
         sudo = device.tree.program("sudo")
         allowed = sudo is not None and device.transport.run([sudo, "-n", "true"], timeout_s=_TIMEOUT_S).end.rc == 0

@@ -1,4 +1,4 @@
 """What a device is and whether it is fit to be measured.
 
-Start at facts.py (identity and state), then preflight.py (checks and how to mend what they find).
+Start at facts.py (identity and state), then preflight.py (checks and how to fix what they find).
 """

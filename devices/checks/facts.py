@@ -1,6 +1,6 @@
-"""What identifies a device, and the state it is in, read through whatever transport it has.
+"""A device's identity and state, read through any transport.
 
-Processor cores are named by /proc/cpuinfo, boards by the device tree that the firmware hands to the kernel.
+Processor cores are named by /proc/cpuinfo, boards by the device tree that the firmware passes to the kernel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def device_tree_paths(name: str) -> tuple[str, ...]:
 
 
 def device_tree_text(texts: Texts, name: str) -> str | None:
-    """Returns the property's text from what was read of `device_tree_paths`; None if it is in none of them."""
+    """Returns the property's text from the files of `device_tree_paths` that were read; None if none has it."""
     return next((text for path in device_tree_paths(name) if (text := texts.text(path))), None)
 
 
@@ -61,7 +61,7 @@ _ARM_PARTS = {
 
 
 def core_records(cpuinfo: str) -> tuple[Mapping[str, str], ...]:
-    """Returns a mapping for each core that is online. Text about no core (the board, on ARM) is left out."""
+    """Returns a mapping for each core that is online. Text about anything else (on ARM, the board) is left out."""
     blocks = []
     for block in cpuinfo.split("\n\n"):
         lines = (line.partition(":") for line in block.splitlines())
@@ -110,7 +110,7 @@ _VIRTUAL_MACHINES = re.compile(
 
 @dataclass(frozen=True)
 class Policy:
-    """A group of cores with one clock: governor, and frequencies in kHz as far as the kernel shows them."""
+    """A group of cores with one clock: governor, and frequencies in kHz if the kernel reports them."""
 
     name: str
     governor: str | None
@@ -124,9 +124,9 @@ class Policy:
 class Facts:
     """A device's identity and state. None: not reported by the device.
 
-    `settings`: what a kind adds, such as a power mode; it is state and not part of the hardware. So are
-    `battery_percent`, the charge from 0 to 100, `charger_plugged`, which is None without a battery, and `battery_mwh`,
-    what the battery holds when it is full: it ages.
+    `settings`: what a kind adds, such as a power mode. Settings are state, not part of the identity, and so are
+    `battery_percent` (the charge from 0 to 100), `charger_plugged` (None without a battery) and `battery_mwh` (the
+    battery's capacity, which decreases with age).
     """
 
     machine: str
@@ -150,7 +150,7 @@ class Facts:
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits over the identity alone: stable across reboots, different after an update."""
+        """64 hexadecimal digits over the identity alone: unchanged by reboots, changed by an update."""
         identity = {
             "machine": self.machine,
             "board": self.board,
@@ -174,7 +174,10 @@ class Facts:
 
 
 def read_facts(tree: Tree) -> Facts:
-    """Reads all facts: one command, folders and files. Raises `DeviceError` if the device doesn't answer."""
+    """Reads all facts with one command and from folders and files.
+
+    Raises `DeviceError` if the device doesn't answer.
+    """
     texts = tree.read((*_FILES.values(), *device_tree_paths("model"), *device_tree_paths("compatible")))
     uname = tree.run(["uname", "-m"], FILE_TIMEOUT_S)
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")
@@ -203,10 +206,10 @@ def read_facts(tree: Tree) -> Facts:
 
 
 def usable_cpus(tree: Tree) -> tuple[int, ...]:
-    """Returns the cores that a program started on the device may run on; empty if the device does not say.
+    """Returns the cores that a program started on the device may run on; empty if not reported by the device.
 
-    Cores that are switched off (power modes of a Jetson do that) and those that a container, a cpuset or `taskset`
-    keeps from us are left out.
+    Cores that are switched off (as by power modes of a Jetson) and those that a container, a cpuset or `taskset`
+    excludes are left out.
     """
     texts = tree.read([_FILES["online"], _FILES["process"], _FILES["cpuinfo"]])
     allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)\s*$", texts.text(_FILES["process"]) or "", re.MULTILINE)

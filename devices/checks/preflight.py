@@ -1,4 +1,4 @@
-"""Checks before a measurement: each reports what it found and how to fix it, as data and not as an exception.
+"""Checks before a measurement: each reports what it found and how to fix it, as data rather than an exception.
 
 The checks of clock and load compare two readings taken a moment apart.
 """
@@ -30,7 +30,7 @@ _STEADY_GOVERNORS = frozenset({"performance", "userspace"})
 
 @dataclass(frozen=True)
 class Check:
-    """One check. `remedy` is an imperative, empty when all is well."""
+    """One check. `remedy` is an imperative, empty if all is well."""
 
     name: str
     status: Status
@@ -60,7 +60,7 @@ def check_workdir(tree: Tree, workdir: str) -> Check:
     except FileError as error:
         return Check("workdir", "failed", f"{folder} can't be used because {error.reason}", error.remedy)
     if not same:
-        return Check("workdir", "failed", f"{folder} returns other bytes than were written", "check the storage")
+        return Check("workdir", "failed", f"{folder} returns different bytes from those written", "check the storage")
     return Check("workdir", "ok", f"{folder} is writable")
 
 
@@ -77,7 +77,7 @@ def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
 
 
 def check_memory(tree: Tree, needed_bytes: int) -> Check:
-    """Compares MemAvailable (what the kernel can give without swapping, proc(5)) with the run's estimated peak."""
+    """Compares MemAvailable (what programs can get without swapping, proc(5)) with the run's estimated peak."""
     texts = tree.read([_MEMINFO])
     meminfo = parse_meminfo(texts.text(_MEMINFO) or "")
     available_kib = meminfo.get("MemAvailable")
@@ -87,7 +87,7 @@ def check_memory(tree: Tree, needed_bytes: int) -> Check:
     if available_kib * 1024 < needed_bytes:
         swap_mib = meminfo.get("SwapFree", 0) / 1024
         remedy = (
-            f"end other programs or choose a smaller model, q, b or T ({swap_mib:.0f} MiB of swap is no substitute)"
+            f"end other programs or choose a smaller model, q, b or T ({swap_mib:.0f} MiB of swap can't replace memory)"
         )
         return Check("memory", "failed", detail, remedy)
     return Check("memory", "ok", detail)
@@ -103,14 +103,14 @@ def check_cpu_files(tree: Tree) -> Check:
             why = (
                 texts.why_not(path)
                 if text is None
-                else f"/{path} holds {printable(text, 40)!r}, which is not a list of cores"
+                else f"/{path} contains {printable(text, 40)!r}, which is not a list of cores"
             )
             return Check("cpu files", "failed", why, "mount /sys on the device and make it readable for this user")
-    return Check("cpu files", "ok", f"cores possible {texts.text(paths[0])}, present {texts.text(paths[1])}")
+    return Check("cpu files", "ok", f"possible cores {texts.text(paths[0])}, present {texts.text(paths[1])}")
 
 
 def check_cores(tree: Tree, needs: Needs) -> Check:
-    """Checks that the requested cores are online and enough for the threads."""
+    """Checks that the requested cores are online and that there are enough for the threads."""
     path = f"{_CPUS}/online"
     online = parse_cpu_list(tree.read([path]).text(path) or "")
     if online is None:
@@ -129,12 +129,12 @@ def check_cores(tree: Tree, needs: Needs) -> Check:
 def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
     """Checks that the clock doesn't follow the load.
 
-    `remedy` fixes the clock on such a device; None where its user can't, and then there is no warning.
+    `remedy` fixes the clock on such a device; None if its user can't, in which case there is no warning.
     """
     policies = read_policies(tree)
     if not policies:
         return Check(
-            "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
+            "governor", "ok", "no cpufreq here: the clock is set by the host of a virtual machine or by the firmware"
         )
     moving = [policy for policy in policies if not _is_steady(policy)]
     governors = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
@@ -153,7 +153,7 @@ def _is_steady(policy: Policy) -> bool:
 
 
 def check_frequency_caps(tree: Tree) -> Check:
-    """Checks that no cap keeps the clock below what the hardware can do."""
+    """Checks that no cap keeps the clock below the hardware's maximum."""
     policies = read_policies(tree)
     capped = [
         f"{policy.name} at {policy.allowed_max_khz / 1000:.0f} of {policy.hardware_max_khz / 1000:.0f} MHz"
@@ -161,7 +161,7 @@ def check_frequency_caps(tree: Tree) -> Check:
         if policy.allowed_max_khz and policy.hardware_max_khz and policy.allowed_max_khz < policy.hardware_max_khz
     ]
     if capped:
-        remedy = "write cpuinfo_max_freq to scaling_max_freq, or leave it and compare with runs under the same cap only"
+        remedy = "write cpuinfo_max_freq to scaling_max_freq, or leave it and compare only with runs under the same cap"
         return Check("frequency caps", "warning", ", ".join(capped), remedy)
     return Check("frequency caps", "ok", "none" if policies else "not visible")
 
@@ -171,8 +171,8 @@ def _numbers(cpus: Sequence[int]) -> str:
 
 
 _UPTIME, _LOADAVG = "proc/uptime", "proc/loadavg"
-# The uptime before and after all else. A single process reads the others: on a phone with hundreds, one for each would
-# be the load.
+# The uptime is read first and last. A single process reads all others: on a phone with hundreds, one for each would be
+# a load itself.
 _READ_TIME_AND_LOAD = """{
 read -r first _ <"$0/uptime"
 echo "$first"
@@ -186,7 +186,7 @@ _CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
 # Clock sources that take microseconds to read or tick in milliseconds.
 _POOR_CLOCKSOURCES = frozenset({"jiffies", "hpet", "acpi_pm", "refined-jiffies", "pit"})
 _INTERVAL_S = 0.5
-# /proc/uptime is in hundredths of a second, at both ends; no quartz drifts by 1 %.
+# /proc/uptime has hundredths of a second, at both ends; no quartz drifts by 1 %.
 _CLOCK_TOLERANCE_S = 0.05
 _CLOCK_TOLERANCE = 0.01
 _BUSY_SHARE = 0.15
@@ -206,7 +206,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Look:
-    """A glance at time and load: the host's clock before and after, and between them the device's uptime, twice."""
+    """A reading of time and load: the host's clock before and after, and between them the device's uptime, twice."""
 
     before_s: float
     after_s: float
@@ -218,7 +218,7 @@ class Look:
 
 
 def look_twice(tree: Tree, clock: Clock = time) -> tuple[Look, Look]:
-    """Returns what the device says of its time and load now, and half a second later."""
+    """Returns the device's time and load now, and half a second later."""
     first = _look(tree, clock)
     clock.sleep(_INTERVAL_S)
     return first, _look(tree, clock)
@@ -256,10 +256,10 @@ def _look(tree: Tree, clock: Clock) -> Look:
 
 def _check_clock(tree: Tree, first: Look, second: Look) -> Check:
     source = tree.read([_CLOCKSOURCE]).text(_CLOCKSOURCE)
-    remedy = "restart the device, and check its clock source"
+    remedy = "restart the device and check its clock source"
     uptimes_s = first.first_uptime_s, first.last_uptime_s, second.first_uptime_s, second.last_uptime_s
     if None in uptimes_s:
-        return Check("clock", "warning", f"unknown: /{_UPTIME} holds no number", "mount /proc on the device")
+        return Check("clock", "warning", f"unknown: /{_UPTIME} contains no number", "mount /proc on the device")
     begin_s, end_of_first_s, begin_of_second_s, end_s = (uptime_s or 0.0 for uptime_s in uptimes_s)
     shortest_s = (second.before_s - first.after_s) * (1 - _CLOCK_TOLERANCE) - _CLOCK_TOLERANCE_S
     longest_s = (second.after_s - first.before_s) * (1 + _CLOCK_TOLERANCE) + _CLOCK_TOLERANCE_S
@@ -269,7 +269,7 @@ def _check_clock(tree: Tree, first: Look, second: Look) -> Check:
         detail = f"{passed_s:.2f} s passed on the device while {shortest_s:.2f} to {longest_s:.2f} s were possible"
         return Check("clock", "failed", detail, remedy)
     if source in _POOR_CLOCKSOURCES:
-        detail = f"the clock source {source} is slow to read or coarse"
+        detail = f"the clock source {source} is slow or coarse"
         return Check("clock", "warning", detail, "boot with another clock source (clocksource=tsc or arch_sys_counter)")
     name = printable(source, 40) if source else "unknown"
     return Check("clock", "ok", f"keeps time with the host; clock source {name}")
@@ -288,9 +288,9 @@ def _check_load(tree: Tree, first: Look, second: Look) -> Check:
     remedy = (
         f"end or pause {busiest}"
         if busiest
-        else "find out what runs there (`top`), or on the host of a virtual machine"
+        else "find out what is running there (`top`), or on the host of a virtual machine"
     )
-    return Check("load", "warning", f"{detail}, which disturbs what is measured", remedy)
+    return Check("load", "warning", f"{detail}, which disturbs measurements", remedy)
 
 
 def _busiest(first: Look, second: Look) -> str:

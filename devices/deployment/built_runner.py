@@ -25,7 +25,7 @@ PLAIN_LAUNCH = (f"{FOLDER}/runner",)
 
 @dataclass(frozen=True)
 class BuiltRunner:
-    """A folder that can be deployed as it is; `files` is its content, to be copied to one folder of a device."""
+    """A folder that can be deployed unchanged; `files` is its content, to be copied to one folder of a device."""
 
     folder: Path
     hash: str
@@ -47,7 +47,7 @@ class BuiltRunner:
 
 
 def write_manifest(folder: Path, launch: Sequence[str], facts: Mapping[str, Any]) -> None:
-    """Writes the manifest of the files in `folder`, with `facts` (`machine` among them)."""
+    """Writes the manifest of the files in `folder`, with `facts` (including `machine`)."""
     files = [
         {
             "name": path.relative_to(folder).as_posix(),
@@ -82,5 +82,5 @@ def read_built(folder: Path) -> BuiltRunner | None:
         launch = tuple(str(argument) for argument in manifest["launch"])
         whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
         return BuiltRunner(folder, folder.name, str(manifest["machine"]), files, launch) if whole else None
-    except (OSError, *DAMAGED):  # a damaged name of a file may be none that the system takes
+    except (OSError, *DAMAGED):  # a damaged file name may be one that the system rejects
         return None

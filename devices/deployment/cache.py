@@ -40,7 +40,7 @@ class Places:
 
     @property
     def pid_file(self) -> str:
-        """Identifies the running runner; there is at most one on a device."""
+        """The file that identifies the running runner; there is at most one on a device."""
         return posixpath.join(self.workdir, "runner.pid")
 
     @property
@@ -83,7 +83,7 @@ def cached(transport: Transport, places: Places) -> list[Cached]:
 
 
 def mark_used(transport: Transport, places: Places, names: Iterable[str], now: datetime) -> None:
-    """Records that these were used at `now`, and forgets what is no longer there. Raises DeviceError."""
+    """Records that these were used at `now`, and forgets folders that are gone. Raises DeviceError."""
     there = set(_folders(transport, places))
     known = {name: used for name, used in _read_uses(transport, places).items() if name in there}
     known |= dict.fromkeys(names, now)
@@ -106,7 +106,7 @@ def overflow(present: Sequence[Cached], limit_bytes: int, needed_bytes: int, kep
             total -= item.size_bytes
     if total > limit_bytes:
         raise DeployError(
-            f"{total / _MB:.0f} MB of programs and runners would have to be on the device at once, and its "
+            f"{total / _MB:.0f} MB of programs and runners would have to be on the device at once, but its "
             f"`cache_limit_mb` is {limit_bytes / _MB:.0f}: raise it in the inventory, or measure fewer settings."
         )
     return going
@@ -126,7 +126,7 @@ def make_room(
 
 
 def remove(transport: Transport, places: Places, items: Iterable[Cached]) -> None:
-    """Removes the folders, each manifest first: a half-removed one is pushed again. Raises DeviceError."""
+    """Removes the folders, each manifest first, so that a half-removed one is pushed again. Raises DeviceError."""
     for item in items:
         folder = posixpath.join(places.workdir, item.name)
         transport.remove(posixpath.join(folder, MANIFEST))
@@ -140,7 +140,7 @@ def _folders(transport: Transport, places: Places) -> list[str]:
     return [
         f"{kind}/{name}"
         for kind, folder in folders.items()
-        for name in listed.get(folder) or _listed(transport, folder)  # which raises if it isn't empty or missing
+        for name in listed.get(folder) or _listed(transport, folder)  # raises unless the folder is empty or missing
         if _NAME.fullmatch(name)
     ]
 
@@ -173,7 +173,7 @@ def _size_of_file(transport: Transport, path: str) -> int:
 
 
 def _read_uses(transport: Transport, places: Places) -> dict[str, datetime]:
-    """Returns nothing if the file is missing or damaged: then everything counts as unused."""
+    """Returns the last uses; nothing if the file is missing or damaged, so that everything counts as unused."""
     used = read_record(transport, posixpath.join(places.workdir, USES), _SCHEMA, "used")
     try:
         return {printable(name): _time(at) for name, at in used.items()}

@@ -3,8 +3,8 @@
 A file is pushed to a temporary name, hashed on the device, and renamed only if the hash is right. After a break in the
 middle of a large file, the next deploy hashes what has arrived and, if that is the start of the file, resumes there.
 `.deployed.json` beside the files records what was verified: hash, size and change stamp (`FileStat`). The next deploy
-checks only size and stamp: a file that has been truncated, written to or replaced has another stamp, is hashed again,
-and pushed again if its content changed. Storage that decays without a write goes unnoticed, except with `rehash`.
+checks only size and stamp: a file that was truncated, written to or replaced has another stamp, so it is hashed again,
+and pushed again if its content changed. Storage that decays without a write goes unnoticed unless `rehash` is set.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from foundation.text import printable
 MANIFEST = ".deployed.json"
 _SCHEMA = 1
 _PART = re.compile(r".+\.part-[0-9a-f]{8}")
-# Sending less than this again is faster than hashing it on both sides.
+# Resending less than this is faster than hashing it on both sides.
 _WORTH_RESUMING_BYTES = 4 << 20
 _HASH_CHUNK_BYTES = 1 << 20
 # Space that must stay free: for job inputs, adapters and the device's own logs.
 _MARGIN_BYTES = 16 << 20
-# Limits the time of a file: slow cards and USB 2 are faster than this.
+# Limits the time for a file: even slow cards and USB 2 are faster than this.
 _BASE_TIMEOUT_S = 60.0
 _SLOWEST_BYTES_PER_S = 500_000.0
 
@@ -42,7 +42,7 @@ OnProgress = Callable[[str, int, int], None]  # file name, bytes pushed so far, 
 
 @dataclass(frozen=True)
 class DeployFile:
-    """A host file that belongs on the device as `name` (relative, with `/`) with exactly this content."""
+    """A host file to be placed on the device as `name` (relative, with `/`) with exactly this content."""
 
     source: Path
     name: str
@@ -102,7 +102,7 @@ def deploy(
 
 
 def timeout_for(size_bytes: int) -> float:
-    """Returns the timeout for copying or hashing so many bytes."""
+    """Returns the timeout for copying or hashing this many bytes."""
     return _BASE_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
@@ -112,9 +112,9 @@ def _part_of(directory: str, file: DeployFile) -> str:
 
 
 def _make_ready(transport: Transport, directory: str, wanted: Sequence[DeployFile]) -> Mapping[str, int]:
-    """Makes the folders and room for the `wanted` files, and returns the sizes of their temporary files that are there.
+    """Makes the folders and room for the `wanted` files, and returns the sizes of their existing temporary files.
 
-    Removes those of other interrupted deploys; as the device is locked, nobody is writing them.
+    Removes temporary files of other interrupted deploys; as the device is locked, nobody is writing them.
     """
     if not wanted:
         return {}
@@ -135,9 +135,7 @@ def _make_ready(transport: Transport, directory: str, wanted: Sequence[DeployFil
 
 
 def _resumable_bytes(transport: Transport, part: str, size: int, file: DeployFile) -> int:
-    """Returns how many of the bytes that an interrupted push has copied are of use, in whole blocks; 0 if they aren't
-    the file's start.
-    """
+    """Returns how many bytes of an interrupted push can be kept, in whole blocks; 0 if they aren't the file's start."""
     if not _WORTH_RESUMING_BYTES <= size <= file.size_bytes:
         return 0
     if transport.sha256(part, timeout_s=timeout_for(size)) != _hash_of_beginning(file.source, size):
@@ -211,14 +209,14 @@ def _push(
             offset_bytes=_resumable_bytes(transport, part, arrived_bytes, file),
         )
     except FileError as error:
-        with contextlib.suppress(FileError):  # the first failure is the one to report, and the next deploy removes it
+        with contextlib.suppress(FileError):  # the first failure is reported, and the next deploy removes the file
             transport.remove(part)
         if not isinstance(error, DamagedFile):
             raise
         raise DeployError(
-            f"{printable(file.name)!r} arrived with {error.size_bytes} of {file.size_bytes} bytes or with another "
-            f"content (its sha256 doesn't begin with {file.sha256[:12]}); if it happens again, remove "
-            f"{printable(str(file.source.parent))!r} on the host so that it is made again, or check the device's "
+            f"{printable(file.name)!r} arrived with {error.size_bytes} of {file.size_bytes} bytes or with different "
+            f"content (its sha256 doesn't start with {file.sha256[:12]}); if it happens again, remove "
+            f"{printable(str(file.source.parent))!r} on the host so that it is rebuilt, or check the device's "
             "storage."
         ) from error
 
@@ -236,7 +234,7 @@ def _record(file: DeployFile, stat: FileStat) -> dict[str, object]:
 
 
 def _read_manifest(transport: Transport, directory: str) -> Mapping[str, dict[str, object]]:
-    """Returns what was verified earlier; nothing if the manifest is missing or damaged, so all is hashed again."""
+    """Returns what was verified earlier; nothing if the manifest is missing or damaged, so that all is hashed again."""
     files = read_record(transport, posixpath.join(directory, MANIFEST), _SCHEMA, "files")
     return files if all(isinstance(record, dict) for record in files.values()) else {}
 
@@ -264,7 +262,7 @@ def _write_manifest(
     present: Mapping[str, FileStat],
     known: Mapping[str, dict[str, object]],
 ) -> dict[str, dict[str, object]]:
-    """What is known then."""
+    """Writes the manifest and returns its content."""
     by_name = {file.name: file for file in files}
     records = dict(known) | {name: _record(by_name[name], stat) for name, stat in present.items()}
     if records != known:

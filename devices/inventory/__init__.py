@@ -1,5 +1,5 @@
 """inventory.yaml, the list of devices.
 
-Start at entry.py, one device as the file describes it; own_sensors.py has the sensors that it may define;
+Start at entry.py, one device as described in the file; own_sensors.py has the sensors that an entry may define;
 inventory_file.py reads and changes the whole file.
 """

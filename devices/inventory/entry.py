@@ -1,8 +1,8 @@
-"""One device as the inventory describes it: validated and frozen; and as a JSON Schema, with which editors complete and
-check the inventory.
+"""One device of the inventory, validated and frozen, and its JSON Schema, with which editors complete and check the
+file.
 
-The schema is generated from `DeviceEntry`, so the two can't disagree. What only the loader can know is left to it, such
-as the host that an ssh device needs, which may come from a group.
+The schema is generated from `DeviceEntry`, so the two can't disagree. The loader checks what a schema can't know, such
+as an ssh device's host, which may come from a group.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ _VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DESCRIPTIONS = {
     "kind": "Family of the device; implies its transport, sensors and workdir.",
     "transport": "How the device is reached, if not as its kind implies.",
-    "workdir": "Where programs and jobs go on the device.",
+    "workdir": "Folder on the device for programs and jobs.",
     "runner": "A runner binary of your own, instead of the one that the suite builds.",
     "host": "Name or address; over SSH also an alias of ~/.ssh/config, or user@host.",
     "port": "Port of the SSH server or of adb over the network.",
-    "user": "Who to log in as.",
-    "key_file": "Private key to log in with: a whole path, or one from ~/.",
+    "user": "User to log in as.",
+    "key_file": "Private key to log in with: an absolute path, or one that starts with ~/.",
     "key_passphrase_env": "Environment variable that holds the key's passphrase; never the passphrase itself.",
     "password_env": "Environment variable that holds the password; never the password itself.",
-    "host_keys": "Host keys that the device may show; `suite devices enroll` writes them.",
+    "host_keys": "Host keys that the device may present; `suite devices enroll` writes them.",
     "jump": "A server that the connection goes through, with its own login and host keys.",
     "connect_timeout_s": "Seconds that reaching the device may take.",
     "serial": "The phone's serial number, as `adb devices` lists it.",
-    "cache_limit_mb": "MB that programs and runners may take on the device; those used longest ago go first.",
-    "threads": "Threads of the runner; without it, one for each core that it may run on.",
+    "cache_limit_mb": "MB that programs and runners may take on the device; the least recently used are removed first.",
+    "threads": "Threads of the runner; by default one for each core that it may run on.",
     "cpus": "CPUs the runner is pinned to: [4, 5] or 4-5.",
     "power_modes": "Modes that `suite experiment power-modes` compares, by name: nvpmodel, governor, cpus.",
-    "power": "Where its power is read: scale and sign of its gauge, the sensor of all of it, or a meter's command.",
-    "sensors": "Sensors of your own, by name: each a file or a program on the device, or a plugin's, with its unit.",
+    "power": "How its power is read: scale and sign of its gauge, the sensor of it all, or a meter's command.",
+    "sensors": "Sensors of your own, by name: each a file or program on the device, or a plugin's, with its unit.",
     "options": "Settings of a plugin's kind or transport, by name.",
     "jtop": "Read the power of a Jetson through jtop, with the device's own Python.",
     "emulated": "A twin: its numbers are marked and never compared with those of real devices.",
@@ -71,7 +71,7 @@ _WORKDIR_OVER_ADB = {"if": {"anyOf": _OVER_ADB}, "then": {"properties": {"workdi
 
 @dataclass(frozen=True)
 class _KindDefaults:
-    """What a device's kind implies unless its entry says otherwise.
+    """What a device's kind implies unless its entry overrides it.
 
     A relative workdir is below the user's home folder on the device; None means the host's own suite folder.
     """
@@ -81,7 +81,7 @@ class _KindDefaults:
 
 
 def _declared_defaults(name: str, kind: object) -> _KindDefaults:
-    """Returns what a plugin's kind declares in its attributes `transport` and `workdir`, else that of `linux`."""
+    """Returns what a plugin's kind declares in its attributes `transport` and `workdir`, else the values of `linux`."""
     del name
     transport, workdir = getattr(kind, "transport", "ssh"), getattr(kind, "workdir", _WORKDIR)
     if not isinstance(transport, str) or not isinstance(workdir, str):
@@ -113,7 +113,7 @@ def _kind_names() -> tuple[str, ...]:
 
 
 def _one_of(own: Collection[str], every: Callable[[], tuple[str, ...]]) -> BeforeValidator:
-    """Refuses anything but the names of `own` and, which takes a look at all packages, of plugins."""
+    """Refuses anything but the names of `own` and of plugins (which means looking at all packages)."""
 
     def check(value: object) -> object:
         if isinstance(value, str) and value in own:
@@ -137,12 +137,12 @@ TransportName = Annotated[
 def _text(value: object) -> object:
     """Refuses text that can't be in a command line or a file name."""
     if isinstance(value, str) and (not value.strip() or "\0" in value):
-        raise ValueError("is empty or holds a null character")
+        raise ValueError("is empty or contains a null character")
     return value
 
 
 def _variable(name: str) -> str:
-    """Refuses anything but the name of a variable; what may be a secret is not repeated in the message."""
+    """Refuses anything but the name of a variable; the message doesn't repeat the text, which may be a secret."""
     if not _VARIABLE_PATTERN.fullmatch(name):
         raise ValueError("it must name an environment variable that holds the secret, never be the secret itself")
     return name
@@ -150,7 +150,7 @@ def _variable(name: str) -> str:
 
 def _key_file(path: str) -> str:
     if not path.startswith(("/", "~/")):
-        raise ValueError("it must be a whole path, or begin with ~/")
+        raise ValueError("it must be an absolute path, or start with ~/")
     return path
 
 
@@ -165,9 +165,9 @@ _BARE_V6 = re.compile(r"[^\[\]]*:[^\[\]]*:[^\[\]]*")
 
 
 def _taken_apart(values: Any) -> Any:
-    """Returns the values of an entry or a jump host with a `host` such as `user@host:port` taken apart.
+    """Returns the values of an entry or a jump host, with a `host` such as `user@host:port` split into its parts.
 
-    Raises ValueError where that contradicts `user` or `port`, or can't be read.
+    Raises ValueError if it contradicts `user` or `port`, or can't be parsed.
     """
     text = values.get("host") if isinstance(values, Mapping) else None
     if not isinstance(text, str) or not re.search(r"[@\[]|://|^[^:]+:[^:]*$", text):
@@ -176,16 +176,17 @@ def _taken_apart(values: Any) -> Any:
     match = _PLACE.fullmatch(place)
     if (at and not user) or (match is None and not _BARE_V6.fullmatch(place)):
         raise ValueError(
-            f"`host` is {text!r}, which is no address; write the name or address as `host`, and `user` and `port` apart"
+            f"`host` is {text!r}, which is not an address; write the name or address as `host`, with `user` and "
+            "`port` separate"
         )
     if at and values.get("transport") == "adb":
-        raise ValueError(f"`host` is {text!r}, and adb knows no users; write the phone's address alone")
+        raise ValueError(f"`host` is {text!r}, and adb has no users; write only the phone's address")
     parts: dict[str, Any] = {"host": place if match is None else match["plain"] or match["v6"]}
     parts |= {"user": user} if at else {}
     parts |= {"port": int(match["port"])} if match is not None and match["port"] else {}
     for key in ("user", "port"):
         if key in parts and values.get(key) not in (None, parts[key]):
-            raise ValueError(f"`host` is {text!r}, and `{key}` is {values[key]!r}; write the {key} once")
+            raise ValueError(f"`host` is {text!r}, but `{key}` is {values[key]!r}; write the {key} only once")
     return dict(values) | parts
 
 
@@ -222,11 +223,11 @@ class JumpHost(_SshLogin):
 
 
 class PowerSource(BaseModel):
-    """Where and how the device's power is read, if not as its kind does.
+    """How the device's power is read, if not as its kind does.
 
     `scale` and `sign` correct the battery's gauge (`suite devices calibrate` finds them), or the sensor that `sensor`
-    names as the one that measures the whole device. `command` is a meter: a program on the host that prints
-    `seconds watts` lines, its seconds those of the host's CLOCK_MONOTONIC or since 1970 (`epoch`).
+    names as measuring the whole device. `command` is a meter: a program on the host that prints lines of `seconds
+    watts`, with seconds of the host's CLOCK_MONOTONIC or since 1970 (`epoch`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -239,7 +240,7 @@ class PowerSource(BaseModel):
 
 
 class DeviceEntry(_SshLogin):
-    """A device of the inventory. The kind supplies `transport` and `workdir` where they are left out.
+    """A device of the inventory. The kind supplies `transport` and `workdir` if they are left out.
 
     Over SSH, `host` may be an alias of the user's OpenSSH configuration (`devices.transports.ssh.endpoint`).
     """
@@ -281,7 +282,7 @@ class DeviceEntry(_SshLogin):
     def _is_whole_over_adb(cls, workdir: str, info: ValidationInfo) -> str:
         if info.data.get("transport") == "adb" and not workdir.startswith("/"):
             raise ValueError(
-                "over adb it must be a whole path, since commands start in `/` there, where nobody may write "
+                "over adb it must be an absolute path, since commands start in `/` there, where nobody may write "
                 f"(an Android phone has {KIND_DEFAULTS['android'].workdir})"
             )
         return workdir
@@ -290,7 +291,7 @@ class DeviceEntry(_SshLogin):
     def _is_consistent(self) -> DeviceEntry:
         if not NAME_PATTERN.fullmatch(self.name):
             raise ValueError(
-                "a name is 1 to 64 letters, digits, `.`, `_` or `-` and begins with a letter or digit; rename it"
+                "a name is 1 to 64 letters, digits, `.`, `_` or `-` and starts with a letter or digit; rename it"
             )
         if self.name == "all":
             raise ValueError("the name `all` stands for every device; choose another")
@@ -348,7 +349,7 @@ def inventory_schema() -> dict[str, Any]:
 
 
 def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Returns one key's schema, without pydantic's titles, and without `null`: keys without a value are left out."""
+    """Returns one key's schema, without pydantic's titles and without `null`: keys without a value are left out."""
     choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
     types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
     shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}

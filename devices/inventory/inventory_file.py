@@ -1,8 +1,10 @@
-"""Reads inventory.yaml, where every error names file, line, value and what to do; and edits it: adds a device, sets
-values of one, or removes one, where comments, order and style stay as they are.
+"""Reads and edits inventory.yaml.
 
-The new text is read back as an inventory before it replaces the file, so that no edit can leave a file behind that the
-suite would refuse.
+Every error names file, line, value and what to do. Adding, changing and removing a device keeps comments, order and
+style.
+
+The new text is read back as an inventory before it replaces the file, so that no edit can leave a file that the suite
+would refuse.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ class Inventory:
     def select(self, selection: str) -> tuple[DeviceEntry, ...]:
         """Returns the devices of a comma-separated list, each once, in the order of the list.
 
-        A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` where a device has that name
-        too) or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
+        A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` if a device has the same name)
+        or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
         selection or group.
         """
         terms = [term.strip() for term in selection.split(",") if term.strip()]
@@ -90,14 +92,14 @@ class Inventory:
         return UnknownDevice(term, (*self.devices, *self.groups), where, add=_command_to_add(term), what=what)
 
     def _kinds(self, term: str) -> tuple[str, ...]:
-        """Returns the kinds of its devices; for a valid kind that none of them has, nothing is suggested."""
+        """Returns the kinds of its devices as suggestions; none for a valid kind that no device has."""
         here = dict.fromkeys(entry.kind for entry in self.devices.values())
         prefix = "" if term.removeprefix(_KIND) in KIND_DEFAULTS else _KIND
         return tuple(f"{prefix}{kind}" for kind in here)
 
 
 def _command_to_add(name: str) -> str | None:
-    """Returns the command that adds a device of that name, its kind guessed from it; None for an invalid name."""
+    """Returns the command that adds a device of that name, with the kind guessed from it; None for an invalid name."""
     if not NAME_PATTERN.fullmatch(name) or name == "all":
         return None
     kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
@@ -116,7 +118,7 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise InventoryError(
             f"the {what} {printable(str(path))!r} can't be read because {reason}; "
-            f"name another file, or have `suite init` write one to start with."
+            f"name another file, or let `suite init` write one to start with."
         ) from error
 
 
@@ -154,7 +156,7 @@ def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, 
     if not isinstance(value, dict):
         where = f"`{position[-1]}`" if position else "the file"
         raise file.error(
-            position, f"{where} is {printable(repr(value), 60)}, and must hold `name: value` lines; correct it."
+            position, f"{where} is {printable(repr(value), 60)}, and must be `name: value` lines; correct it."
         )
     for key in value:
         if known is not None and key not in known:
@@ -194,7 +196,7 @@ def _entry(file: YamlFile, name: str, groups: Sequence[str], base: Path, home: P
         values.setdefault("transport", transport)
         values.setdefault("workdir", workdir or str(home / "device" / name))
     else:
-        # The kind is missing or wrong, which is then the one thing to report.
+        # The kind is missing or wrong, which is then the only thing to report.
         values |= {"transport": "local", "workdir": "."}
     try:
         entry = DeviceEntry.model_validate({**values, "name": name})
@@ -215,15 +217,15 @@ def _entry(file: YamlFile, name: str, groups: Sequence[str], base: Path, home: P
             places[key] = str(base / Path(value).expanduser())
         except RuntimeError as error:
             text = printable(repr(value), 60)
-            sentence = f"device {name!r}: `{key}` is {text}, whose home folder is unknown; write the whole path."
+            sentence = f"device {name!r}: `{key}` is {text}, whose home folder is unknown; write the absolute path."
             raise file.error(origin.get(key, own), sentence) from error
     return entry.model_copy(update=places)
 
 
 def _defaults(kind: str) -> tuple[str, str | None]:
-    """Returns transport and workdir that a kind implies; of a plugin that is broken, some that nobody uses.
+    """Returns the transport and workdir that a kind implies; for a broken plugin, values that nobody uses.
 
-    Who uses the device learns of it (`require_support`); commands for the others go on.
+    Using such a device is an error (`require_support`); commands for other devices work.
     """
     try:
         found = KIND_DEFAULTS[kind]
@@ -269,7 +271,7 @@ def remove_device(path: Path, name: str) -> DeviceEntry:
 
 
 def _pairs(collection: Node | None) -> list[tuple[Node, Node]]:
-    """Returns keys and values of a mapping; of a list each item twice, and nothing of anything else."""
+    """Returns the keys and values of a mapping; for a list each item twice; nothing for anything else."""
     if isinstance(collection, MappingNode):
         return list(collection.value)
     return [(item, item) for item in collection.value] if isinstance(collection, SequenceNode) else []
@@ -280,7 +282,7 @@ def _child(mapping: Node | None, key: str) -> Node | None:
 
 
 def _without(text: str, collection: Node, place: int) -> str:
-    """Returns the text without one item: its lines or, between brackets, it and a comma."""
+    """Returns the text without one item: without its lines or, between brackets, without it and a comma."""
     items = _pairs(collection)
     (first, last), following = items[place], items[place + 1 :]
     if isinstance(collection, CollectionNode) and collection.flow_style:
@@ -298,7 +300,7 @@ def _without(text: str, collection: Node, place: int) -> str:
 
 
 def _last_line(node: Node) -> int:
-    """Returns the last line of what a node has, without comments behind it."""
+    """Returns the last line of a node's content, without comments that follow it."""
     items = _pairs(node)
     if items and isinstance(node, CollectionNode) and not node.flow_style:
         return _last_line(items[-1][1])
@@ -307,7 +309,7 @@ def _last_line(node: Node) -> int:
 
 
 def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
-    load_yaml(path)  # refuses anything but plain data, which ruamel would keep
+    load_yaml(path)  # refuses anything but plain data, which ruamel would accept
     text = path.read_text(encoding="utf-8-sig")
     yaml = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
@@ -324,7 +326,7 @@ def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
-    """Appends or replaces keys. What follows the mapping, such as commented-out entries, stays behind it."""
+    """Appends or replaces keys. Text after the mapping, such as commented-out entries, stays after it."""
     last = _last_of(mapping)
     _merge(mapping, values)
     new = _last_of(mapping)
@@ -367,7 +369,7 @@ def _replace(path: Path, data: bytes) -> None:
     except InventoryError as error:
         # The line number belongs to the rejected file.
         sentence = re.sub(rf"^{re.escape(printable(str(trial)))}:\d+: ", "", str(error))
-        raise InventoryError(f"{printable(str(path))} stays as it is: {sentence}") from error
+        raise InventoryError(f"{printable(str(path))} was not changed: {sentence}") from error
     except OSError as error:
         reason = FileError.from_os_error("write", str(path), error).reason
         raise InventoryError(

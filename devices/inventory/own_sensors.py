@@ -1,8 +1,8 @@
-"""A sensor that the inventory defines: what is read on the device, and in which unit.
+"""Sensors defined in the inventory: what is read on the device, and in which unit.
 
-It is for what no kind of device knows: a fan, a probe beside the board, a rail of a power supply. Its readings are kept
-and shown with their unit; only those that `quantity` calls power, energy or temperature are used for what the suite
-itself does with such readings.
+They are for anything that no kind of device knows: a fan, a probe beside the board, a rail of a power supply. Readings
+are stored and displayed with their unit; only if `quantity` is power, energy or temperature, the suite uses them like
+its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _READ_AS = MappingProxyType({"power": "power_mw", "energy": "energy_mj", "temper
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(
-            "a sensor's name is 1 to 48 letters, digits, `.`, `_` or `-`, and begins with a letter or digit"
+            "a sensor's name is 1 to 48 letters, digits, `.`, `_` or `-`, and starts with a letter or digit"
         )
     return text
 
@@ -54,10 +54,10 @@ def _finite(number: float) -> float:
 
 
 def own_quantity(unit: str) -> str:
-    """Returns the quantity of readings in a unit of the user's. Raises ValueError for text that is no unit."""
+    """Returns the quantity of readings in a user-defined unit. Raises ValueError for text that can't be a unit."""
     if not UNIT_PATTERN.fullmatch(unit):
         raise ValueError(
-            "a unit is 1 to 24 letters, digits, `_`, `.` or `-`, such as rpm, percent or l_per_min, and begins with a "
+            "a unit is 1 to 24 letters, digits, `_`, `.` or `-`, such as rpm, percent or l_per_min, and starts with a "
             "letter or digit"
         )
     return f"own_{unit}"
@@ -70,13 +70,13 @@ def _unit(text: str) -> str:
 
 def _path(text: str) -> str:
     if not text.startswith("/") or "\0" in text or len(text) > 1000:
-        raise ValueError("it must be the whole path of a file on the device")
+        raise ValueError("it must be the absolute path of a file on the device")
     return text
 
 
 def _word(text: str) -> str:
     if not text or "\0" in text:
-        raise ValueError("it is empty or holds a null character")
+        raise ValueError("it is empty or contains a null character")
     return text
 
 
@@ -87,13 +87,13 @@ _Word = Annotated[StrictStr, AfterValidator(_word)]
 
 
 class OwnSensor(BaseModel):
-    """One sensor. Either `file`, `command` or `plugin` says where its numbers come from.
+    """One sensor. Its numbers come from either `file`, `command` or `plugin`.
 
-    `file`: the first number of a file of the device, of its line that starts with `field`, multiplied by the number in
-    the file `times`. `command`: a program on the device that prints a number a line, behind `field`; it is started
-    again and again, unless it is a `stream`. A number times `scale` is in `unit`. `every_s`: how often it is read.
-    `range`: what a reading can be, in `unit`; others are dropped. `wraps_at`: where a counter of energy starts anew.
-    `options` are the plugin's, which has its own units.
+    `file`: a file on the device; its first number (or the first on the line that starts with `field`) is multiplied by
+    the number in the file `times`. `command`: a program on the device that prints one number per line, after `field`;
+    it is started again and again unless it is a `stream`. A number times `scale` is in `unit`. `every_s`: how often it
+    is read. `range`: the valid readings, in `unit`; others are dropped. `wraps_at`: where a counter of energy restarts
+    at 0. `options` are for the plugin, which has its own units.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,17 +114,17 @@ class OwnSensor(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> OwnSensor:
-        ways = [name for name in ("file", "command", "plugin") if getattr(self, name) is not None]
-        if len(ways) != 1:
-            raise ValueError(f"a sensor needs one of `file`, `command` and `plugin`, and has {len(ways)}; give one")
-        given = self.model_fields_set - {ways[0]}
+        sources = [name for name in ("file", "command", "plugin") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"a sensor needs one of `file`, `command` and `plugin`, and has {len(sources)}; give one")
+        given = self.model_fields_set - {sources[0]}
         allowed = {
             "plugin": {"options"},
             "file": {"field", "times", *_SHARED},
             "command": {"field", "stream", *_SHARED},
         }
-        if excess := sorted(given - allowed[ways[0]]):
-            raise ValueError(f"a sensor with `{ways[0]}` has no `{excess[0]}`; leave it out")
+        if excess := sorted(given - allowed[sources[0]]):
+            raise ValueError(f"a sensor with `{sources[0]}` has no `{excess[0]}`; leave it out")
         if self.plugin is not None:
             return self
         if self.unit is None:
@@ -134,19 +134,19 @@ class OwnSensor(BaseModel):
         if self.scale == 0:
             raise ValueError("a `scale` of 0 makes all readings 0; correct it")
         if self.range is not None and self.range[0] >= self.range[1]:
-            raise ValueError("`range` begins above its end; write [lowest, highest]")
+            raise ValueError("`range` starts above its end; write [lowest, highest]")
         if self.wraps_at is not None and self.quantity != "energy":
             raise ValueError("`wraps_at` is for a counter of energy (`quantity: energy`); leave it out")
         return self
 
     @property
     def read_as(self) -> str:
-        """The quantity of its samples, which ends with the unit they are kept in."""
+        """The quantity of its samples, which ends with the unit they are stored in."""
         return own_quantity(self.unit or "") if self.quantity is None else _READ_AS[self.quantity]
 
     @property
     def per_unit(self) -> float:
-        """What one `unit` is in that of `read_as`."""
+        """The factor from `unit` to the unit of `read_as`."""
         return 1.0 if self.quantity is None else _UNITS[self.quantity][self.unit or ""]
 
 

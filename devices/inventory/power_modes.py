@@ -33,14 +33,14 @@ def parse_cpus(value: object) -> object:
     for part in value.split(","):
         match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
         if not match:
-            raise ValueError(f"{part.strip()!r} is no CPU number or range such as 0-3")
+            raise ValueError(f"{part.strip()!r} is not a CPU number or a range such as 0-3")
         first = int(match[1])
         last = int(match[2] or first)
         if not first <= last < CPU_LIMIT:
             raise ValueError(f"the range {part.strip()!r} is empty or exceeds CPU {CPU_LIMIT - 1}")
         cpus.extend(range(first, last + 1))
         if len(cpus) > CPU_LIMIT:
-            raise ValueError(f"it names more than {CPU_LIMIT} CPUs, so one of them twice")
+            raise ValueError(f"it names more than {CPU_LIMIT} CPUs, so at least one is there twice")
     return tuple(cpus)
 
 
@@ -67,8 +67,8 @@ def require_each_once(cpus: tuple[int, ...] | None) -> None:
 
 
 class PowerMode(BaseModel):
-    """What a device is set to: a mode of its nvpmodel by number, a governor of all cpufreq policies, and the cores that
-    the runner is pinned to. At least one of them.
+    """A device's setting: an nvpmodel mode by number, a governor for all cpufreq policies, or the cores that the runner
+    is pinned to; at least one of these.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,7 +86,7 @@ class PowerMode(BaseModel):
 
     @property
     def changes_device(self) -> bool:
-        """Whether something is set on the device itself, which has to be restored."""
+        """Whether something is set on the device itself, and has to be restored."""
         return self.nvpmodel is not None or self.governor is not None
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class PowerMode(BaseModel):
 def _mode_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(
-            "a power mode's name is 1 to 48 letters, digits, `.`, `_` or `-`, and begins with a letter or digit"
+            "a power mode's name is 1 to 48 letters, digits, `.`, `_` or `-`, and starts with a letter or digit"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Android phones: the battery's gauge, what the system reports about heat and chargers, and the big cores."""
+"""Android phones: the battery's gauge, the system's reports on heat and chargers, and the big cores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from devices.sensors.thermal import (
 )
 from foundation.text import printable
 
-#: What a phone can draw; a gauge that reads anything else uses another unit or has no value.
+#: The power that a phone can draw; a gauge with any other reading uses another unit or has no value.
 PLAUSIBLE_MW = (200.0, 20_000.0)
 
 _SUPPLIES = "sys/class/power_supply"
@@ -95,7 +95,7 @@ class AndroidKind:
         return (self._charging(all_chargers(tree)), heat, self._cores(tree))
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        """Returns the big cores, those not of the slowest kind; None if all are alike or unknown."""
+        """Returns the big cores (all but the slowest kind); None if all cores are alike or unknown."""
         names = tree.names(_CPUS, r"cpu\d+")
         texts = tree.read(f"{_CPUS}/{name}/cpufreq/cpuinfo_max_freq" for name in names)
         highest = {
@@ -126,7 +126,7 @@ class AndroidKind:
             return Check("charger", "warning", plugged, _UNPLUG if self.entry.host else _OFF_THE_CABLE)
         if chargers.is_plugged is None:
             gap = next(iter(chargers.sensors.unavailable), None)
-            reason = "neither the kernel nor Android's battery service shows any" if gap is None else gap.reason
+            reason = "neither the kernel nor Android's battery service lists any" if gap is None else gap.reason
             return Check("charger", "warning", f"unknown: {reason}", (gap and gap.remedy) or "")
         return Check("charger", "ok", "none is plugged in")
 
@@ -153,20 +153,20 @@ def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
 
 
 def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
-    """Returns the gauge's sensor, or a gap with the reason where the shell may not read the kernel's files."""
+    """Returns the gauge's sensor, or a gap with the reason if the shell may not read the kernel's files."""
     found = battery_sensors(tree, gauge, chargers.plugged)
     if [gap.name for gap in found.unavailable] != [BATTERY]:
         return found
     why_unlisted = tree.why_unlisted(_SUPPLIES)
     if why_unlisted is not None:
-        reason = f"the shell can't look into /{_SUPPLIES} because {why_unlisted}"
+        reason = f"the shell can't list /{_SUPPLIES} because {why_unlisted}"
         return Discovery(unavailable=(Gap(BATTERY, "power_mw", reason, METER_REMEDY),))
     return Discovery(unavailable=tuple(replace(gap, remedy=METER_REMEDY) for gap in found.unavailable))
 
 
 def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Answer:
     if dumpsys is None:
-        return Answer(None, "dumpsys isn't there")
+        return Answer(None, "there is no dumpsys")
     return ask(tree, [dumpsys, service])
 
 

@@ -21,7 +21,7 @@ _RELEASE_LINE = re.compile(r"#\s*R(\d{1,3}) \(release\), REVISION: (\d[\d.]{0,10
 # JetPack releases by the major release of L4T that they contain.
 _JETPACK = {"28": "3", "32": "4", "34": "5", "35": "5", "36": "6", "38": "7"}
 _MODE = "NV Power Mode:"
-# A zone whose driver returns a constant on JetPack 4 boards: it would hide which zone is the hottest.
+# A zone whose driver returns a constant on JetPack 4 boards: it would hide the hottest zone.
 _CONSTANT_ZONE = "PMIC-Die"
 
 
@@ -64,7 +64,7 @@ class JetsonKind:
         return None
 
     def throttling(self, tree: Tree) -> str | None:
-        del tree  # trip points and the clock's caps are sampled
+        del tree  # trip points and clock caps are sampled
         return None
 
 
@@ -98,7 +98,7 @@ def _mode(tree: Tree) -> Answer:
     """Returns the power mode's name and number, such as `MAXN (0)`."""
     nvpmodel = tree.program("nvpmodel")
     if nvpmodel is None:
-        return Answer(None, "nvpmodel isn't there")
+        return Answer(None, "there is no nvpmodel")
     output = ask(tree, [nvpmodel, "-q"])
     name = output.line(_MODE)
     if not name:
@@ -108,7 +108,7 @@ def _mode(tree: Tree) -> Answer:
 
 
 def _mode_of_jtop(jtop: JtopReading | NoJtop | None) -> str | None:
-    """Returns the mode as jtop's service reads it, which has rights that the user may lack."""
+    """Returns the mode from jtop's service, which has rights that the user may lack."""
     return jtop.mode if isinstance(jtop, JtopReading) else None
 
 
@@ -116,13 +116,13 @@ def _mode_check(mode: Answer, of_jtop: str | None) -> Check:
     if mode.text is not None:
         return Check("power mode", "ok", mode.text)
     if of_jtop is not None:
-        return Check("power mode", "ok", f"{of_jtop}, as jtop reports it")
+        return Check("power mode", "ok", f"{of_jtop}, as reported by jtop")
     remedy = "let this user run `nvpmodel -q`, so that results of different power modes can be distinguished"
     return Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
 
 
 def _jtop_check(reading: JtopReading) -> Check:
-    """Returns what its service reports now, in one line."""
+    """Returns a check with the current report of jtop's service in one line."""
     rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(reading.rails_mw.items()))
     zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(reading.temperatures_c.items()))
     total = "no power rails" if reading.total_mw is None else f"total {reading.total_mw:.0f} mW"

@@ -1,6 +1,6 @@
-"""Families of devices: what the suite needs from each, and plain Linux machines as the simplest of them.
+"""Families of devices: what the suite needs from each, and plain Linux machines as the simplest one.
 
-A new kind is a class, and a line in `KINDS`, or an entry point of a plugin (docs/plugins.md).
+A new kind needs a class, and a line in `KINDS` or a plugin's entry point (docs/plugins.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Kind(Protocol):
     """A family of devices, instantiated for one entry."""
 
     governor_remedy: str | None
-    """The command that fixes the cores' clock; None where the device's user can't."""
+    """The command that fixes the cores' clock; None if the device's user can't."""
 
     def __init__(self, entry: DeviceEntry) -> None: ...
 
@@ -58,13 +58,13 @@ class Kind(Protocol):
         """Returns what can be sampled on this device now, and what can't and why."""
 
     def facts(self, tree: Tree) -> Facts:
-        """Returns what identifies the device and what state it is in."""
+        """Returns the device's identity and state."""
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        """Returns the checks of this family alone, besides those of `devices.checks.preflight`."""
+        """Returns the checks specific to this family, in addition to those of `devices.checks.preflight`."""
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        """Returns the cores to pin the runner to where the inventory names none; None for all of them."""
+        """Returns the cores to pin the runner to if the inventory names none; None for all cores."""
 
     def throttling(self, tree: Tree) -> str | None:
         """Returns the evidence that the device is throttling right now; None if there is none or it can't be read."""

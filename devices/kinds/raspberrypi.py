@@ -1,7 +1,7 @@
-"""Raspberry Pi boards: what the firmware reports through `vcgencmd`, and power where the board can measure it.
+"""Raspberry Pi boards: the firmware's reports through `vcgencmd`, and power if the board can measure it.
 
 The firmware knows throttling, the cores' real clock and temperature. Only a Raspberry Pi 5 measures power: the sum over
-the rails of its power management chip, hence an estimate.
+the rails of its power management chip, which is an estimate.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from foundation.text import printable
 
 _FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 _SINCE_BOOT = 16
-_NOT_THERE = "vcgencmd isn't there"
+_NOT_THERE = "there is no vcgencmd"
 _GET_IT = "install it: sudo apt install raspi-utils (libraspberrypi-bin on older systems)"
-_JOIN_VIDEO = "let this user ask the firmware: sudo usermod -aG video USER, then log in again"
+_JOIN_VIDEO = "allow this user to query the firmware: sudo usermod -aG video USER, then log in again"
 
 _PERIOD_S = 2.0
 _CLOCK_ARM = "arm"
 _READINGS: tuple[tuple[str, Quantity, tuple[str, ...], float, str], ...] = (
-    ("firmware.throttled", "throttle_flags", ("get_throttled",), 1.0, "get_throttled, the bits since boot included"),
-    ("firmware.clock", "frequency_khz", ("measure_clock", _CLOCK_ARM), 1e-3, "measure_clock arm, as it really runs"),
+    ("firmware.throttled", "throttle_flags", ("get_throttled",), 1.0, "get_throttled, including the bits since boot"),
+    ("firmware.clock", "frequency_khz", ("measure_clock", _CLOCK_ARM), 1e-3, "measure_clock arm, the real frequency"),
     ("firmware.temperature", "temperature_mc", ("measure_temp",), 1e3, "measure_temp"),
 )
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
 _WITH_POWER_CHIP = 5
-_POWER_REMEDY = "use the power supply that belongs to the board, and a short cable"
+_POWER_REMEDY = "use the board's own power supply and a short cable"
 
 
 def _find_vcgencmd(tree: Tree) -> str | None:
@@ -51,7 +51,7 @@ def _firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
         output = ask(tree, [vcgencmd, *words])
         field = _field(output)
         if field is None:
-            reason = output.why_not or f"vcgencmd {' '.join(words)} gives no number"
+            reason = output.why_not or f"vcgencmd {' '.join(words)} prints no number"
             found += Discovery(unavailable=(Gap(name, quantity, reason, _JOIN_VIDEO),))
             continue
         sensor = Sensor(
@@ -60,7 +60,7 @@ def _firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
             "",
             scale,
             1 / _PERIOD_S,
-            f"vcgencmd {method}; asked every {_PERIOD_S:g} s",
+            f"vcgencmd {method}; queried every {_PERIOD_S:g} s",
             field=field,
             command=looped([vcgencmd, *words], _PERIOD_S),
         )
@@ -70,7 +70,7 @@ def _firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
 
 def _why_no_flags(tree: Tree, vcgencmd: str) -> str:
     """Returns the reason why `_throttled_flags` has no value."""
-    return ask(tree, [vcgencmd, "get_throttled"]).why_not or "vcgencmd get_throttled gives no flags"
+    return ask(tree, [vcgencmd, "get_throttled"]).why_not or "vcgencmd get_throttled prints no flags"
 
 
 def _throttled_flags(tree: Tree, vcgencmd: str) -> int | None:
@@ -115,8 +115,8 @@ def _pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     """Returns the sensor for the sum of the rails, in milliwatts, about twice a second."""
     output = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
     if not _has_number(output):
-        words = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own message, which the sum doesn't pass on
-        reason = words or output.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
+        words = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # vcgencmd's own message, which the sum doesn't pass on
+        reason = words or output.why_not or "vcgencmd pmic_read_adc prints no rail with both current and voltage"
         return Discovery(unavailable=(Gap(_NAME, "power_mw", reason, _REMEDY),))
     sensor = Sensor(
         _NAME,
@@ -124,8 +124,8 @@ def _pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
         "",
         1e3,
         1 / _PMIC_PERIOD_S,
-        f"estimate: sum over the PMIC's rails (vcgencmd pmic_read_adc, every {_PMIC_PERIOD_S:g} s), without conversion "
-        "losses and what hangs on 5 V directly",
+        f"estimate: sum over the PMIC's rails (vcgencmd pmic_read_adc, every {_PMIC_PERIOD_S:g} s), without "
+        "conversion losses and what is connected directly to 5 V",
         field="total ",
         total=True,
         command=("sh", "-c", _LOOP, f"{_PMIC_PERIOD_S:g}", vcgencmd, _SUM),
@@ -183,7 +183,7 @@ class RaspberryPiKind:
         vcgencmd = _find_vcgencmd(tree)
         flags = None if vcgencmd is None else _throttled_flags(tree, vcgencmd)
         names = _flag_names(flags or 0)
-        return f"the firmware holds the board back: {', '.join(names)}" if names else None
+        return f"the firmware is throttling the board: {', '.join(names)}" if names else None
 
 
 def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
@@ -195,5 +195,5 @@ def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
             return Discovery(unavailable=(Gap("pmic", "power_mw", _NOT_THERE, _GET_IT),))
         return _pmic_sensors(tree, vcgencmd)
     board = printable(model, 60) or "a board of unknown model"
-    reason = f"{board} has no current sensor (from the Raspberry Pi 5 on there is one)"
+    reason = f"{board} has no current sensor (Raspberry Pi boards have one from model 5 on)"
     return Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))

@@ -38,14 +38,14 @@ _PROBE_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What it takes to compile for one machine: a compiler, and the root of an executorch wheel for that machine.
+    """Everything needed to compile for one machine: a compiler, and the root of an executorch wheel for that machine.
 
     With `system`, a build includes its own loader and C library and needs none on the device.
     """
 
     compiler: Path
     compiler_version: str  # first line of `--version`
-    target: str  # as the compiler names it: x86_64-linux-gnu
+    target: str  # in the compiler's terms: x86_64-linux-gnu
     executorch: Path
     executorch_version: str
     system: SystemLibraries | None = None
@@ -97,9 +97,9 @@ def sources_sha256() -> str:
 
 
 def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
-    """Returns the runner of the current sources from `runner_home`; builds it (about 20 s) unless it is there intact.
+    """Returns the runner of the current sources from `runner_home`; builds it (about 20 s) unless an intact one exists.
 
-    Processes that need the same build at the same time wait for one of them. Raises `UserError`.
+    Of processes that need the same build at the same time, one builds it. Raises `UserError`.
     """
     chosen = toolchain or native_toolchain()
     name = build_hash(chosen)
@@ -145,7 +145,7 @@ def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Pat
     stage, log = scratch / "stage", runner_home / f"{name}.log"
     log.unlink(missing_ok=True)
     if toolchain.system is not None and toolchain.machine == os.uname().machine:
-        # The same programs as those of this host itself, which are there or will be needed: nothing is compiled twice.
+        # The same programs as this host's own, which exist or will be needed, so that nothing is compiled twice.
         plain = build_runner(runner_home, dataclasses.replace(toolchain, system=None))
         shutil.copytree(plain.folder, stage, ignore=shutil.ignore_patterns(MANIFEST))
     else:
@@ -215,7 +215,7 @@ def ask(program: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
-# The loader's names in the psABIs: what the kernel starts for a program of that machine.
+# The loader's names in the psABIs: the loader that the kernel starts for a program of that machine.
 LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
 _LIBRARIES = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1")
 _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
@@ -223,7 +223,7 @@ _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
 
 @dataclass(frozen=True)
 class SystemLibraries:
-    """Files of this host, compiled for the device's machine. `readelf` reads which of them need each other."""
+    """Files of this host, compiled for the device's machine. `readelf` lists which of them need each other."""
 
     loader: Path
     libraries: tuple[Path, ...]
@@ -240,7 +240,7 @@ class SystemLibraries:
         """Copies them beside the runner in `stage` and returns the command that starts it there.
 
         The command names the loader and its library folder, so that the device's own are not used. Raises
-        `RunnerBuildError` if something in `stage` needs a library that isn't there.
+        `RunnerBuildError` if something in `stage` needs a missing library.
         """
         library_folder = stage / "lib"
         library_folder.mkdir(exist_ok=True)
@@ -258,14 +258,14 @@ class SystemLibraries:
             if missing:
                 raise RunnerBuildError(
                     f"{path.name} needs {', '.join(missing)}, and the bundle has {len(present)} others: "
-                    "add what is missing to devices/runner_builds/build.py."
+                    "add the missing ones to devices/runner_builds/build.py."
                 )
 
 
 def system_libraries(compiler: Path, machine: str, remedy: str) -> SystemLibraries:
     """Returns the libraries that `compiler` links against.
 
-    Raises `RunnerBuildError`, ending with `remedy`, if one is missing.
+    Raises `RunnerBuildError`, whose message ends with `remedy`, if one is missing.
     """
     loader, *libraries = (_file(compiler, name, remedy) for name in (LOADERS[machine], *_LIBRARIES))
     readelf = shutil.which(ask(compiler, "-print-prog-name=readelf"))

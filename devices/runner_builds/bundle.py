@@ -1,6 +1,6 @@
 """Bundles the runner with everything it needs, for devices whose C library is missing or older than this host's.
 
-A bundle is built from the executorch wheel for the device's machine, which pip fetches once and a pinned hash verifies.
+A bundle is built from the executorch wheel for the device's machine, which pip fetches once, verified by a pinned hash.
 A user's own runner, for example built with Android's NDK, is checked by its ELF header and deployed like ours.
 """
 
@@ -86,14 +86,14 @@ def pinned_wheel(version: str, machine: str) -> Wheel:
 
 
 def executorch_of(wheel: Wheel, cache: Path) -> Path:
-    """Returns the path of the wheel's package `executorch` in `cache`, whether it is there yet or not."""
+    """Returns the path of the wheel's package `executorch` in `cache`, whether it exists yet or not."""
     return cache / wheel.folder / "executorch"
 
 
 def fetch(wheel: Wheel, cache: Path, notify: Notify) -> Path:
-    """Returns the unpacked package `executorch`; downloaded if it isn't there, or no longer as it was unpacked.
+    """Returns the unpacked package `executorch`; downloads it if it is missing or has been changed.
 
-    It appears whole or not at all. Raises `RunnerBuildError` if it can't be fetched, OSError if it can't be stored.
+    It appears complete or not at all. Raises `RunnerBuildError` if it can't be fetched, OSError if it can't be stored.
     """
     target = cache / wheel.folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -135,9 +135,9 @@ def _unpack(file: Path, wheel: Wheel, destination: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether an unpacked wheel holds the files of its RECORD with their hashes, and no others.
+    """Whether an unpacked wheel has exactly the files of its RECORD, with their hashes.
 
-    Its form: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    RECORD's format: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
     """
     try:
         (record,) = folder.glob("*.dist-info/RECORD")
@@ -172,8 +172,9 @@ _LITTLE_ENDIAN = 1
 def own_runner(path: Path, machine: str) -> BuiltRunner:
     """Returns the user's own runner: a program, or a folder with a program `runner` and its libraries in `lib/`.
 
-    A folder made by `make bundle`, perhaps on another host, is started as its manifest says. The hash covers all files.
-    Raises `UserError` if there is none, or if it is not a program for `machine` (`uname -m` of the device).
+    A folder made by `make bundle`, perhaps on another host, is started with the command in its manifest. The hash
+    covers all files. Raises `UserError` if there is none, or if it is not a program for `machine` (`uname -m` of the
+    device).
     """
     folder = path if path.is_dir() else path.parent
     program = path / "runner" if path.is_dir() else path
@@ -198,13 +199,13 @@ def own_runner(path: Path, machine: str) -> BuiltRunner:
 
 
 def machines_of(path: Path) -> tuple[str, ...]:
-    """Returns the processors, as `uname -m` names them, that the user's runner is for; empty for what is no program."""
+    """Returns the processors (names of `uname -m`) that the user's runner is for; empty if it isn't a program."""
     program = path / "runner" if path.is_dir() else path
     try:
         with program.open("rb") as stream:
             header = stream.read(_HEADER_BYTES)
     except OSError:
-        return ()  # `own_runner` says so
+        return ()  # `own_runner` reports it
     return _MACHINES.get(int.from_bytes(header[18:20], "little"), ()) if header[:4] == b"\x7fELF" else ()
 
 
@@ -236,7 +237,7 @@ _WHEELS = "wheels"
 
 
 def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
-    """Returns the toolchain of bundles for `machine`; the executorch it names may still have to be fetched.
+    """Returns the toolchain for bundles for `machine`; the executorch it names may still have to be fetched.
 
     Raises `UserError` if the compiler, its libraries or a pinned wheel is missing.
     """
@@ -255,10 +256,10 @@ def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
 
 
 def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner:
-    """Returns the bundle for `machine` from `runner_home`; builds it, in about 30 s and a download, if there is none.
+    """Returns the bundle for `machine` from `runner_home`; builds it (a download and about 30 s) if there is none.
 
-    A host that can't build one (without a cross compiler, say) uses an existing one, perhaps from another host, of the
-    same sources and executorch. `notify` gets a line before anything that takes long. Raises `UserError`.
+    A host that can't build one (without a cross compiler, for instance) uses an existing one with the same sources and
+    executorch, perhaps from another host. `notify` gets a line before anything that takes long. Raises `UserError`.
     """
     try:
         toolchain = bundle_toolchain(machine, runner_home)
@@ -266,7 +267,7 @@ def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner
         kept = _kept_bundle(machine, runner_home)
         if kept is None:
             raise
-        notify(f"taking the runner for {machine} that was built before, as it can't be built here: {error}")
+        notify(f"using an earlier build of the runner for {machine}, as it can't be built here: {error}")
         return kept
     if read_built(runner_home / build_hash(toolchain)) is None:
         if machine != os.uname().machine:
@@ -291,14 +292,14 @@ def runner_for(
     if machine not in LOADERS or (machine != BUNDLE_MACHINE and machine != os.uname().machine):
         known = sorted({BUNDLE_MACHINE, os.uname().machine})
         raise RunnerBuildError(
-            f"this host builds runners for {len(known)} kinds of machines ({', '.join(known)}), and the device is a "
+            f"this host builds runners for {len(known)} kinds of machines ({', '.join(known)}), but the device is a "
             f"{machine!r}: name a runner of your own for it with `runner: PATH` in the inventory."
         )
     return build_bundle(machine, runner_home, notify)
 
 
 def _kept_bundle(machine: str, runner_home: Path) -> BuiltRunner | None:
-    """Returns an existing bundle, whatever compiler built it; a build that needs the device's libraries is none."""
+    """Returns an existing bundle, whatever compiler built it; builds that need the device's libraries don't count."""
     version = importlib.metadata.version("executorch")
     facts = {"machine": machine, "executorch": version, "sources": sources_sha256()}
     return next((built for built in kept_builds(runner_home, facts) if built.launch != PLAIN_LAUNCH), None)

@@ -1,8 +1,8 @@
-"""Which machine's programs a device starts, found out by starting one there.
+"""Finds out which machine's programs a device starts, by starting one there.
 
-`uname -m` names the kernel as a process sees it, not what it starts: a 64-bit kernel calls itself `armv8l` to a 32-bit
-shell (linux32(8), many Android systems) and starts programs for aarch64; one that calls itself `aarch64` may start
-those of 32-bit ARM as well, or not.
+`uname -m` names the kernel as a process sees it, not the programs it starts: a 64-bit kernel calls itself `armv8l` to a
+32-bit shell (linux32(8), many Android systems) and starts programs for aarch64; one that calls itself `aarch64` may or
+may not start those for 32-bit ARM as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from devices.runner_builds.bundle import machines_of
 from devices.transports.transport import FILE_TIMEOUT_S, Transport
 from foundation.text import printable
 
-# What a 32-bit process calls a processor whose kernel may be the 64-bit one.
+# A processor's name in a 32-bit process, whose kernel may be the 64-bit one.
 _WIDER = {
     **dict.fromkeys(("armv6l", "armv7l", "armv8l"), "aarch64"),
     **dict.fromkeys(("i386", "i486", "i586", "i686"), "x86_64"),
@@ -31,7 +31,7 @@ _ADDRESS = 0x40_0000
 
 @dataclass(frozen=True)
 class _Machine:
-    """How to write a program for it: class and number of elf(5), flags, and code that ends with exit code 42."""
+    """Parts of a program for it: class and number of elf(5), flags, and code that ends with exit code 42."""
 
     bits: int
     number: int
@@ -52,10 +52,10 @@ _PROGRAMS = {
 def startable_machine(
     transport: Transport, folder: str, reported: str, notify: Callable[[str], None], *, own: Path | None = None
 ) -> str:
-    """Returns the machine to send programs for: `reported` (`uname -m`), or another that is wanted and starts, too.
+    """Returns the machine to send programs for: `reported` (`uname -m`), or the wanted one if its programs start too.
 
-    Wanted is that of the user's `own` runner, else the 64-bit machine where a 32-bit one is reported. `folder` is the
-    workdir, which a small program is started in if there is a doubt. Raises `DeviceError` if the device is gone.
+    The wanted machine is that of the user's `own` runner, else the 64-bit machine if a 32-bit one is reported. If in
+    doubt, a small program is started in `folder`, the workdir. Raises `DeviceError` if the device is gone.
     """
     candidates = (_WIDER[reported],) if own is None and reported in _WIDER else machines_of(own) if own else ()
     wanted = next((machine for machine in candidates if machine in _PROGRAMS), None)
@@ -64,7 +64,7 @@ def startable_machine(
     why_not = _why_not(transport, folder, wanted)
     if why_not is None:
         notify(
-            f"its system calls its processor {printable(reported, 40)} and starts programs for {wanted}: these are used"
+            f"its system calls its processor {printable(reported, 40)} but starts programs for {wanted}: these are used"
         )
         return wanted
     notify(f"its processor is {printable(reported, 40)}, and programs for {wanted} don't start there ({why_not})")

@@ -1,6 +1,6 @@
 """Power from the battery's gauge (Documentation/ABI/testing/sysfs-class-power), and whether a charger is plugged in.
 
-The gauge shows what the device draws only while the battery discharges.
+The gauge measures the device's power only while the battery discharges.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from foundation.text import printable
 #: Prefix of the sensors' names.
 BATTERY = "battery"
 
-#: Where the kernel shows batteries and chargers, below the device's root.
+#: Where the kernel lists batteries and chargers, below the device's root.
 SUPPLIES = "sys/class/power_supply"
 _FILES = ("type", "scope", "present", "status", "power_now", "current_now", "voltage_now", *IDENTITY_FILES)
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
 _RATE_HZ = 10.0
 _PLAUSIBLE_MWH = (100.0, 1e6)
-# The system's note where somebody has set values by hand (`dumpsys battery set|unplug`): all of them stand still then.
+# The system's note after somebody has set values by hand (`dumpsys battery set|unplug`): no value changes then.
 _STOPPED = "UPDATES STOPPED"
 STOPPED_REASON = "dumpsys battery shows values that were set by hand (UPDATES STOPPED)"
-RESET = "let the phone report its battery again: adb shell dumpsys battery reset"
+RESET = "make the phone report its battery again: adb shell dumpsys battery reset"
 _CHARGE = re.compile(r"^\s*(level|scale): (\d{1,6})\s*$", re.MULTILINE | re.ASCII)
-# What drivers return when they have no value: the ends of their integer range.
+# Drivers without a value return the ends of their integer range.
 _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2.0**63)})
 
 
@@ -37,10 +37,10 @@ _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2
 class Gauge:
     """How to read a device's gauge.
 
-    `scale` corrects the value in the units of the kernel's documentation: another unit, or a gauge that shows one of
-    two cells (2); `sign` is -1 for a gauge that counts what
-    flows into the battery. None: not calibrated, so the sign is taken from the fact that it discharges.
-    `plausible_mw` is what such a device can draw; outside of it the driver uses another unit, which is not guessed.
+    `scale` corrects a value in the units of the kernel's documentation, for another unit or for a gauge of one of two
+    cells (2); `sign` is -1 for a gauge that counts what flows into the battery. None: not calibrated, so the sign is
+    deduced from the fact that it discharges. `plausible_mw` is the range that such a device can draw; outside of it the
+    driver uses another unit, which is not guessed.
     """
 
     scale: float | None = None
@@ -51,13 +51,13 @@ class Gauge:
 
 @dataclass(frozen=True)
 class RawGauge:
-    """A gauge's files, and their value in milliwatts if it keeps to the documented units."""
+    """A gauge's files, and their value in milliwatts if it uses the documented units."""
 
     supply: str
     path: str
     times: str | None
     milliwatts: float
-    scale: float  # from the files' product to milliwatts, in those units
+    scale: float  # from the files' product to milliwatts, in the documented units
 
 
 def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, ...] = ()) -> Discovery:
@@ -81,15 +81,15 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
             missing.append(found)
     if not names:
         hidden = [supply for supply in tree.names(SUPPLIES) if texts.is_kept(f"{SUPPLIES}/{supply}/type")]
-        hint = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
+        hint = f" that this user may read ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
         missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{SUPPLIES}{hint}"))
     return _counted_once(sensors, _batteries(texts, tuple(sensors))) + Discovery(unavailable=tuple(missing))
 
 
 def _counted_once(sensors: Mapping[str, Sensor], batteries: Batteries) -> Discovery:
-    """Takes the gauges of a battery that is counted already out of the total, and all of them in doubt."""
+    """Removes gauges of an already counted battery from the total, and all gauges if in doubt."""
     total = set() if batteries.doubtful else set(batteries.counted)
-    of_another = "; another gauge of what {} measures, and not added to it"
+    of_another = "; measures the same as {}, so it is not added"
     found = tuple(
         sensor
         if supply in total
@@ -122,7 +122,7 @@ def _batteries(texts: Texts, supplies: Sequence[str]) -> Batteries:
 
 
 def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:
-    """Returns a readable gauge for each battery, discharging or not and whatever it reads, for calibration."""
+    """Returns a readable gauge for each battery for calibration, discharging or not, whatever it reads."""
     supplies, texts = _read(tree)
     counted = _batteries(texts, supplies).counted
     return tuple(raw for supply in counted if isinstance(raw := _raw(texts, supply), RawGauge))
@@ -149,9 +149,9 @@ def battery_percent(tree: Tree) -> float | None:
 
 
 def battery_mwh(tree: Tree) -> float | None:
-    """Returns what all batteries hold when they are full, in milliwatt-hours; None if it is not known of each.
+    """Returns the capacity of all batteries in milliwatt-hours; None unless it is known for each.
 
-    A battery that counts charge counts as charge times its voltage now, which is within a tenth or so.
+    For a battery that counts charge, it is charge times its current voltage, which is accurate to about a tenth.
     """
     supplies, texts = _read(tree)
     batteries = _batteries(texts, supplies)
@@ -171,9 +171,7 @@ def _full_mwh(texts: Texts, folder: str) -> float | None:
 
 
 def charge_of_android(dumpsys_battery: str) -> float | None:
-    """Returns the same from the output of `dumpsys battery`, its `level` relative to its `scale`; None where that was
-    set by hand.
-    """
+    """Returns the charge from the output of `dumpsys battery` (`level` by `scale`); None if it was set by hand."""
     if _STOPPED in dumpsys_battery:
         return None
     found = {match[1]: int(match[2]) for match in _CHARGE.finditer(dumpsys_battery)}
@@ -182,7 +180,7 @@ def charge_of_android(dumpsys_battery: str) -> float | None:
 
 
 def _feeds_the_device(texts: Texts, folder: str) -> bool:
-    """Returns whether it is the battery of a mouse or keyboard."""
+    """Returns whether it powers the device, unlike the battery of a mouse or keyboard."""
     return texts.text(f"{folder}/type") == "Battery" and texts.text(f"{folder}/scope") != "Device"
 
 
@@ -196,14 +194,14 @@ def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
 def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]) -> Sensor | Gap:
     folder = f"{SUPPLIES}/{supply}"
     if texts.text(f"{folder}/present") == "0":
-        return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
+        return Gap(name, "power_mw", "the battery is not installed (present reads 0)", "insert the battery")
     status = texts.text(f"{folder}/status")
     if status != "Discharging":
         state = plain_name(status, "not given")
         reason = f"the battery's status is {state}: its power is the device's only while it discharges"
         return Gap(name, "power_mw", reason, "unplug the charger")
     if plugged:
-        reason = f"a charger is plugged in ({', '.join(plugged)}): the battery's power isn't all that the device draws"
+        reason = f"a charger is plugged in ({', '.join(plugged)}): the battery supplies only part of the device's power"
         return Gap(name, "power_mw", reason, "unplug the charger")
     raw = _raw(texts, supply)
     if isinstance(raw, str):
@@ -253,7 +251,7 @@ def _raw(texts: Texts, supply: str) -> RawGauge | str:
         return f"/{folder} has neither power_now nor current_now with voltage_now that can be read"
     sentinels = _SENTINELS.intersection(numbers)
     if sentinels:
-        return f"the gauge in /{folder} reads {min(sentinels):.0f}, which means that it has no value"
+        return f"the gauge in /{folder} reads {min(sentinels):.0f}, which means no value"
     return gauge
 
 
@@ -269,7 +267,7 @@ _POWERED = re.compile(r"^\s*\S.* powered: (?:true|false)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Chargers:
-    """The chargers of a device: those plugged in now, and the sensors that notice a new one."""
+    """The chargers of a device: those plugged in now, and the sensors that notice new ones."""
 
     plugged: tuple[str, ...]
     sensors: Discovery
@@ -311,7 +309,7 @@ def chargers_in(tree: Tree) -> Chargers:
 
 
 def chargers_of_android(dumpsys: str, output: Answer) -> Chargers:
-    """Reads the chargers from `dumpsys battery`, for phones where the shell may not read the kernel's files."""
+    """Reads the chargers from `dumpsys battery`, for phones whose shell may not read the kernel's files."""
     if output.text is None:
         return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", output.why_not),)))
     if _STOPPED in output.text:

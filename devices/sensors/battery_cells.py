@@ -1,8 +1,8 @@
-"""Which fuel gauges of a device measure the same battery, so that what it gives is counted once.
+"""Decides which fuel gauges of a device measure the same battery, so that its power is counted once.
 
-A phone often shows one cell through several supplies of type `Battery`: the battery itself and the chip that gauges it
-(`battery` and `maxfg`, `bms`, `bq27541`), or the sum of two cells and each of them. A laptop shows two batteries the
-same way. Serial numbers, sizes and readings distinguish them; what they can't decide is not added up.
+A phone often has several supplies of type `Battery` for one cell: the battery itself and its gauge chip (`battery` and
+`maxfg`, `bms`, `bq27541`), or the sum of two cells and each of them. On a laptop, two supplies are two batteries.
+Serial numbers, sizes and readings distinguish the cases; undecided supplies are not added up.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ IDENTITY_FILES = (
     *("charge_now", "energy_now"),
 )
 _SIZES = IDENTITY_FILES[2:]
-# Firmware (ACPI) shows a supply for each battery, and no gauges beside them.
+# Firmware (ACPI) has one supply per battery, without separate gauges.
 _OF_FIRMWARE = re.compile(r"(?:BAT|CMB)[A-Z0-9]?")
-# Chips and drivers that only gauge: alone beside `battery`, one of them measures the same cells.
+# Chips and drivers that are only gauges: a single one of them besides `battery` measures the same cells.
 _OF_GAUGE = re.compile(r"maxfg|max17\w*|bms|bq27[\w-]*|cw20\w*|qg|qpnp-qg|.*(?:gauge|[-_]fg|fgu).*", re.IGNORECASE)
 _NO_SERIAL = re.compile(r"(?:0x)?[0\s.-]*|unknown|none|n/?a|default string|not available|to be filled.*", re.IGNORECASE)
-_CHARGE_APART = 10.0  # percent; a system may smooth the charge that it shows
+_CHARGE_APART = 10.0  # percent; a system may smooth the charge that it reports
 _SIZE_APART = 1.2
-_UNIT_APART = 100.0  # more than that is another unit, not another size
+_UNIT_APART = 100.0  # a larger factor means another unit, not another size
 _VOLTS_ALIKE = 0.02
 # Two gauges are read a moment apart while the load changes.
 _POWER_ALIKE = 0.1
@@ -38,7 +38,7 @@ _POWER_DOUBTFUL = 0.6
 
 @dataclass(frozen=True)
 class GaugeReading:
-    """What one supply reads: power in mW as far as the units are known, voltage in the driver's unit."""
+    """The readings of one supply: power in mW if the units are known, voltage in the driver's unit."""
 
     supply: str
     milliwatts: float
@@ -55,7 +55,7 @@ class GaugeReading:
 
 @dataclass(frozen=True)
 class Batteries:
-    """`counted`: a supply for each battery. `beside`: other supplies, each with the one that includes it. `doubtful`:
+    """`counted`: one supply for each battery. `beside`: other supplies, each with the one that includes it. `doubtful`:
     pairs that may be one battery or two.
     """
 
@@ -71,12 +71,12 @@ class _Match(Enum):
 
 
 def identity_of(texts: Texts, folder: str) -> Mapping[str, str]:
-    """Returns the texts of a supply's `IDENTITY_FILES`, as far as they can be read."""
+    """Returns the texts of those of a supply's `IDENTITY_FILES` that can be read."""
     return {file: text for file in IDENTITY_FILES if (text := texts.text(f"{folder}/{file}"))}
 
 
 def distinct_batteries(readings: Sequence[GaugeReading]) -> Batteries:
-    """Returns which supplies to add up. The supply `battery` stands for its gauges, else the first of them."""
+    """Returns which supplies to add up. A battery is represented by the supply `battery`, else by its first gauge."""
     ranked = sorted(readings, key=lambda one: one.supply != "battery")
     names = [one.supply for one in ranked]
     if len(names) == _PAIR and names[0] == "battery" and _OF_GAUGE.fullmatch(names[1]) and not _apart(*ranked):
@@ -98,7 +98,7 @@ def distinct_batteries(readings: Sequence[GaugeReading]) -> Batteries:
 
 
 def _sum_of_others(readings: Sequence[GaugeReading]) -> GaugeReading | None:
-    """Returns the supply whose power is the sum over two or more others, gauges of itself apart."""
+    """Returns the supply whose power is the sum over two or more others, not counting its own gauges."""
     for one in readings:
         if _OF_FIRMWARE.fullmatch(one.supply):
             continue
@@ -110,7 +110,7 @@ def _sum_of_others(readings: Sequence[GaugeReading]) -> GaugeReading | None:
 
 
 def _apart(one: GaugeReading, other: GaugeReading) -> bool:
-    """Returns whether they are two batteries by all but their power, which changes from moment to moment."""
+    """Returns whether they are two batteries, judged by everything but their power, which changes all the time."""
     serials = [_serial(item) for item in (one, other)]
     if None not in serials and serials[0] != serials[1]:
         return True

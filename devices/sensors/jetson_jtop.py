@@ -1,6 +1,6 @@
-"""Sensors of a Jetson that are read through jtop: its total, and what the kernel's files don't show to this user.
+"""Sensors of a Jetson that are read through jtop: its total, and what this user can't read from the kernel's files.
 
-The jtop service is queried by the device's own Python, as client and service must have the same version.
+The device's own Python queries the jtop service, as client and service must have the same version.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
 _INTERVAL_S, _SLOWEST_S = 0.5, 60.0
 _PATIENCE_S, _PROBE_TIMEOUT_S = 20.0, 60.0
 _VALUE_LINE = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
-# Power supply ports, which jtop lists among the rails under shortened names.
+# Power supply ports, which jtop lists among the rails with shortened names.
 _SUPPLIES, _PORT = "sys/class/power_supply", "ucsi-source-psy-"
 # Arguments: interval, number of readings (negative: no limit), how long to wait for one, and the rails that add up to
-# the total. It exits with os._exit, as the client's threads would otherwise keep it from ending.
+# the total. It uses os._exit because the client's threads would otherwise keep it running.
 _PROGRAM = """\
 import os, sys, threading, time
 
@@ -29,11 +29,11 @@ def end(message):
     os.write(2, (" ".join(message.split()) + "\\n").encode("utf-8"))
     os._exit(1)
 
-def tell(board, parts, known):
+def print_reading(board, parts, known):
     power = board.power or {}
     rails = dict(power.get("rail") or {})
     whole = power.get("tot") or {}
-    if "online" in whole:  # it is a rail, and no sum
+    if "online" in whole: # it is a rail, not a sum
         name = whole.get("name", "input")
         print("input %s" % name)
         rails[name] = whole
@@ -60,7 +60,7 @@ def follow(interval, left, patience, parts):
         new, seen["uptime"] = seen["uptime"] not in (None, board.uptime), board.uptime
         seen["patience"] = max(patience, 3 * board.interval)
         if new:
-            tell(board, parts, known)
+            print_reading(board, parts, known)
             seen["left"], seen["at"] = seen["left"] - 1, time.monotonic()
             if seen["left"] == 0:
                 os._exit(0)
@@ -68,7 +68,7 @@ def follow(interval, left, patience, parts):
     def watch():
         while time.monotonic() - seen["at"] < seen["patience"]:
             time.sleep(0.1)
-        end("its service stands still: nothing new for %g s" % seen["patience"])
+        end("its service is stuck: nothing new for %g s" % seen["patience"])
 
     def start():
         board = jtop(interval=interval)
@@ -76,7 +76,7 @@ def follow(interval, left, patience, parts):
         try:
             board.start()
         except Exception as error:
-            if "Error connection" not in str(error):  # which is what a first reading that takes long is called
+            if "Error connection" not in str(error):  # the name of the error for a slow first reading
                 raise
             return start()
         return board
@@ -105,7 +105,7 @@ class JtopReading:
     """One reading of the service: power in mW by rail, and temperatures in degrees Celsius of the units that are on.
 
     `total_rails`: the rail that feeds the module, else all rails, whose sum is then jtop's total. `interval_s`: the
-    interval of the service, which another client may have set. `command` prints the same repeatedly, one value a line.
+    service's interval, which another client may have set. `command` prints the same repeatedly, one value per line.
     """
 
     command: tuple[str, ...]
@@ -131,7 +131,7 @@ class NoJtop:
 
 
 def read_jtop(tree: Tree) -> JtopReading | NoJtop:
-    """Queries the service once, in a few seconds. Raises `DeviceLost` if the device itself is gone."""
+    """Queries the service once, which takes a few seconds. Raises `DeviceLost` if the device itself is gone."""
     python = tree.program("python3")
     if python is None:
         return NoJtop("the device has no python3", "install python3 and jetson-stats there")
@@ -150,12 +150,12 @@ def _reading(tree: Tree, python: str, output: Answer) -> JtopReading | NoJtop:
             number = first_number(match[3])
             if number is None:
                 text = printable(repr(line), 80)
-                return NoJtop(f"it gives {text}, which is not a number", "update jetson-stats on the device")
+                return NoJtop(f"it reports {text}, which is not a number", "update jetson-stats on the device")
             found[match[1]][match[2]] = number
     supplies = {name.removeprefix(_PORT) for name in tree.names(_SUPPLIES)}
     rails = {name: value for name, value in found["rail"].items() if name not in supplies}
     into, every_s = output.line("input "), first_number(output.line("every ") or "")
-    if into not in rails:  # the client of an older board's release may not know which rail feeds a newer one
+    if into not in rails:  # an older client may not know which rail feeds a newer board
         into = next((name for name in TOTAL_RAILS if name in rails), None)
     parts = tuple(sorted(rails)) if into is None else (into,)
     return JtopReading(
@@ -173,9 +173,9 @@ def _command(python: str, count: int, parts: Sequence[str] = ()) -> tuple[str, .
     return (python, "-u", "-c", _PROGRAM, f"{_INTERVAL_S:g}", str(count), f"{_PATIENCE_S:g}", *parts)
 
 
-_OURS = re.compile(r"python3 left with exit code 1: (?:(?:Jtop|Runtime)\w+: )?")
-_ONE_VERSION = "client and service must be of one version: sudo systemctl restart jtop.service"
-_GROUP = "let this user ask it: sudo usermod -aG jtop $USER on the device, and then check again"
+_OURS = re.compile(r"python3 ended with exit code 1: (?:(?:Jtop|Runtime)\w+: )?")
+_ONE_VERSION = "client and service must have the same version: sudo systemctl restart jtop.service"
+_GROUP = "allow this user to query it: sudo usermod -aG jtop $USER on the device, then check again"
 # Fragments of its client's messages, each with the remedy.
 _REMEDIES = (
     ("not installed", "install jetson-stats for the device's own Python, or leave `jtop` out of the inventory"),
@@ -193,22 +193,22 @@ _REMEDIES = (
 
 def _explained(why: str) -> NoJtop:
     remedies = (remedy for words, remedy in _REMEDIES if words in why)
-    # Without the client's own advice: our remedy suits a user who is not at the device.
+    # Without the client's own advice: our remedy is for a user who is not at the device.
     reason = _OURS.sub("", why).partition(" Please ")[0].rstrip(".")
-    return NoJtop(reason, next(remedies, "look at it there: systemctl status jtop.service"))
+    return NoJtop(reason, next(remedies, "check it on the device: systemctl status jtop.service"))
 
 
 _NAME = "jtop"
-_NO_TOTAL = "power"  # the name of the gap where no rail feeds the module
+_NO_TOTAL = "power"  # the name of the gap if no rail feeds the module
 _MC_PER_C = 1000.0
 # No module draws more, or feeds power back: anything else is a broken reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
 def jtop_sensors(reading: JtopReading | NoJtop, beside: Discovery) -> Discovery:
-    """Returns all that can be read: `beside`, from the kernel, and from jtop its total and what is missing there.
+    """Returns all that can be read: `beside` from the kernel, and from jtop its total and whatever `beside` lacks.
 
-    jtop's total is the device's unless a rail of `beside` is. All of jtop's sensors share one process of the device's
+    jtop's total is the device's total unless `beside` has one. All of jtop's sensors share one process of the device's
     Python, which costs more than the kernel's files: only what has no other source is read this way.
     """
     if isinstance(reading, NoJtop):
@@ -241,11 +241,11 @@ def _total(reading: JtopReading, beside: Discovery) -> Discovery:
     if reading.total_mw is None:
         gap = Gap(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
         return beside + Discovery(unavailable=(gap,))
-    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module, according to jtop"
+    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module according to jtop"
     method = whole.format(", ".join(reading.total_rails))
     is_total = not any(sensor.total for sensor in beside.sensors)
     if not is_total:
-        method = f"{method}; beside the rail that is the device's"
+        method = f"{method}; the device's total is another rail"
     gaps = tuple(gap for gap in beside.unavailable if not (is_total and gap.name == _NO_TOTAL))
     sensor = _sensor(reading, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
     return Discovery((*beside.sensors, sensor), gaps)
@@ -254,14 +254,14 @@ def _total(reading: JtopReading, beside: Discovery) -> Discovery:
 def _sensor(
     reading: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
 ) -> Sensor:
-    what = what or f"{line[:-1]}, as jtop reports it"
+    what = what or f"{line[:-1]} as reported by jtop"
     return Sensor(
         name,
         quantity,
         "",
         scale,
         1 / reading.interval_s,
-        f"{what}; through the device's own Python, every {reading.interval_s:g} s",
+        f"{what}; read by the device's own Python every {reading.interval_s:g} s",
         field=line,
         total=total,
         command=reading.command,

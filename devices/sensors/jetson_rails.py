@@ -1,6 +1,6 @@
 """Power rails of a Jetson: INA3221 monitors, in the layout of JetPack 4 (iio) or of JetPack 5 and later (hwmon).
 
-The board's input may hang on another monitor beside them (AGX Thor: VIN on an INA238, which gives microwatts).
+The board's input may be on another monitor (AGX Thor: VIN on an INA238, in microwatts).
 
 Old: /sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/ has `rail_name_N` and `in_powerN_input` in mW. New:
 /sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/ has `inN_label`, `inN_input` in mV and `currN_input` in mA. Device
@@ -16,7 +16,7 @@ from devices.sensors.power_counters import hwmon_sensors
 from devices.sensors.reading import Texts, Tree, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor
 
-#: Rails that feed the whole module, in order of preference. They feed the other rails.
+#: Rails that feed the whole module, and with it the other rails, in order of preference.
 TOTAL_RAILS = ("POM_5V_IN", "VDD_IN", "VIN")
 
 _DRIVERS = "sys/bus/i2c/drivers"
@@ -24,9 +24,9 @@ _CHANNELS = (1, 2, 3)
 _MW_PER_MV_MA = 1e-3
 _TOTAL_RATE_HZ = 10.0
 _RAIL_RATE_HZ = 2.0
-# No module draws more, or feeds power back: anything else is a broken reading.
+# No module draws more, or feeds power back: anything else is a faulty reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
-# What a running board draws: a monitor whose shunt is configured wrongly is off by a factor of ten or more.
+# The power of a running board: a monitor with a wrongly configured shunt is off by a factor of ten or more.
 _PLAUSIBLE_INPUT_MW = (300.0, 200_000.0)
 
 
@@ -40,7 +40,7 @@ class _Rail:
 
 
 def jetson_power_sensors(tree: Tree) -> Discovery:
-    """Returns the rails and all hardware monitors; the one that feeds the module is the total, and the only one."""
+    """Returns the rails and all hardware monitors; only the one that feeds the module is the total."""
     return _with_total(_ina3221_rails(tree), hwmon_sensors(tree))
 
 
@@ -96,19 +96,19 @@ def _with_total(rails: Discovery, monitors: Discovery) -> Discovery:
     if names:
         reason = (
             f"none of the rails feeds the whole module ({names}; it would be {' or '.join(TOTAL_RAILS)}), "
-            "and their sum would leave out what hangs on none of them"
+            "and their sum would leave out what none of them feeds"
         )
         remedy = (
             f"name the one that does as power.sensor in the inventory, or {METER_REMEDY}" if powers else METER_REMEDY
         )
     else:
-        reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't show it"
+        reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't list it"
         remedy = METER_REMEDY
     return found + Discovery(unavailable=(Gap("power", "power_mw", reason, remedy),))
 
 
 def _label_of(item: Sensor | Gap) -> str:
-    """Returns the rail that is meant: a monitor's label is the last part of its name."""
+    """Returns the rail's label: for a monitor, the last part of its name."""
     name = item.name.upper()
     return name.rpartition(".")[2] if name.startswith("HWMON.") else name
 

@@ -1,4 +1,4 @@
-"""The sensors of a Linux host, among them the processor's clock and the runner's own memory.
+"""The sensors of a Linux host, including the processor's clock and the runner's own memory.
 
 Clock: the frequency of each policy, and counts of thermal throttling (x86). Memory: resident now, its peak, and
 swapped out, from /proc/self/status (proc(5)).
@@ -17,12 +17,12 @@ from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor, with_chos
 from devices.sensors.thermal import thermal_sensors
 
 _STATUS = "proc/self/status"
-# The kernel keeps the peak, which is read exactly at the end; until then a slow rate is enough.
+# The kernel keeps the peak, and its exact value is read at the end; until then a slow rate is enough.
 _FIELDS = (("rss", "VmRSS", 10.0), ("hwm", "VmHWM", 1.0), ("swap", "VmSwap", 1.0))
 
 
 def memory_sensors(tree: Tree) -> Discovery:
-    """Returns the runner's memory sensors for the fields there are, in KiB (`kB` in the file means 1024 bytes)."""
+    """Returns the runner's memory sensors for the existing fields, in KiB (`kB` in the file means 1024 bytes)."""
     texts = tree.read([_STATUS])
     status = texts.text(_STATUS)
     sensors: list[Sensor] = []
@@ -40,7 +40,7 @@ def memory_sensors(tree: Tree) -> Discovery:
 
 _CPUS = "sys/devices/system/cpu"
 _POLICIES = f"{_CPUS}/cpufreq"
-# 10 MHz to 10 GHz. A clock in MHz or Hz, as some drivers of vendors give it, is outside of both ends.
+# 10 MHz to 10 GHz. A clock in MHz or Hz, as from some vendors' drivers, is outside this range.
 _PLAUSIBLE_KHZ = (1e4, 1e7)
 
 
@@ -54,13 +54,13 @@ def frequency_sensors(tree: Tree) -> Discovery:
         path, name = f"{_POLICIES}/{policy}/scaling_cur_freq", f"cpu-frequency.{policy}"
         khz = texts.number(path)
         if khz is None or not _is_clock(khz):
-            reason = texts.why_not(path) if khz is None else f"/{path} reads {khz:.0f}, which is no clock in kHz"
+            reason = texts.why_not(path) if khz is None else f"/{path} reads {khz:.0f}, which can't be a clock in kHz"
             missing.append(Gap(name, "frequency_khz", reason))
         else:
             method = f"scaling_cur_freq of cpufreq {policy}, as the driver last set or measured it"
             sensors.append(Sensor(name, "frequency_khz", tree.path(path), 1.0, 1.0, method))
     if not policies:
-        reason = f"no cpufreq policy in /{_POLICIES}: the frequency isn't visible, as is usual in a virtual machine"
+        reason = f"no cpufreq policy in /{_POLICIES}: the frequency isn't visible, which is usual in a virtual machine"
         missing.append(Gap("cpu-frequency", "frequency_khz", reason))
     return Discovery(tuple(sensors), tuple(missing))
 
@@ -74,7 +74,7 @@ def frequency_cap_sensors(tree: Tree) -> Discovery:
     policies = tree.names(_POLICIES, r"policy\d+")
     paths = {policy: f"{_POLICIES}/{policy}/scaling_max_freq" for policy in policies}
     texts = tree.read(paths.values())
-    method = "scaling_max_freq: what users and the kernel's cooling allow"
+    method = "scaling_max_freq: the limit set by users and the kernel's cooling"
     return Discovery(
         tuple(
             Sensor(f"cpu-frequency-cap.{policy}", "frequency_cap_khz", tree.path(path), 1.0, 1.0, method)

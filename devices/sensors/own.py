@@ -1,4 +1,4 @@
-"""Sensors that the inventory defines (`sensors:`), and those of plugins that it names there."""
+"""Sensors that the inventory defines (`sensors:`), including those of plugins."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from foundation.text import printable
 
 Options: TypeAlias = Mapping[str, bool | int | float | str]
 FindSensors: TypeAlias = Callable[[Tree, str, Options], Discovery]
-"""What a plugin's sensor is: takes the device's files, the name in the inventory and its options (docs/plugins.md)."""
+"""A plugin's function; it takes the device's files, the name in the inventory and its options (docs/plugins.md)."""
 
 
 def _accept(name: str, loaded: object) -> FindSensors:
     found: Any = require_callable(name, loaded)
-    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+    return found  # type: ignore[no-any-return] # its result is checked when it is called
 
 
 SENSORS: Registry[FindSensors] = Registry("sensors", {}, _accept)
-"""By name; all of them are plugins', since those of the suite belong to kinds of devices."""
+"""Plugins' sensors by name; the suite's own belong to kinds of devices."""
 
 
 def power_is_own(entry: DeviceEntry) -> bool:
-    """Returns whether the sensor that measures the whole device is one that the inventory defines."""
+    """Returns whether the inventory itself defines the sensor that measures the whole device."""
     return entry.power is not None and entry.power.sensor in entry.sensors
 
 
 def with_own_sensors(tree: Tree, found: Discovery, entry: DeviceEntry) -> Discovery:
-    """Returns what a device's kind has found, and the sensors that its entry defines."""
+    """Adds the sensors that a device's entry defines to those that its kind has found."""
     if not entry.sensors:
         return found
     for name, source in entry.sensors.items():
@@ -68,10 +68,12 @@ def _own(tree: Tree, name: str, source: OwnSensor) -> Discovery:
 
 
 def _method(source: OwnSensor) -> str:
-    way = source.file if source.command is None else f"`{' '.join(source.command)}`"
+    place = source.file if source.command is None else f"`{' '.join(source.command)}`"
     times = "" if source.times is None else f" times {source.times}"
     scale = "" if source.scale == 1 else f", times {source.scale:g}"
-    return printable(f"{way}{times}{scale}, in {source.unit}, every {source.every_s:g} s, as the inventory says", 300)
+    return printable(
+        f"{place}{times}{scale}, in {source.unit}, every {source.every_s:g} s, as defined in the inventory", 300
+    )
 
 
 def _command(source: OwnSensor) -> tuple[str, ...] | None:
@@ -90,25 +92,25 @@ def _problem_of_file(tree: Tree, source: OwnSensor) -> tuple[str, str | None] | 
             return texts.why_not(path), texts.how_to_read(path) or "correct its `sensors` in the inventory"
         if path == paths[0] and source.field is not None:
             if not _has_line(text, source.field):
-                return f"/{path} has no line with a number behind {source.field!r}", "correct its `field`"
+                return f"/{path} has no line with a number after {source.field!r}", "correct its `field`"
         elif texts.number(path) is None:
-            return texts.why_not(path), "name a file that begins with a number, or the `field` before it"
+            return texts.why_not(path), "name a file that starts with a number, or the `field` before the number"
     return None
 
 
 def _problem_of_command(tree: Tree, source: OwnSensor) -> tuple[str, str | None] | None:
     if source.stream:
-        return None  # it doesn't end; the runner reports one that gives nothing
+        return None  # it doesn't end; the runner reports one without output
     answer = ask(tree, source.command or ())
     if answer.text is None:
-        return answer.why_not, "run it on the device by hand, and correct its `command`"
+        return answer.why_not, "run it by hand on the device, and correct its `command`"
     if not _has_line(answer.text, source.field or ""):
         what = (
-            "prints no line that begins with a number"
+            "prints no line that starts with a number"
             if not source.field
-            else f"prints no number behind {source.field!r}"
+            else f"prints no number after {source.field!r}"
         )
-        return f"{printable((source.command or ('',))[0], 60)} {what}", "have it print a number a line"
+        return f"{printable((source.command or ('',))[0], 60)} {what}", "make it print one number per line"
     return None
 
 
@@ -125,7 +127,7 @@ def _of_plugin(tree: Tree, name: str, plugin: str, options: Options) -> Discover
         find = SENSORS[plugin]
     except KeyError:
         known = ", ".join(SENSORS) or "none"
-        reason = f"no plugin {printable(plugin, 60)!r} is installed (sensors of plugins: {known})"
+        reason = f"no plugin {printable(plugin, 60)!r} is installed (plugins' sensors: {known})"
         return _lacking(name, reason, "install its package, or correct `plugin`; `suite plugins` lists them")
     except PluginError as error:
         return _lacking(name, str(error), "see `suite plugins`")
@@ -136,7 +138,7 @@ def _of_plugin(tree: Tree, name: str, plugin: str, options: Options) -> Discover
     except Exception as error:  # noqa: BLE001 - somebody else's code: its sensor is missing, the device is measured
         return _lacking(name, f"{SENSORS.origin_of(plugin)} failed ({type(error).__name__}: {error})", None)
     if not isinstance(found, Discovery):
-        return _lacking(name, f"{SENSORS.origin_of(plugin)} gave a {type(found).__name__}, not a Discovery", None)
+        return _lacking(name, f"{SENSORS.origin_of(plugin)} returned a {type(found).__name__}, not a Discovery", None)
     return found
 
 
@@ -145,9 +147,9 @@ def _lacking(name: str, reason: str, remedy: str | None) -> Discovery:
 
 
 def _without_taken(own: Discovery, taken: set[str]) -> Discovery:
-    """Returns the sensors whose names are free; the runner knows a sensor by its name."""
+    """Returns the sensors whose names are free, as the runner identifies sensors by name."""
     twice = [
-        Gap(one.name, one.quantity, "the device has a sensor of this name already", "give it another name")
+        Gap(one.name, one.quantity, "the device already has a sensor of this name", "give it another name")
         for one in own.sensors
         if one.name in taken
     ]

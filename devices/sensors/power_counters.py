@@ -1,4 +1,4 @@
-"""Power and energy from the kernel's files: hardware monitors, RAPL of x86, and the rails of Pixel phones.
+"""Power and energy from the kernel's files: hardware monitors, x86 RAPL, and the rails of Pixel phones.
 
 Hardware monitors (Documentation/hwmon/sysfs-interface.rst) have microwatts and microjoules, RAPL counts energy through
 powercap (Documentation/power/powercap/powercap.rst), and the on-device power monitor counts it by rail.
@@ -21,9 +21,9 @@ _PER_MICRO = 1e-3
 def hwmon_sensors(tree: Tree) -> Discovery:
     """Returns a sensor for each power or energy channel that has a number, except those of batteries.
 
-    A channel's name is `hwmon.CHIP.LABEL`: its own label, else that of the voltage with its number, else the channel
-    (`power1`); by the last, `power.sensor` finds it whatever its label (`channel_of`). One that this user may not read
-    is a gap.
+    A channel's name is `hwmon.CHIP.LABEL`, where LABEL is its own label, else the label of the voltage with the same
+    number, else the channel (`power1`). `power.sensor` can always name the channel instead of the label (`channel_of`).
+    A channel that this user may not read is a gap.
     """
     monitors = tree.names(_FOLDER, r"hwmon\d+")
     # The kernel replaces dashes in the names of supplies (drivers/power/supply/power_supply_hwmon.c).
@@ -60,7 +60,7 @@ def hwmon_sensors(tree: Tree) -> Discovery:
 
 
 def _label_files(channel: str) -> tuple[str, ...]:
-    """Returns the files that may label a channel; a chip with one input (INA2xx) labels its voltage."""
+    """Returns the files that may label a channel; a chip with a single input (INA2xx) labels its voltage."""
     number = channel.removeprefix("power")
     return (f"{channel}_label", f"in{number}_label") if number.isdecimal() else (f"{channel}_label",)
 
@@ -73,13 +73,15 @@ _REMEDY = "run as root, or let your group read the energy_uj files (chgrp and ch
 def rapl_sensors(tree: Tree) -> Discovery:
     """Returns a counter for each domain, in millijoules.
 
-    `psys`, the whole platform, is the total where it exists; else the packages add up to it, unless one can't be read
-    (board and disks are missing then, as `method` says). Domains within a package (core, uncore) are not added: the
-    package includes them.
+    `psys`, the whole platform, is the total if it exists; otherwise the sum of the packages is, unless one can't be
+    read (board and disks are then missing, as `method` says). Domains within a package (core, uncore) are not added:
+    the package includes them.
     """
     domains = tree.names(_RAPL_FOLDER, r"intel-rapl(:\d+)+") or tree.names(_RAPL_FOLDER, r"intel-rapl-mmio(:\d+)+")
     if not domains:
-        reason = f"no RAPL domain in /{_RAPL_FOLDER}, as is usual in a virtual machine and on processors other than x86"
+        reason = (
+            f"no RAPL domain in /{_RAPL_FOLDER}, which is usual in a virtual machine and on processors other than x86"
+        )
         return Discovery(unavailable=(Gap("rapl", "energy_mj", reason),))
     texts = tree.read(
         f"{_RAPL_FOLDER}/{domain}/{file}" for domain in domains for file in ("name", "energy_uj", "max_energy_range_uj")
@@ -147,7 +149,7 @@ def _is_domain(name: str, beginning: str) -> bool:
 
 _ODPM_FOLDER = "sys/bus/iio/devices"
 _LINE = re.compile(r"CH\d{1,3}\(T=\d{1,20}\)\[([A-Za-z0-9_:.-]{1,40})\], *\d{1,20}", re.ASCII)
-# Rails that computing depends on: the cores, memory and its interface, graphics.
+# Rails that computing depends on: cores, memory and its interface, graphics.
 _COMPUTE_RAILS = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
 _MOST_RAILS = 8
 _PERIOD_S = 0.2
@@ -160,7 +162,7 @@ _LOOP = (
 
 
 def odpm_sensors(tree: Tree) -> Discovery:
-    """Returns a counter for each rail that computing depends on; none without a monitor that can be read."""
+    """Returns a counter for each rail that computing depends on; none without a readable monitor."""
     devices = tree.names(_ODPM_FOLDER, r"iio:device\d+")
     texts = tree.read(f"{_ODPM_FOLDER}/{device}/{file}" for device in devices for file in ("name", "energy_value"))
     sensors: list[Sensor] = []

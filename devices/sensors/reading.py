@@ -1,4 +1,4 @@
-"""Reads a device: its /proc and /sys, below a root that tests can set, and the output of its programs."""
+"""Reads a device's /proc and /sys (below a root that tests can set) and the output of its programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # At most 30 digits: more is not a reading, and an overflowing float would be infinite.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?![0-9A-Za-z_.])")
-# A file may take a process of its own on the device: 80 ms where the processor is emulated.
+# Reading a file may take a separate process on the device: 80 ms with an emulated processor.
 _READ_TIMEOUT_S = 0.2
 _T = TypeVar("_T")
 
@@ -38,7 +38,7 @@ class Tree:
     _programs: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def path(self, *parts: str) -> str:
-        """Returns the device's path of something below the root."""
+        """Returns the path on the device of something below the root."""
         return posixpath.join(self.root, *parts)
 
     def names(self, folder: str, pattern: str = ".*") -> tuple[str, ...]:
@@ -66,14 +66,14 @@ class Tree:
         return tuple(path for path in paths if self.path(path) in found)
 
     def program(self, name: str) -> str | None:
-        """Returns the device's path of a program, None if it isn't found; looks only once per connection."""
+        """Returns the path of a program on the device, None if it isn't found; looked up once per connection."""
         if name not in self._programs:
             found = self.existing([f"{folder}/{name}" for folder in _FOLDERS])
             self._programs[name] = self.path(found[0]) if found else None
         return self._programs[name]
 
     def read(self, paths: Iterable[str]) -> Texts:
-        """Reads many files in one round trip, by their path below the root."""
+        """Reads many files in one round trip, given their paths below the root."""
         wanted = tuple(paths)
         timeout_s = FILE_TIMEOUT_S + _READ_TIMEOUT_S * len(wanted)
         read = self.transport.read_texts([self.path(path) for path in wanted], timeout_s=timeout_s) if wanted else {}
@@ -86,9 +86,9 @@ class Tree:
     def survey(self, look: Callable[[Tree], _T]) -> _T:
         """Returns `look(tree)` in as few round trips as its questions depend on each other.
 
-        `look` is called again and again, with a tree that answers from memory: what is unknown seems to be missing, and
-        is fetched all at once before the next call. Everything is read once, so the answers fit together; nothing is
-        remembered afterwards. `look` must depend on the tree alone and have no effects.
+        `look` is called repeatedly with a tree that answers from memory: unknown things appear to be missing, and are
+        fetched together before the next call. Everything is read once, so the answers are consistent; nothing is
+        remembered afterwards. `look` must depend only on the tree and have no side effects.
         """
         tree = _Survey(self.transport, self.root, self._programs)
         while True:
@@ -102,8 +102,8 @@ class Tree:
 class _Survey(Tree):
     """A tree that answers from memory and notes what it doesn't know.
 
-    What would be a round trip of its own is only done while nothing is unknown: with the answers before it known, the
-    question might not be asked.
+    A question that needs its own round trip is only sent once nothing is unknown: with the earlier answers known, it
+    might not be asked at all.
     """
 
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class _Survey(Tree):
 
     @property
     def has_gaps(self) -> bool:
-        """Whether some of the answers since the last `fill_gaps` were not the device's."""
+        """Whether some of the answers since the last `fill_gaps` were unknown."""
         return bool(self._unlisted or self._unread)
 
     def fill_gaps(self) -> None:
@@ -165,7 +165,7 @@ class Texts:
         return text.replace("\0", " ").strip() if isinstance(text, str) else None
 
     def number(self, path: str) -> float | None:
-        """Returns the number at the start of the file, None if it couldn't be read or holds none."""
+        """Returns the number at the start of the file, None if it couldn't be read or has none."""
         text = self.text(path)
         return None if text is None else first_number(text)
 
@@ -174,7 +174,7 @@ class Texts:
         text = self.by_path.get(path)
         if isinstance(text, FileError):
             return f"/{path} can't be read because {text.reason}"
-        return f"/{path} holds no number"
+        return f"/{path} contains no number"
 
     def is_kept(self, path: str) -> bool:
         """Returns whether the user lacks permission to read the file."""
@@ -185,7 +185,7 @@ class Texts:
         """Returns the remedy for a file that the user lacks permission to read; None for other reasons."""
         if not self.is_kept(path):
             return None
-        return f"let this user read it: sudo chmod a+r /{path} (a udev rule does it at each start)"
+        return f"let this user read it: sudo chmod a+r /{path} (or a udev rule, to keep it across restarts)"
 
 
 def plain_name(text: str | None, fallback: str, taken: Sequence[str] = ()) -> str:
@@ -208,7 +208,7 @@ def _by_number(name: str) -> tuple[str | int, ...]:
 
 
 _TIMEOUT_S = 10.0
-# The interval is the shell's $0, the program with its arguments "$@". A failure ends the loop, and is thereby reported.
+# The shell's $0 is the interval, "$@" the program with its arguments. A failure ends the loop, and is thus reported.
 _LOOP = 'while :; do "$@" || exit; sleep "$0"; done'
 
 
@@ -238,11 +238,11 @@ def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answe
         return Answer(None, str(error).rstrip("."))
     if result.end.rc != 0:
         return Answer(
-            None, f"{name} left with exit code {result.end.rc}{cause_line(result.end.stderr_tail, result.stdout)}"
+            None, f"{name} ended with exit code {result.end.rc}{cause_line(result.end.stderr_tail, result.stdout)}"
         )
     return Answer(result.stdout)
 
 
 def looped(argv: Sequence[str], interval_s: float) -> tuple[str, ...]:
-    """Returns the command of a sensor that runs a program repeatedly, by the device's own shell."""
+    """Returns the command of a sensor that runs a program repeatedly in the device's own shell."""
     return ("sh", "-c", _LOOP, f"{interval_s:g}", *argv)

@@ -1,8 +1,8 @@
 """Temperatures and throttling: Linux's thermal zones, and Android's thermal service.
 
 Zones are documented as millidegrees Celsius, keyed by type (Documentation/driver-api/thermal/sysfs-api.rst), but the
-kernels of some vendors give whole or tenths of degrees: magnitude and trip points decide. `dumpsys thermalservice`
-gives a status from 0 (none) to 6 (shutdown).
+kernels of some vendors use whole degrees or tenths: magnitude and trip points decide. `dumpsys thermalservice` reports
+a status from 0 (none) to 6 (shutdown).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from devices.sensors.reading import Answer, Texts, Tree, looped, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 
 _FOLDER = "sys/class/thermal"
-# Zones that are switched off read absolute zero or -256 degC; broken ones read thousands of degrees.
+# Zones that are switched off read absolute zero or -256 degC; faulty ones read thousands of degrees.
 _PLAUSIBLE_MC = (-40_000.0, 200_000.0)
 _TRIPS = ("passive", "hot", "critical")
 _TRIP_COUNT = 12
@@ -24,7 +24,7 @@ def thermal_sensors(tree: Tree) -> Discovery:
     """Returns a sensor for each zone with a plausible temperature; `limit` is its lowest active trip point."""
     zones = tree.names(_FOLDER, r"thermal_zone\d+")
     if not zones:
-        reason = f"no thermal zone in /{_FOLDER}, as is usual in a virtual machine"
+        reason = f"no thermal zone in /{_FOLDER}, which is usual in a virtual machine"
         return Discovery(unavailable=(Gap("thermal", "temperature_mc", reason),))
     files = [f"{_FOLDER}/{zone}/{name}" for zone in zones for name in ("type", "temp")]
     listed = tree.names_in([f"{_FOLDER}/{zone}" for zone in zones], r"trip_point_\d{1,2}_(type|temp)")
@@ -57,7 +57,11 @@ def _zone(tree: Tree, texts: Texts, folder: str, name: str, trips: Sequence[str]
         if (point := texts.number(f"{file.removesuffix('_type')}_temp")) is not None
     ]
     if abs(value) < _WHOLE and _NO_TEMPERATURE.search(name):
-        return Gap(name, "temperature_mc", f"/{path} reads {value:g}, a charge, voltage or current by the zone's name")
+        return Gap(
+            name,
+            "temperature_mc",
+            f"/{path} reads {value:g}, which is a charge, voltage or current, judging by the zone's name",
+        )
     unit = zone_unit_mc(value, [point for _, point in points])
     if isinstance(unit, str):
         return Gap(name, "temperature_mc", f"/{path} reads {value:g}, {unit}")
@@ -70,19 +74,24 @@ def _zone(tree: Tree, texts: Texts, folder: str, name: str, trips: Sequence[str]
 
 
 _MILLI, _TENTHS, _WHOLE = 1.0, 100.0, 1000.0
-_UNIT_WORDS = {_MILLI: "", _TENTHS: "; in tenths of a degree, by its size", _WHOLE: "; in whole degrees, by its size"}
-# Where a computer acts on its temperature, in degrees; a trip point of 0 or less isn't set.
+_UNIT_WORDS = {
+    _MILLI: "",
+    _TENTHS: "; in tenths of a degree, judging by its size",
+    _WHOLE: "; in whole degrees, judging by its size",
+}
+# The temperatures in degrees at which a computer intervenes; a trip point of 0 or less isn't set.
 _TRIP_C = (30.0, 200.0)
-# Zones by which kernels of phones limit the battery's load: percent, millivolts, milliamperes, levels.
+# Zones with which phones' kernels limit the battery's load: percent, millivolts, milliamperes, levels.
 _NO_TEMPERATURE = re.compile(r"^soc$|vbat|ibat|bcl|-lvl\d", re.IGNORECASE)
-# What a computer reads in whole degrees; below, it may as well be tenths of a degree, or not a temperature.
+# The range of a computer's temperature in whole degrees; a lower value could be tenths of a degree, or not a
+# temperature.
 _WHOLE_C = (15.0, 130.0)
 
 
 def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
     """Returns the factor from a zone's reading to millidegrees Celsius, or why it can't be decided.
 
-    From 1000 on a reading is in millidegrees, as documented (in tenths if all trip points are). Below, it would be
+    From 1000 up, a reading is in millidegrees, as documented (in tenths if all trip points are). Below, it would be
     within a degree of the freezing point: the trip points decide then (85, 850 or 85000 for the same temperature), and
     without any only whole degrees of a running computer are taken.
     """
@@ -91,8 +100,8 @@ def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
         return _MILLI
     if _MILLI in units:
         return (
-            f"which is {value:g} degrees or {value / 1000:g}: its trip points are in millidegrees, and it is within a "
-            "degree of the freezing point if it is, too"
+            f"which is {value:g} degrees or {value / 1000:g}: its trip points are in millidegrees, and if the reading "
+            "is too, it is within a degree of the freezing point"
         )
     if len(units) == 1 and value > 0:
         (unit,) = units
@@ -100,24 +109,24 @@ def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
             return unit
     if not any(point > 0 for point in points) and _WHOLE_C[0] <= value <= _WHOLE_C[1]:
         return _WHOLE
-    points_say = "its trip points differ in" if units else "no trip point tells"
-    return f"which can't be millidegrees, and {points_say} the unit"
+    trip_points = "its trip points disagree about" if units else "no trip point indicates"
+    return f"which can't be millidegrees, and {trip_points} the unit"
 
 
 def _trip_unit(point: float) -> float | None:
-    """Returns the factor to millidegrees that makes the point one of a computer, None for one that isn't set."""
+    """Returns the factor to millidegrees that makes the trip point plausible for a computer, None if it isn't set."""
     return next((unit for unit in (_WHOLE, _TENTHS, _MILLI) if _TRIP_C[0] <= point * unit / _WHOLE <= _TRIP_C[1]), None)
 
 
 def _trip_mc(point: float, unit: float) -> float | None:
-    """Returns a trip point in millidegrees, whichever unit it has; that of the temperature for one of few degrees."""
+    """Returns a trip point in millidegrees, whatever its unit; a small one has the temperature's unit."""
     own = _trip_unit(point)
     limit = point * (unit if own is None else own)
     return limit if 0 < limit < _PLAUSIBLE_MC[1] else None
 
 
 STATUS = "Thermal Status:"
-# True after `cmd thermalservice override-status N`: the status is N then, however hot the phone is.
+# True after `cmd thermalservice override-status N`: the status is then N, however hot the phone is.
 _OVERRIDE = "IsStatusOverride:"
 #: Named as in android.os.PowerManager.
 LEVELS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -136,8 +145,8 @@ def why_no_status(output: Answer) -> tuple[str, str | None]:
     """Returns the reason why `thermal_status` is None, and the remedy if there is one."""
     if output.line(_OVERRIDE) == "true":
         reason = "dumpsys thermalservice shows a status that was set by hand (IsStatusOverride: true)"
-        return reason, "let the phone report it again: adb shell cmd thermalservice reset"
-    return output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)", None
+        return reason, "make the phone report it again: adb shell cmd thermalservice reset"
+    return output.why_not or "dumpsys thermalservice reports no status (available from Android 10 on)", None
 
 
 def level_name(status: int) -> str:

@@ -1,12 +1,12 @@
-"""Holding a device: the hold is on the device itself, where orchestrators of other hosts, homes and users see it.
+"""Holding a device. The hold is on the device itself, where orchestrators of other hosts, homes and users find it.
 
 The hold is a process there that lives as long as its orchestrator is connected (`devices.transports.shell.holding`):
-it ends with the orchestrator, its host, the link or the device, and nothing stale is left to clean up. Whoever finds
-one asks its orchestrator for a sign of life, which costs the device nothing while nobody asks. An orchestrator that
-doesn't answer has a dead link, and loses the device.
+it ends with the orchestrator, its host, the link or the device, and leaves nothing to clean up. Another orchestrator
+that finds a hold asks the holder for a sign of life; until then, a hold costs the device nothing. A holder that doesn't
+answer has a dead link, and loses the device.
 
 An orchestrator whose own home held the device last need not ask: the home's lock (`devices.access.connect`) proves that
-no other orchestrator of that home is alive. A holder's description comes from a file or the device and is untrusted.
+no other orchestrator of that home is running. A holder's description comes from a file or the device and is untrusted.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _user() -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """An orchestrator's claim to a device: the token of this hold, who it is, and the token of a hold of its own home
-    whose holder is certainly gone.
+    """An orchestrator's claim to a device: the token of this hold, its description, and the token of an earlier hold by
+    its own home whose holder is certainly gone.
     """
 
     device: str
@@ -106,12 +106,12 @@ class Claim:
 
 
 def claim(device: str, locks_dir: Path) -> Claim:
-    """Returns a claim of this process, remembered by its home. The caller has the home's lock of the device."""
+    """Returns a claim of this process, which its home remembers. The caller must have the home's lock of the device."""
     path = locks_dir / f"{device}.hold"
     outdated = _outdated(path)
     made = Claim(device, secrets.token_hex(16), this_process(device), outdated)
     record = record_of(os.getpid())
-    # A home that can't remember its holds has to ask, as others do.
+    # A home that can't remember its holds has to ask, like any other.
     if record is not None:
         with contextlib.suppress(OSError):
             write_atomic(path, json.dumps({"token": made.token, **asdict(record)}).encode())
@@ -126,14 +126,14 @@ def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
         holder = None
     if holder is None:
         return DeviceBusy(
-            f"device {device!r} is in use by somebody who left no readable name there; wait until they have ended."
+            f"device {device!r} is in use by an orchestrator without a readable description; wait until it has ended."
         )
     if holder.is_this_process:
         return DeviceBusy(
-            f"device {device!r} is in use by this very command, with the same workdir as {holder.device!r}; give both "
-            "the same `host` (or `serial`) in the inventory, and they take turns."
+            f"device {device!r} is in use by this same command, with the same workdir as {holder.device!r}; give both "
+            "the same `host` (or `serial`) in the inventory, so that they take turns."
         )
-    sign = "who has just answered" if answered else "which can't be asked or ended by the user we are on the device"
+    sign = "which has just answered" if answered else "which our user on the device can't ask or end"
     return DeviceBusy(
         f"device {device!r} is in use by {holder}, {sign}; wait for it or end process {holder.pid} on "
         f"{holder.printable_host}."
@@ -143,8 +143,8 @@ def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
 def _outdated(path: Path) -> str | None:
     """Returns the token of the home's last hold, if its process is this one or gone.
 
-    A home may have been copied while the device was held, or be shared by several hosts: a process of another host, or
-    of another boot of this one, can't be known to be gone.
+    A home may have been copied while the device was held, or several hosts may share it: it is unknown whether a
+    process of another host, or of another boot of this one, is gone.
     """
     try:
         content = path.read_bytes()

@@ -2,8 +2,8 @@
 
 Rules for every transport:
 - Arguments are lists. Only the transport quotes, if its peer needs a shell.
-- Every call has a deadline and raises `TransportTimeout` after it; a peer that is gone is `DeviceLost`.
-- A failed file operation is a `FileError` with one of its causes, whatever the peer calls it.
+- Every call has a deadline, after which it raises `TransportTimeout`; if the peer is gone, it raises `DeviceLost`.
+- A failed file operation raises `FileError` with one of its causes, whatever the peer calls it.
 - Paths are strings in the device's own notation and may contain blanks, quotes and newlines.
 - Text is decoded as UTF-8 with replacement characters and is untrusted: see `foundation.text.printable`. Output is cut
   into lines within bounds.
@@ -34,7 +34,7 @@ RESUME_BLOCK_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Result:
-    """What a short command printed, and how it ended."""
+    """A short command's output, and how it ended."""
 
     stdout: str
     end: ProcessEnd
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True)
 class FileStat:
-    """Size, and an opaque stamp that changes whenever the content does: compare it only for equality."""
+    """Size, and an opaque stamp that changes whenever the content does; to be compared only for equality."""
 
     size_bytes: int
     stamp: str
@@ -69,22 +69,22 @@ class Transport(Protocol):
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
         while_waiting: WhileWaiting = lambda: None,
     ) -> ProcessEnd:
-        """Runs a program in its own process group and passes on each line of its output as it comes.
+        """Runs a program in its own process group and passes on each line of its output as it arrives.
 
         `while_waiting` is called at least every half second, in the same thread as `on_line`: it can raise to stop the
-        program. When the deadline passes or anything is raised meanwhile (KeyboardInterrupt included), the whole group
-        gets SIGTERM, and SIGKILL after a grace period, before the exception goes on. `pid_file` identifies the process
-        while it runs, so that `end_left_over` can end what a killed orchestrator left behind.
+        program. If the deadline passes or anything is raised meanwhile (KeyboardInterrupt included), the whole group
+        gets SIGTERM, and SIGKILL after a grace period, before the exception propagates. `pid_file` identifies the
+        process while it runs, so that `end_left_over` can end a process that a killed orchestrator left behind.
         """
 
     def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
-        """Ends the process that `pid_file` identifies, if it is still running; returns its pid, or None."""
+        """Ends the process identified by `pid_file`, if it is still running; returns its pid, or None."""
 
     def hold(self, folder: str, claim: Claim) -> bool:
         """Holds the device until `close`, against all that use the same folder of holds.
 
-        Returns False where nothing can be written to the workdir that contains the folder. Raises `DeviceBusy` if
-        another orchestrator holds it and gives a sign of life. If others end the hold, every later call raises
+        Returns False if nothing can be written to the workdir that contains the folder. Raises `DeviceBusy` if another
+        orchestrator holds the device and gives a sign of life. If others end our hold, every later call raises
         `DeviceLost`.
         """
 
@@ -101,7 +101,7 @@ class Transport(Protocol):
         """Copies a file of the host to the device and syncs it; not atomic (see `place`).
 
         `offset_bytes`, a multiple of `RESUME_BLOCK_BYTES`, resumes a push: the destination keeps that many bytes and
-        gets the rest. Other offsets are a `ValueError`.
+        gets the rest. Other offsets raise `ValueError`.
         """
 
     def place(
@@ -116,26 +116,26 @@ class Transport(Protocol):
         executable: bool = False,
         offset_bytes: int = 0,
     ) -> FileStat:
-        """Pushes a file under the name `part` and renames it to `destination` if its sha256 there is the given one, all
-        in one round trip. Returns its stat.
+        """Pushes a file under the name `part` and renames it to `destination` if its sha256 there is the given one.
 
-        Raises `DamagedFile` if it has another content. Whatever it raises, what has arrived stays under `part`.
+        Takes one round trip. Returns its stat. Raises `DamagedFile` if the content differs. On any error, the bytes
+        that arrived stay under `part`.
         """
 
     def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:
-        """Copies a file of the device to the host; `destination` appears whole or not at all."""
+        """Copies a file of the device to the host; `destination` appears complete or not at all."""
 
     def read_bytes(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> bytes:
-        """Returns the content of a file; raises `FileError(TOO_LARGE)` rather than return a part of it."""
+        """Returns the content of a file; raises `FileError(TOO_LARGE)` rather than return only a part."""
 
     def read_text(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> str:
         """Returns the content of a file as text."""
 
     def read_texts(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, str | FileError]:
-        """Reads many small files in one round trip; a file that can't be read has an error in place of its text."""
+        """Reads many small files in one round trip; a file that can't be read has an error instead of a text."""
 
     def write(self, path: str, data: bytes, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        """Writes a small file atomically: a reader sees the old content or the new one."""
+        """Writes a small file atomically: readers see either the old or the new content."""
 
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
         """Returns whether there is something at `path`."""
@@ -147,7 +147,7 @@ class Transport(Protocol):
         """Returns the size and change stamp of a file."""
 
     def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
-        """Returns the stats of many files in one round trip; those that can't be read are left out."""
+        """Returns the stats of many files in one round trip; files that can't be read are left out."""
 
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         """Returns the size of a file."""
@@ -156,13 +156,13 @@ class Transport(Protocol):
         """Returns the sha256 of a file, computed on the device, in hexadecimal."""
 
     def rename(self, source: str, destination: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        """Renames within one file system, over an existing file if there is one."""
+        """Renames within one file system, replacing an existing file."""
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        """Removes a file, or a whole folder if `recursive`; a missing one is no error."""
+        """Removes a file, or a whole folder if `recursive`; a missing one isn't an error."""
 
     def mkdir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        """Creates a folder and its parents; an existing one is no error."""
+        """Creates a folder and its parents; an existing one isn't an error."""
 
     def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
         """Returns the names in a folder, sorted."""
@@ -194,7 +194,7 @@ class OutputBudget:
 
 
 class LineSplitter:
-    """Cuts chunks at newlines and hands over each line without it, even a last one that lacks it."""
+    """Splits chunks into lines and passes on each one without its newline, even a last line that has none."""
 
     def __init__(self, on_line: OnLine, budget: OutputBudget, line_limit_bytes: int = LINE_LIMIT_BYTES) -> None:
         self._on_line = on_line
@@ -203,7 +203,7 @@ class LineSplitter:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> None:
-        """Takes a chunk of output. Raises `OutputLimitError`, and whatever the receiver of lines raises."""
+        """Takes a chunk of output. Raises `OutputLimitError`, and anything that the receiver of lines raises."""
         self._budget.spend(len(chunk))
         *complete, rest = chunk.split(b"\n")
         for line in complete:
@@ -214,7 +214,7 @@ class LineSplitter:
         self._check_length()
 
     def finish(self) -> None:
-        """Hands over what came after the last newline."""
+        """Passes on what came after the last newline."""
         if self._rest:
             self._deliver()
 

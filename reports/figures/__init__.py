@@ -1,4 +1,4 @@
 """Figures as plotly traces and layouts.
 
-Start at panels.py, the look that all share; run_figures.py puts together those of a run.
+Start at panels.py, the look shared by all; run_figures.py has those of a run.
 """

@@ -1,4 +1,4 @@
-"""The figure of an experiment's answer: lines, points with intervals, or bars, as the answer's data say."""
+"""The figure of an experiment's answer: lines, points with intervals, or bars, depending on the answer's data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", 
 
 
 def experiment_figure(name: str, picture: Picture) -> Figure:
-    """Draws the picture; curves without a colour of their own take the next one."""
+    """Draws the picture; curves without a setting's colour get the next free one."""
     traces = [_trace(curve, number) for number, curve in enumerate(picture.curves)]
     layout = single(figure_text(picture.x_title), figure_text(picture.y_title))
     if picture.x_log:
@@ -26,7 +26,7 @@ def experiment_figure(name: str, picture: Picture) -> Figure:
 
 
 def _ticks(curves: Sequence[Curve]) -> dict[str, Json]:
-    """Returns ticks at the values themselves, where these are few."""
+    """Returns ticks at the values themselves if they are few."""
     values = sorted({x for curve in curves for x in curve.x if isinstance(x, float)})
     return {"tickvals": values} if len(values) <= _MOST_TICKS else {}
 

@@ -1,6 +1,6 @@
 """The look shared by all figures: panels one below the other (one per device), axes, legend, hover text.
 
-Colours are variables of the style sheet; static/figures.js puts the theme's own in their place.
+Colours are variables of the style sheet; static/figures.js replaces them with the theme's.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from reports.text.escaping import figure_text, visible
 from reports.text.numbers import parse_moment
 
 Trace: TypeAlias = dict[str, Any]
-"""A trace as plotly.js takes it."""
+"""A trace in plotly.js's format."""
 Layout: TypeAlias = dict[str, Any]
-"""A figure's layout, likewise."""
+"""A figure's layout, in the same format."""
 
 PANEL_PX, TOP_PX, BOTTOM_PX, GAP_PX = 230, 64, 56, 74
-# Nobody scrolls through more panels than this; the caption counts those left out.
+# Nobody scrolls through more panels than this; the caption counts the others.
 MOST_PANELS = 12
 
 
@@ -27,8 +27,8 @@ class Figure:
     """A figure on a page; ``empty`` says why there is nothing to draw and what to do.
 
     ``name`` is its id on the page, ``caption`` says how to read it, ``notes`` say what is missing or was thinned.
-    Of ``picks`` one is drawn at a time; ``pick`` (Device, Metric) says what they are. ``of`` has the place of its pick
-    for each trace, None for what belongs to all; ``layouts`` what differs in the layout of each.
+    One of ``picks`` is drawn at a time; ``pick`` (Device, Metric) says what they are. ``of`` has for each trace the
+    index of its pick, None if it belongs to all; ``layouts`` has the differences in layout of each pick.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Figure:
 
     @property
     def json(self) -> dict[str, Json]:
-        """The figure as plotly takes it."""
+        """The figure in plotly's format."""
         return {"data": list(self.traces), "layout": self.layout or {}}
 
     @property
@@ -80,9 +80,9 @@ def single(x_title: str, y_title: str, height: int = 420) -> Layout:
 
 
 def over_time(moments: Sequence[str]) -> dict[str, Json]:
-    """Returns what makes the x axis a date axis.
+    """Returns the settings of an x axis of dates.
 
-    A history shorter than a day gets half a day around it: plotly would label milliseconds around a single point.
+    A history shorter than a day gets half a day on either side: plotly would label milliseconds around a single point.
     """
     axis_of_dates: dict[str, Json] = {"type": "date", "rangemode": "normal"}
     known = sorted(moment for moment in map(parse_moment, moments) if moment is not None)
@@ -122,7 +122,7 @@ def on_panel(panel: int) -> dict[str, str]:
 
 
 def shaded(panel: int, begin: float, end: float) -> dict[str, Json]:
-    """Returns a muted band over part of a panel's width."""
+    """Returns a muted band across part of a panel's width."""
     suffix = axis_suffix(panel)
     return {
         "type": "rect", "layer": "below", "line": {"width": 0}, "fillcolor": "var(--shade)",

@@ -1,7 +1,7 @@
 """The figures of a run, as plotly traces and layouts: latency and losses by step, memory and power over time.
 
-Colour distinguishes settings, in every figure the same way; one device, which is picked, is drawn at a time. Hover
-templates contain no outside text: names are passed through ``meta``, escaped.
+Settings have the same colour in every figure; one device, selected by the reader, is drawn at a time. Hover templates
+contain no text from outside: names are passed through ``meta``, escaped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _HEIGHT_PX = 340
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
-    """Returns what was recorded in every session of a run, in page order."""
+    """Returns the figures of a run in page order."""
     return [
         _step_latency(lines),
         memory(lines),
@@ -31,7 +31,7 @@ def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> 
 
 
 def _step_latency(lines: Sequence[SessionLines]) -> Figure:
-    """Draws the latency of every step, one line per session, the warm-up shaded and with open points."""
+    """Draws the latency of every step, one line per session; the warm-up is shaded and has open points."""
     title = "Latency of every step, by session"
     drawn = [line for line in lines if line.steps.y]
     if not drawn:
@@ -45,22 +45,22 @@ def _step_latency(lines: Sequence[SessionLines]) -> Figure:
     layout["xaxis"] |= {"rangemode": "normal"}
     layouts = [_warm_up([line for line in drawn if line.measurement.device == device]) for device in devices]
     caption = (
-        "Each line is one session (one launch of the program). Warm-up steps lie in the shaded part and are not "
-        "counted; neither are the sessions drawn faintly, whose status is not ok."
+        "Each line is one session (one launch of the program). Warm-up steps (shaded) don't count, nor do the "
+        "sessions drawn faintly, whose status is not ok."
     )
     notes = _thinned(line.steps for line in drawn)
     return _of_devices(Figure("step-latency", title, caption, legend, layout, notes, layouts=layouts), devices, traces)
 
 
 def _of_devices(bare: Figure, devices: Sequence[str], traces: Sequence[tuple[SessionLines, Trace]]) -> Figure:
-    """Returns the figure, which has a legend already, with the traces of every device, one of which is picked."""
+    """Adds the traces of every device to a figure that already has a legend; the reader selects one device."""
     of = [*([None] * len(bare.traces)), *(devices.index(line.measurement.device) for line, _ in traces)]
     every = [*bare.traces, *(trace for _, trace in traces)]
     return replace(bare, traces=every, pick="Device", picks=devices, of=of)
 
 
 def _warm_up(lines: Sequence[SessionLines]) -> Layout:
-    """Returns the shade over the steps of a device that are not counted."""
+    """Returns the shade over a device's warm-up steps, which don't count."""
     earliest = min(min(line.steps.x) for line in lines)
     if earliest >= 0:
         return {"shapes": [], "annotations": []}
@@ -88,7 +88,7 @@ def _step_traces(line: SessionLines, unit: Unit) -> list[Trace]:
 
 
 def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Draws the mean loss of each step, one session per measurement, with the eager reference where it is known."""
+    """Draws the mean loss of each step, one session per measurement, with the eager reference if it is known."""
     title = "Loss, against the reference"
     first: dict[str, SessionLines] = {}
     for line in sorted(lines, key=lambda line: line.status != "ok"):
@@ -106,15 +106,14 @@ def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figur
         legend.append(legend_only("eager reference", "reference", look))
     else:
         notes.append(
-            "The losses of the reference were not kept with this run; "
-            "the largest difference from it is in the table of details."
+            "This run did not keep the reference's losses; the largest difference from them is in the table of details."
         )
     traces = [
         (line, trace) for line in drawn for trace in _loss_traces(line, references[line.measurement.measurement_id])
     ]
     caption = (
-        "The same seed gives the same losses in every session, so one session per setting is drawn. "
-        "The reference is the eager model."
+        "The same seed gives the same losses in every session, so only one session per setting is drawn. The "
+        "reference is the eager model."
     )
     layout = single("step, warm-up included", "mean loss", _HEIGHT_PX)
     layout["yaxis"] |= {"rangemode": "normal"}
@@ -169,51 +168,51 @@ def _thinned(lines: Iterable[Line]) -> list[str]:
     if drawn == recorded:
         return []
     return [
-        f"Thinned: {drawn:,} of {recorded:,} values are drawn. Each stretch keeps its lowest and highest value; "
-        "the CSV files hold all."
+        f"Thinned: {drawn:,} of {recorded:,} values are drawn. Each stretch keeps its lowest and highest value; the "
+        "CSV files have all of them."
     ]
 
 
 _RESIDENT = "memory.rss"
 
 _POWER_REMEDY = (
-    "A Jetson's INA3221 rails, a Raspberry Pi 5's PMIC, a phone's battery gauge or an x86 host's RAPL counter "
-    "(readable for root only, unless permitted) can be used: `suite devices check NAME` shows what a device offers, "
-    "and inventory.yaml names its sensors."
+    "Possible sensors are a Jetson's INA3221 rails, a Raspberry Pi 5's PMIC, a phone's battery gauge and an x86 "
+    "host's RAPL counter (readable only by root, unless allowed): `suite devices check NAME` lists what a device "
+    "offers, and inventory.yaml names its sensors."
 )
 
 
 def memory(lines: Sequence[SessionLines]) -> Figure:
     """Draws the runner's memory over the time of each session."""
     empty = (
-        "No memory trace was recorded: the sampler was off, or no session started. The peak in the table comes from "
-        "the kernel's own high-water mark and does not need the sampler; `suite devices check` shows the sensors."
+        "No memory trace was recorded: the sampler was off, or no session started. The peak in the table is the "
+        "kernel's own high-water mark and does not need the sampler; `suite devices check` lists the sensors."
     )
     caption = (
-        "Resident memory of the runner from its launch on: loading, warm-up, measured steps. Each line is one session."
+        "Resident memory of the runner since its launch: loading, warm-up, measured steps. Each line is one session."
     )
     return _timeline("memory", "Memory over time", caption, MEMORY, lines, empty)
 
 
 def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Draws power over the time of each session, or says for each device why there is none."""
+    """Draws power over the time of each session, or states for each device why there is none."""
     without = _without_power(found, lines)
     empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
-    caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
+    caption = "Power from the device's own sensor. Energy per step is its integral over the measured steps."
     return _timeline("power", "Power over time", caption, POWER, lines, empty, without)
 
 
 def own_sensors(lines: Sequence[SessionLines]) -> list[Figure]:
-    """Draws each quantity of sensors that the inventory or a plugin defines over the time of each session."""
-    measured = sorted({each for line in lines for each in line.sensors if each.startswith(OWN)})
-    return [_own_sensor(each, lines) for each in measured]
+    """Draws, over the time of each session, each quantity of the sensors that the inventory or a plugin defines."""
+    quantities = sorted({each for line in lines for each in line.sensors if each.startswith(OWN)})
+    return [_own_sensor(each, lines) for each in quantities]
 
 
-def _own_sensor(measured: str, lines: Sequence[SessionLines]) -> Figure:
-    names = sorted({shorten(trace.name) for line in lines for trace in line.sensors.get(measured, [])})
+def _own_sensor(quantity: str, lines: Sequence[SessionLines]) -> Figure:
+    names = sorted({shorten(trace.name) for line in lines for trace in line.sensors.get(quantity, [])})
     title = f"{format_list(names)} over time"
     empty = "It gave no readings; the device's card says why."
-    return _timeline(measured, title, "A sensor of your own.", measured, lines, empty)
+    return _timeline(quantity, title, "A sensor of your own.", quantity, lines, empty)
 
 
 def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
@@ -253,7 +252,7 @@ def _timeline(
 
 
 def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
-    """Returns the session's traces of a quantity; of the memory counters only resident memory, if it was sampled."""
+    """Returns the session's traces of a quantity; for memory only resident memory, if it was sampled."""
     traces = line.sensors.get(quantity, [])
     return [trace for trace in traces if trace.name == _RESIDENT] or traces
 

@@ -1,6 +1,6 @@
 """Latency against other costs of a setting: one point per measurement, latency on the y axis.
 
-A ring marks what is on the Pareto front of its device: nothing else is at least as good in latency, memory and energy
+A ring marks a measurement on the Pareto front of its device: no other is at least as good in latency, memory and energy
 and better in one of them.
 """
 
@@ -15,7 +15,7 @@ from reports.text.appearance import colour, symbols
 from reports.text.escaping import figure_text
 from reports.text.numbers import Unit, format_count, unit_for
 
-# With more devices the legend would outgrow the figure; their names appear at the points instead.
+# With more devices the legend would be larger than the figure; their names appear at the points instead.
 MOST_IN_LEGEND = 12
 
 
@@ -31,14 +31,14 @@ class Cost:
 def latency_against_memory(found: Sequence[Measurement]) -> Figure:
     """Draws latency against peak memory; the size of a point is the energy of a step."""
     costs = [Cost(item, item.peak_memory_kib) for item in found]
-    empty = "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
+    empty = "No measurement has both a latency and a peak memory. The table of results has the reason for each."
     figure = _against(
         "latency-memory", "Latency, memory and energy", costs, "KiB", ("peak memory", "at the peak"), empty
     )
     if figure.empty:
         return figure
-    sized = " The larger a point, the more energy a step takes." if _largest_energy(found) else ""
-    ring = " A ring: no other setting of the device costs less of one and no more of the others."
+    sized = " The larger the point, the more energy a step takes." if _largest_energy(found) else ""
+    ring = " Ring: no other setting of the device costs less in one respect and no more in the others."
     return replace(figure, caption=figure.caption + sized + ring)
 
 
@@ -50,7 +50,7 @@ def _largest_energy(found: Sequence[Measurement]) -> float:
 
 def on_front(item: Measurement, found: Sequence[Measurement]) -> bool:
     """Whether no other comparable measurement of the same device and workload is better in one of latency, memory and
-    energy and at least as good in the others; energy counts where all have it."""
+    energy and at least as good in the others; energy counts if all have it."""
     words = workload_words(item.workload)
     rivals = [
         one for one in found if one.device == item.device and one.comparable and workload_words(one.workload) == words
@@ -112,7 +112,7 @@ def _against(
     caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
     notes = [note] if note else []
     if len(shapes) > MOST_IN_LEGEND:
-        notes.append(f"{format_count(len(shapes), 'device')}: point at a symbol for its name.")
+        notes.append(f"{format_count(len(shapes), 'device')}: hover over a symbol for its name.")
     missing = len(costs) - len(whole)
     notes += [f"{format_count(missing, 'measurement')} without both values not drawn."] if missing else []
     return Figure(
@@ -125,7 +125,7 @@ def _ring(item: Measurement, found: Sequence[Measurement]) -> dict[str, Json]:
 
 
 def _size(item: Measurement, most: float) -> dict[str, Json]:
-    """Returns a size by the square root of the energy, so that the area shows it; of unknown energy the usual one."""
+    """Returns a size whose area is proportional to the energy; a fixed size if the energy is unknown."""
     net = _cost(item.energy.net_mj)
     return {"size": 12} if net is None or most <= 0 else {"size": round(9 + 19 * (max(net, 0.0) / most) ** 0.5, 1)}
 

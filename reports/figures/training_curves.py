@@ -1,7 +1,6 @@
-"""Curves of trainings: held-out accuracy and loss over seconds, steps, forward tokens or joules; and what ended on the
-Pareto front.
+"""Curves of trainings: held-out accuracy and loss over seconds, steps, forward tokens or joules; and the Pareto front.
 
-A line is a training. Trainings of the same method and setting look the same; of several seeds, each is thin.
+A line is a training. Trainings of the same method and setting look the same; with several seeds, lines are thin.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from reports.text.numbers import Unit, format_count, quantity, unit_for
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _COLOURS = 8
 _POINTS = 120
-"""Of the losses of a training."""
+"""The most points drawn of a training's losses."""
 _BUTTONS_PX = 40
 
 
@@ -42,8 +41,8 @@ class Look:
 def looks_of(trainings: Sequence[Training]) -> dict[str, Look]:
     """Returns the look of each contender by its name.
 
-    Settings have their own colours, and what else differs its dash; if all have one setting, the colours tell the
-    contenders apart.
+    Settings have their own colours, other differences their own dashes; if all have the same setting, the colours
+    distinguish the contenders.
     """
     names = contender_names(trainings)
     setting = {names[one.training_id]: setting_of(one.workload) for one in trainings}
@@ -60,7 +59,7 @@ def looks_of(trainings: Sequence[Training]) -> dict[str, Look]:
 
 @dataclass(frozen=True)
 class _Axis:
-    """What curves can be drawn over; `places` are those of a trace's points."""
+    """A quantity that curves can be drawn over; `places` are the positions of each trace's points."""
 
     button: str
     title: str
@@ -72,7 +71,7 @@ def accuracy_curves(trainings: Sequence[Training]) -> Figure:
     title = "Held-out accuracy"
     chosen, notes = _in_panels([one for one in trainings if one.evaluations])
     if not chosen:
-        empty = "No training was evaluated. The table of trainings gives the reason of each."
+        empty = "No training was evaluated. The table of trainings has the reason for each."
         return Figure("accuracy", title, "", empty=empty)
     layout = stacked(_panels(chosen), "", "held-out accuracy", from_zero=False)
     style = _Style(trainings, chosen)
@@ -85,16 +84,16 @@ def accuracy_curves(trainings: Sequence[Training]) -> Figure:
     _switch(layout, traces, first, [*_axes(chosen, steps), *_over_joules(chosen, steps)])
     caption = "Each line is a training; the first point is before any step. Upper left is better."
     if all(isinstance(one.energy_at(one.steps), Unavailable) for one in chosen):
-        notes.append("No joules: the energy of these trainings is unavailable, as their table says.")
+        notes.append("No joules: the energy of these trainings is unavailable; their table says why.")
     return Figure("accuracy", title, caption, traces, layout, notes)
 
 
 def loss_curves(trainings: Sequence[Training]) -> Figure:
-    """Draws the losses of the steps, and at each evaluation that on held-out examples."""
+    """Draws the losses of the steps, and the loss on held-out examples at each evaluation."""
     title = "Loss"
     chosen, notes = _in_panels([one for one in trainings if one.steps])
     if not chosen:
-        return Figure("loss", title, "", empty="No step was made. The table of trainings gives the reason of each.")
+        return Figure("loss", title, "", empty="No step was made. The table of trainings has the reason for each.")
     layout = stacked(_panels(chosen), "", "loss", from_zero=False)
     style = _Style(trainings, chosen)
     traces = style.legend()
@@ -112,7 +111,7 @@ def loss_curves(trainings: Sequence[Training]) -> Figure:
     doubled = [one for one in chosen for _ in range(2)]
     _switch(layout, traces, first, _axes(doubled, steps))
     each = f"the mean of up to {format_count(longest, 'step')}" if longest > 1 else "a step's"
-    caption = f"Pale: the loss of training, each point {each}. With marks: the loss on held-out examples."
+    caption = f"Pale: the training loss, each point {each}. With marks: the loss on held-out examples."
     return Figure("loss", title, caption, traces, layout, notes)
 
 
@@ -125,10 +124,10 @@ def _stretches(losses: Sequence[float]) -> tuple[list[int], list[float], int]:
 
 
 def _in_panels(trainings: Sequence[Training]) -> tuple[list[Training], list[str]]:
-    """Returns the trainings on as many devices as are drawn, and a note on the others."""
+    """Returns the trainings on the devices that are drawn, and a note on the others."""
     devices = list(dict.fromkeys(one.device for one in trainings))
     more = len(devices) - MOST_PANELS
-    notes = [f"{format_count(more, 'further device')} not drawn; trainings.json has all."] if more > 0 else []
+    notes = [f"{format_count(more, 'more device')} not drawn; trainings.json has all of them."] if more > 0 else []
     return [one for one in trainings if one.device in devices[:MOST_PANELS]], notes
 
 
@@ -139,7 +138,7 @@ def _panels(trainings: Sequence[Training]) -> list[str]:
 
 
 class _Style:
-    """The looks of all trainings of a page, whichever of them a figure draws."""
+    """The looks of all trainings of a page, whichever a figure draws."""
 
     def __init__(self, trainings: Sequence[Training], drawn: Sequence[Training]) -> None:
         self.looks, self.names = looks_of(trainings), contender_names(trainings)
@@ -165,7 +164,7 @@ class _Style:
         }  # fmt: skip
 
     def marked(self, one: Training) -> Trace:
-        """Returns a trace without points that marks each of them."""
+        """Returns a trace without points whose points will be marked."""
         colour = self.looks[self.names[one.training_id]].colour
         return self.line(one) | {"mode": "lines+markers", "marker": {"size": 5, "color": colour}}
 
@@ -182,7 +181,7 @@ def _at(one: Training, evaluation: Evaluation) -> str:
 
 
 def _axes(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> list[_Axis]:
-    """Returns those that both figures have."""
+    """Returns the axes that both figures have."""
     return [_over_seconds(trainings, steps), _over_steps(steps), *_over_tokens(trainings, steps)]
 
 
@@ -198,7 +197,7 @@ def _over_steps(steps: Sequence[Sequence[int]]) -> _Axis:
 
 
 def _over_tokens(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> list[_Axis]:
-    """Returns the axis, or none if all steps cost the same: then it is that of steps."""
+    """Returns the axis, or none if all steps cost the same: it would repeat the axis of steps."""
     costs = [one.forward_tokens for one in trainings]
     if len(set(map(str, costs))) < 2:
         return []
@@ -223,7 +222,7 @@ def _over_joules(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) 
 
 
 def _seconds(one: Training, steps: Sequence[int]) -> list[float]:
-    """Returns the seconds of so many steps; all at once, as a training may have a hundred thousand."""
+    """Returns the seconds after each number of steps; computed together, as a training may have a hundred thousand."""
     each = [seconds for segment in one.segments for seconds, _ in segment.curve]
     total = np.concatenate([[0.0], np.cumsum(each)])
     return [float(total[min(step, len(each))]) for step in steps]
@@ -234,7 +233,7 @@ def _scaled(places: Sequence[float | None], factor: float, unit: Unit) -> list[f
 
 
 def _switch(layout: Layout, traces: list[Trace], first: int, axes: Sequence[_Axis]) -> None:
-    """Draws the traces from `first` on over the first of the axes, with buttons for the others."""
+    """Draws the traces from `first` on over the first axis, with buttons for the others."""
     for trace, places in zip(traces[first:], axes[0].places, strict=True):
         trace["x"] = list(places)
     x_axes = [name for name in layout if name.startswith("xaxis")]
@@ -265,7 +264,7 @@ def _switch(layout: Layout, traces: list[Trace], first: int, axes: Sequence[_Axi
 
 
 def pareto_front(race: Race, trainings: Sequence[Training], name: str) -> Figure:
-    """Draws accuracy over cost of a race; filled marks are on the front. ``name`` is the figure's id."""
+    """Draws the accuracy over the cost of a race; filled marks are on the front. ``name`` is the figure's id."""
     title = f"Accuracy against cost and memory: {shorten(race.device)}{' (emulated)' if race.emulated else ''}"
     points = []
     for one in race.contenders:
@@ -273,7 +272,7 @@ def pareto_front(race: Race, trainings: Sequence[Training], name: str) -> Figure
         if not isinstance(accuracy, Unavailable) and not isinstance(cost, Unavailable):
             points.append((one, accuracy, cost, peak))
     if not points:
-        return Figure(name, title, "", empty="No training finished, so that there is nothing to draw yet.")
+        return Figure(name, title, "", empty="No training has finished, so there is nothing to draw yet.")
     stored, factor = ("ms", 1e3) if race.cost_quantity == "seconds" else ("mJ", 1.0)
     unit, looks = unit_for(max(cost for _, _, cost, _ in points) * factor, stored), looks_of(trainings)
     words = "time of all steps" if stored == "ms" else "energy of all steps"
@@ -297,8 +296,8 @@ def pareto_front(race: Race, trainings: Sequence[Training], name: str) -> Figure
     layout["yaxis"]["range"] = [max(0.0, min(accuracies) - room), min(1.05, max(accuracies) + room)]
     layout["xaxis"]["range"] = [0, 1.25 * max(cost for _, _, cost, _ in points) * factor * unit.factor]
     caption = (
-        "Upper left is better; beside each mark its peak memory. Filled: no other has at least its accuracy for no "
-        "more cost and memory (means over seeds)."
+        "Upper left is better; each mark is labelled with its peak memory. Filled: no other has at least its accuracy "
+        "for no more cost and memory (means over seeds)."
     )
     notes = [f"Over seconds, as energy is unavailable: {race.why_no_energy}."] if race.why_no_energy else []
     missing = len(race.contenders) - len(points)

@@ -1,6 +1,6 @@
 """A series over its runs: values with intervals, segments, change points, remarks; points link to their runs.
 
-Labels of upright lines are placed so that they neither cover one another nor leave the figure.
+Labels of vertical lines are placed so that they neither cover one another nor leave the figure.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from reports.text.escaping import figure_text, shorten
 from reports.text.numbers import Unit, format_count, percent_change, sort_key
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
-# Fractions of a figure's width: one character on a common screen, and where labels extend to the left instead.
+# Fractions of a figure's width: one character on a common screen, and from where on labels extend to the left.
 _CHARACTER, _TURN = 0.0085, 0.75
 
 
@@ -27,7 +27,7 @@ def place_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where
     """Returns annotations for the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
 
     ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
-    cover an earlier one goes a row further in; beyond four rows the words are left to the tables.
+    cover an earlier one goes one row further in; beyond four rows, its words are only in the tables.
     """
     annotations = []
     free_from = [-1.0] * _ROWS
@@ -62,23 +62,23 @@ def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Jso
 
 MOST_POINTS = 800
 HOW_TO_READ = (
-    "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
-    "sessions enough. Points are compared only within a segment (dotted lines begin one); dashed lines are change "
+    "One point per run, linked to the run's page. Bars are 95 % intervals over the run's sessions, if there are "
+    "enough. Points are compared only within a segment (each starts at a dotted line); dashed lines are change "
     "points, with the level on either side; ✎ is a remark. A night's value within the shaded band is like the nights "
-    "before it, whose median is the line within; diamonds are measurements in turn with the baseline, with their 95 % "
-    "interval. A scale spans at least 5 %: what lies within 2.5 % is never called a change. The tables below say the "
-    "same in words."
+    "before it, whose median is the line inside; diamonds are measurements in turn with the baseline, with their 95 % "
+    "interval. A scale spans at least 5 %, as differences within 2.5 % never count as a change. The tables below say "
+    "the same in words."
 )
 _HEIGHT_PX, _SMALL_PX = 420, 240
 _LEAST_SPAN = 0.05
-"""Of the value: what lies within 2.5 % to either side is never called a change (docs/regression.md)."""
+"""Share of the value: differences within 2.5 % to either side never count as a change (docs/regression.md)."""
 
 _JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--good)", "triangle-up")}
 _JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
 
 
 def trend(history: MetricHistory, setting: str, name: str, small: bool = False) -> Figure:
-    """Draws one metric; ``name`` is the figure's id on the page. A small one has no band, pairs and labels."""
+    """Draws one metric; ``name`` is the figure's id on the page. A small figure has no band, pairs or labels."""
     title = metric_title(history.metric)
     if not history.points:
         return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
@@ -102,8 +102,7 @@ def trend(history: MetricHistory, setting: str, name: str, small: bool = False) 
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Returns the points to draw: a short history whole, of a long one the extremes of each stretch and marked
-    points."""
+    """Returns the points to draw: of a long history only marked points and the extremes of each stretch."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):
@@ -118,8 +117,7 @@ def _notes(history: MetricHistory, drawn: int) -> list[str]:
     if drawn < len(history.points):
         notes.append(
             f"Thinned: {drawn:,} of {len(history.points):,} points are drawn. Each stretch keeps its lowest and "
-            "highest; "
-            "points.csv holds all."
+            "highest; points.csv has all of them."
         )
     notes += [
         f"{_day(remark.at)} {remark.author}, {remark.kind}: {shorten(remark.text, 140)}"
@@ -183,14 +181,14 @@ def _band(points: Sequence[HistoryPoint], unit: Unit, metric: str) -> list[Trace
 
 
 def _limits(point: HistoryPoint, metric: str) -> tuple[float, float]:
-    """Returns how far a value may be from its baseline: what is noise, and what is too small to count."""
+    """Returns the limits around a value's baseline within which a difference is noise or too small to count."""
     centre, margin = point.centre or 0.0, point.margin or 0.0
     least = 1 + least_change(metric)
     return min(centre - margin, centre / least), max(centre + margin, centre * least)
 
 
 def _pairs(points: Sequence[HistoryPoint], unit: Unit) -> list[Trace]:
-    """Returns what was measured in turn with the baseline: the baseline times the ratio, with its interval."""
+    """Returns the measurements in turn with the baseline: the baseline times the ratio, with its interval."""
     found = [(point, point.confirmed, point.centre) for point in points]
     known = [(point, pair, centre) for point, pair, centre in found if pair is not None and centre is not None]
     if not known:
@@ -285,7 +283,7 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _
 
 
 def version_changes(history: MetricHistory) -> list[tuple[int, str]]:
-    """Returns where what made the programs changed, as (place, words)."""
+    """Returns where versions of the packages that made the programs changed, as (place, words)."""
     found = []
     for place, (before, now) in enumerate(itertools.pairwise(history.points), 1):
         names = [name for name in now.versions if before.versions.get(name, now.versions[name]) != now.versions[name]]

@@ -1,6 +1,6 @@
-"""An experiment that was carried out: its question, what was measured for it, and its answers, one for each device.
+"""An experiment after it ran: its question, what was measured for it, and its answers, one for each device.
 
-An answer is data: a sentence, a picture, the evidence as tables. Its page and what the command prints are made from the
+An answer is data: a sentence, a picture, the evidence as tables. The page and the command's output are made from the
 document alone.
 """
 
@@ -18,7 +18,7 @@ from reports.model.reading import Interval
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Cell = str | int | Finite | None
-"""A value of a table; None where there is none, which the sentence or `missing` explains."""
+"""A value of a table; None if there is none, as the sentence or `missing` explains."""
 
 PartKind = Literal["measure", "train", "profile", "own"]
 PartStatus = Literal["running", "finished", "partial", "failed"]
@@ -27,8 +27,8 @@ Status = Literal["running", "finished", "partial", "interrupted"]
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one thing: `x` and `y` are equally long, and so are `low` and `high` (the interval of y) and `words`
-    (what a point is) unless they are empty. `look`: how they are drawn. `slot`: the colour of a setting.
+    """Points that belong together: `x` and `y` have the same length, and so do `low` and `high` (the interval of y) and
+    `words` (what a point is) unless they are empty. `look`: how they are drawn. `slot`: the colour of a setting.
     """
 
     name: str
@@ -62,7 +62,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A table of what an answer rests on; every row is as long as `heads`. `note` says how its numbers were made."""
+    """A table that an answer is based on; every row is as long as `heads`.
+
+    `note` says how its numbers were obtained.
+    """
 
     title: str
     heads: tuple[str, ...]
@@ -77,7 +80,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an experiment says of a device, in one sentence. `picture` is None where nothing can be drawn; `missing`
+    """An experiment's conclusion for a device, in one sentence. `picture` is None if nothing can be drawn; `missing`
     says what could not be measured and why.
     """
 
@@ -89,8 +92,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Part:
-    """What was measured for an experiment in one go. `made_id` is that of its run, trainings or profile; `seconds`: how
-    long it took, pauses between two attempts left out."""
+    """One step of an experiment's measuring. `made_id` is the id of its run, trainings or profile; `seconds` is how
+    long it took, without pauses between attempts."""
 
     name: str
     kind: PartKind
@@ -101,22 +104,22 @@ class Part:
 
     @property
     def device(self) -> str:
-        """The device whose share of a part it is, by its name; empty if it is of all devices."""
+        """The device that it is a part for, taken from its name; empty for all devices."""
         return next(iter(self.name.split(", ")[1:2]), "")
 
 
 def share_name(part: str, device: str, quant: str = "") -> str:
-    """Returns the name of a device's share of a part, where each device has its own: `where, jetson, nf4`."""
+    """Returns the name of a part that each device has its own of: `where, jetson, nf4`."""
     return ", ".join(word for word in (part, device, quant) if word)
 
 
-QUICK = "This is the quick version: that it works here is all that it says, not what a real model takes on this device."
+QUICK = "This is the quick version: it shows only that the experiment works here, not what a real model costs on it."
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One carrying-out of an experiment. `command` repeats it; `answers` and `hardware` (in words) are by device;
-    `task` and `template` are those that the user named for it."""
+    """One run of an experiment. `command` repeats it; `answers` and `hardware` (in words) are by device; `task` and
+    `template` are what the user named for it."""
 
     experiment_id: str
     name: str
@@ -136,20 +139,20 @@ class Experiment:
 
     @property
     def seconds(self) -> float:
-        """How long all of it took so far."""
+        """How long all parts have taken so far."""
         return sum(part.seconds for part in self.parts)
 
     def part(self, name: str) -> Part | None:
-        """Returns the part of that name, None if it was not begun."""
+        """Returns the part of that name, None if it was not started."""
         return next((one for one in self.parts if one.name == name), None)
 
     def document(self) -> dict[str, Json]:
-        """Returns its form as JSON."""
+        """Returns it as JSON values."""
         return {"schema": 1, **asdict(self), "seconds": self.seconds}
 
     @classmethod
     def from_document(cls, document: Json) -> Experiment:
-        """Returns the experiment of a document. Raises ValueError for another one."""
+        """Reads what :meth:`document` returns. Raises ValueError for anything else."""
         if not isinstance(document, Mapping) or document.get("schema") != 1:
             raise ValueError("its schema is not known")
         return _adapter().validate_python(dict(document))
@@ -161,13 +164,13 @@ def _adapter() -> TypeAdapter[Experiment]:
 
 
 def interval_cells(found: Interval | Unavailable | None, before: str = "", factor: float = 1.0) -> dict[str, Cell]:
-    """Returns both ends of an interval as cells of a row, empty without one; their heads begin with `before`."""
+    """Returns both ends of an interval, if there is one, as cells of a row; their heads start with `before`."""
     ends = (found.low * factor, found.high * factor) if isinstance(found, Interval) else (None, None)
     return dict(zip((f"{before}from", f"{before}to"), ends, strict=True))
 
 
 def common_ends(found: Sequence[Interval | Unavailable]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the lower and the upper ends of intervals, as a curve has them; none unless all are known."""
+    """Returns the lower and upper ends of intervals for a curve; empty unless all are known."""
     known = [one for one in found if isinstance(one, Interval)]
     if len(known) < len(found):
         return (), ()
@@ -180,6 +183,6 @@ def with_rows(*tables: Evidence) -> tuple[Evidence, ...]:
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, Cell]], note: str = "") -> Evidence:
-    """Returns a table of rows that all have the heads of the first one."""
+    """Returns a table of rows that all have the same heads as the first one."""
     heads = tuple(rows[0]) if rows else ()
     return Evidence(title, heads, tuple(tuple(row[head] for head in heads) for row in rows), note)

@@ -1,4 +1,4 @@
-"""A finding: what nights found that has one cause, however many series show it, and how it lives over nights.
+"""A finding: a change with one cause, however many series show it, and its history over nights.
 
 The rules that group verdicts are in `suite.regression.grouping`; the store keeps a document of each night that a
 finding was seen in, and people's notes on it. Sizes are ratios: 1.068 is +6.8 %.
@@ -17,7 +17,7 @@ from reports.text.numbers import format_list, moment_text, percent_change, perce
 
 Category = Literal["missing", "failed", "regressed", "device", "inconclusive", "improved"]
 CATEGORIES: tuple[Category, ...] = ("missing", "failed", "regressed", "device", "inconclusive", "improved")
-"""In the order in which they are read: without a device there is no number."""
+"""In reading order: a missing device comes first, as it has no number at all."""
 
 State = Literal["new", "known", "accepted", "fixed"]
 Level = Literal["kind", "boards", "device"]
@@ -26,7 +26,7 @@ _MOST_BOARDS, _MOST_WORKLOADS = 4, 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio to the baseline with its 95 % interval, which a change to the device's own history has not."""
+    """A ratio to the baseline with its 95 % interval; a change relative to the device's own history has no interval."""
 
     ratio: float
     low: float | None = None
@@ -35,7 +35,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Member:
-    """One series of a finding, in one night. ``estimate`` is None where nothing was measured."""
+    """One series of a finding, in one night. ``estimate`` is None if nothing was measured."""
 
     device: str
     workload_key: str
@@ -69,7 +69,7 @@ class Affected:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not as it was when the baseline was measured, on so many boards."""
+    """Something that has changed since the baseline was measured."""
 
     what: str
     before: str
@@ -84,7 +84,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """How sure it is: the fewest pairs that any of its series was measured in, and the largest p and q."""
+    """How certain it is: the fewest pairs of any of its series, and the largest p and q."""
 
     pairs: int
     p: float | None = None
@@ -92,7 +92,7 @@ class Confirmation:
 
     @property
     def words(self) -> str:
-        """In words; nothing where nothing was measured again."""
+        """In words; empty if nothing was measured again."""
         if not self.pairs:
             return ""
         known = [(name, found) for name, found in (("p", self.p), ("q", self.q)) if found is not None]
@@ -112,7 +112,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Size:
-    """How much a metric changed over the series of a finding: the least and the largest change."""
+    """How much a metric changed in the series of a finding: the smallest and the largest change."""
 
     metric: str
     series: int
@@ -121,7 +121,7 @@ class Size:
 
     @property
     def words(self) -> str:
-        """``Latency of a step +6.1 to +7.4 %``, or the one change with its interval."""
+        """``Latency of a step +6.1 to +7.4 %``, or a single change with its interval."""
         if self.series == 1 or self.least == self.most:
             one = self.most
             known = one.low is not None and one.high is not None
@@ -132,12 +132,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause, as it is in one night.
+    """One cause, as seen in one night.
 
-    ``settings`` and ``workloads`` (in words) are what it is limited to; empty are all that were measured. ``level``
-    says what it is claimed for: a whole ``kind``, the ``boards`` that are named, or one ``device`` in all it measures.
-    ``since`` is the first night in a row, ``nights`` how many saw it; ``seen`` is False where tonight measured nothing
-    that could tell. ``muted`` is why nobody is to be told, empty if they are.
+    ``settings`` and ``workloads`` (in words) are what it is limited to; empty means all that were measured. ``level``
+    is its scope: a whole ``kind``, the named ``boards``, or everything that one ``device`` measures. ``since`` is the
+    first of consecutive nights, ``nights`` how many found it; ``seen`` is False if tonight measured nothing that could
+    confirm it. ``muted`` is why nobody is notified, empty if they are.
     """
 
     id: str
@@ -174,7 +174,7 @@ class Finding:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether it needs a look."""
         return self.state in ("new", "known") and not self.muted
 
     @property
@@ -197,7 +197,7 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """The finding in one line: subject and sizes, or the reason where there is no size."""
+        """The finding in one line: subject and sizes, or the reason if there is no size."""
         if self.category in ("missing", "failed", "inconclusive") or not self.sizes:
             return f"{self.subject}: {self.reason}"
         sizes = "; ".join(size.words for size in self.sizes)
@@ -205,7 +205,7 @@ class Finding:
 
     @property
     def details(self) -> list[str]:
-        """What else there is to say, a sentence each: what differs, how sure it is, what people said."""
+        """Details, a sentence each: what differs, how certain it is, people's notes."""
         found = [f"{part.words}: {', '.join(part.boards)}" for part in self.where if self.level != "device"]
         if self.differences:
             found.append(f"differs from the baseline: {'; '.join(one.words for one in self.differences)}")
@@ -230,13 +230,13 @@ class Finding:
         return known if self.seen else f"{known}, not measured tonight"
 
     def document(self) -> dict[str, Json]:
-        """Returns it as JSON values, with what is derived."""
+        """Returns it as JSON values, derived ones included."""
         sizes: Json = [asdict(size) for size in self.sizes]
         return asdict(self) | {"sizes": sizes, "subject": self.subject, "headline": self.headline}
 
     @classmethod
     def from_document(cls, found: Json) -> "Finding | None":
-        """Reads what :meth:`document` returns, None where something else stands."""
+        """Reads what :meth:`document` returns, None for anything else."""
         try:
             return _adapter().validate_python(found)
         except ValueError:
@@ -261,7 +261,7 @@ def _sizes(members: Sequence[Member]) -> tuple[Size, ...]:
 
 
 def in_reading_order(found: Sequence[Finding]) -> list[Finding]:
-    """Sorts findings: what is open before what is muted, accepted or fixed; by category, new and large ones first."""
+    """Sorts findings: open ones before muted, accepted and fixed ones; then by category, new and large ones first."""
 
     def size(one: Finding) -> float:
         return max((abs(each.most.ratio - 1) for each in one.sizes), default=0.0)

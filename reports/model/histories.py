@@ -1,8 +1,8 @@
-"""What spans many runs: series, verdicts, the health of devices, comparisons of two runs, and nights as the boards of a
-lab had them.
+"""Types that span several runs: series, verdicts, the health of devices, comparisons of two runs, and the nights of a
+lab.
 
-Numbers are in stored units, which the names of metrics end with (``latency_ms``); times are ISO 8601 with an offset.
-``origin`` is the lab that something was imported from, empty for what was measured here.
+Numbers are in stored units, with which the names of metrics end (``latency_ms``); times are ISO 8601 with an offset.
+``origin`` is the lab that something was imported from, empty for this one.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class SeriesVerdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, empty where none were kept."""
+        """The verdict in words, empty if none were kept."""
         return text(self.numbers, "sentence") or text(self.inputs, "sentence")
 
     @property
     def command(self) -> str:
-        """The command that measures it again, empty where none was kept."""
+        """The command that measures it again, empty if none was kept."""
         return text(self.numbers, "command") or text(self.inputs, "command")
 
 
@@ -69,7 +69,7 @@ class HistorySummary:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A change as it was measured in turn with the baseline: ratio of the two, its 95 % interval, number of pairs."""
+    """A change measured in turn with the baseline: the ratio to it, its 95 % interval, the number of pairs."""
 
     ratio: float
     low: float
@@ -79,12 +79,11 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known.
+    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` the number of sessions, if known.
 
-    ``aside`` says why no night is compared with it, empty for a point of the history of nights. ``centre`` and
-    ``margin`` are the level it was held against and how far from it is noise, ``confirmed`` the ratio to the baseline
-    when it was measured in turn with it, with its interval and the number of pairs. ``versions`` are of what made the
-    program.
+    ``aside`` says why no night is compared with it, empty for a point of the nights' history. ``centre`` is the level
+    it was compared with, ``margin`` the distance from it that is still noise. ``confirmed`` is the change when it was
+    measured in turn with the baseline. ``versions`` are those of the packages that made the program.
     """
 
     at: str
@@ -105,7 +104,7 @@ class HistoryPoint:
 
 @dataclass(frozen=True)
 class HistorySegment:
-    """Points ``start <= index < stop`` may be compared with one another; ``reason`` is what opened the segment."""
+    """Points ``start <= index < stop`` may be compared with one another; ``reason`` is why the segment starts there."""
 
     start: int
     stop: int
@@ -124,8 +123,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Remark:
-    """A person's note: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
-    on the series as a whole. ``about`` names the part of a run it concerns, if not the whole run."""
+    """A person's note: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark on the
+    whole series. ``about`` names the part of a run it concerns, empty for the whole run."""
 
     kind: str
     at: str
@@ -143,7 +142,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class MetricHistory:
-    """One series with what was found in it; ``drift`` is a sentence on its total drift, empty for too few points."""
+    """One series with its segments, changes and remarks; ``drift`` describes its total drift, if points suffice."""
 
     metric: str
     direction: str
@@ -156,10 +155,10 @@ class MetricHistory:
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """One device by name, with the run that used it last and its outcomes there.
+    """One device by name, with its last run and its outcomes there.
 
-    ``unreached`` is why that run could not reach it, ``unreached_since`` the start of the first run in a row that could
-    not; both are empty for a device that was reached.
+    ``unreached`` is why that run could not reach it, ``unreached_since`` the start of the first of consecutive runs
+    that could not; both are empty for a device that was reached.
     """
 
     name: str
@@ -177,11 +176,11 @@ class DeviceSummary:
 
 @dataclass(frozen=True)
 class HealthPoint:
-    """A device at one run; None is what the device does not report.
+    """A device at one run; what the device does not report is None.
 
-    ``temperature_start_c`` and ``temperature_max_c`` are the highest over its measurements, ``throttled`` counts those
-    that were throttled, ``outcomes`` all by their status; ``checks`` are the preflight checks that were not ok, as
-    (name, status, detail).
+    ``temperature_start_c`` and ``temperature_max_c`` are the highest over its measurements, ``throttled`` counts
+    throttled measurements, ``outcomes`` all measurements by status; ``checks`` are the preflight checks that were not
+    ok, as (name, status, detail).
     """
 
     run_id: str
@@ -198,7 +197,7 @@ class HealthPoint:
 
 @dataclass(frozen=True)
 class WorkloadSummary:
-    """A workload without its setting; ``key`` names it."""
+    """A workload over all its settings; ``key`` identifies it."""
 
     key: str
     workload: Mapping[str, Json]
@@ -212,8 +211,8 @@ class ComparedMetric:
     """One metric of one workload on one device in two runs.
 
     ``outcome`` is ``worse``, ``better``, ``same``, ``insufficient`` or ``missing`` (only one run has it). ``ratio`` is
-    after over before, with its 95 % interval if there are enough sessions; ``sentence`` says it in words. ``kind`` is
-    that of the device.
+    after divided by before, with its 95 % interval if there are enough sessions; ``sentence`` states it in words.
+    ``kind`` is the device's.
     """
 
     device: str
@@ -245,14 +244,13 @@ class Compared:
 
 
 NIGHTS = 30
-"""How many nights the overview looks back on."""
+"""How many nights the overview covers."""
 
 
 @dataclass(frozen=True)
 class Night:
-    """One night. ``outcomes`` counts the measurements of each device by their status, ``unreached`` are the devices
-    that it wanted and could not reach, ``latency_ms`` is by device and workload key. The findings are in the order in
-    which they are read."""
+    """One night. ``outcomes`` counts the measurements of each device by status, ``unreached`` are the devices that it
+    could not reach, ``latency_ms`` is by device and workload key. The findings are in reading order."""
 
     run_id: str
     started_at: str
@@ -262,11 +260,11 @@ class Night:
     latency_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def finding_of(self, device: str) -> Finding | None:
-        """Returns the open finding of a device that is to be read first."""
+        """Returns the first open finding of a device, in reading order."""
         return next((one for one in self.findings if one.is_open and device in one.devices), None)
 
     def began(self, device: str, workload_key: str) -> Finding | None:
-        """Returns the finding, new that night, that changed the latency of a workload on a device."""
+        """Returns the finding, if one was new that night, that the latency of a workload changed on a device."""
         sought = (device, workload_key, LATENCY)
         new = [one for one in self.findings if one.state == "new"]
         return next((one for one in new if any((*it.place, it.metric) == sought for it in one.members)), None)
@@ -274,9 +272,12 @@ class Night:
 
 @dataclass(frozen=True)
 class Recent:
-    """What the overview's first screen is made of: the newest nights, oldest first, at most `NIGHTS`; the newest
-    measurement of each setting on each own device among them (without nights: of the newest run), by the key of its
-    workload; verdicts of the last night, and the devices that were busy before it."""
+    """The data of the overview's first screen.
+
+    At most `NIGHTS` newest nights, oldest first; the newest measurement in them of each setting on each of our own
+    devices, by the key of its workload (without nights, those of the newest run); the last night's verdicts, and the
+    devices that were busy before it.
+    """
 
     nights: Sequence[Night] = ()
     latest: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)

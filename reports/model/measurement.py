@@ -1,7 +1,7 @@
 """A measurement: the sessions of one workload on one device in one run, and the statistics over them.
 
-The statistics compute it, the store keeps it as a JSON document (docs/contracts.md), pages read it. A missing value
-says why it is missing. ``from_document`` takes whatever a document holds: what is missing or odd is unavailable.
+The statistics compute it, the store keeps it as a JSON document (docs/contracts.md), pages read it. A missing value has
+a reason. ``from_document`` accepts any content: a missing or malformed value becomes unavailable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from reports.text.appearance import setting_order
 
 @dataclass(frozen=True)
 class Session:
-    """One launch of the program. ``ordinal`` and ``attempt`` count from 0, None where they were not recorded."""
+    """One launch of the program. ``ordinal`` and ``attempt`` count from 0, None if they were not recorded."""
 
     session_id: str
     ordinal: int | None
@@ -48,10 +48,10 @@ class Session:
 class Measurement:
     """The result of one workload on one device in one run.
 
-    ``forward_tokens``: what a step costs, in tokens that go through the model forwards.
-    ``role``: ``measured``, or which side of a confirmation it is, where that was recorded.
-    The fields from ``measurement_id`` on are the store's: ``sessions`` by ordinal and attempt; ``reference_losses`` of
-    the eager reference, flattened, for step 0, 1 and so on; ``origin`` is the lab that an imported one came from.
+    ``forward_tokens``: the cost of a step, in tokens that pass forward through the model. ``role``: ``measured``, or
+    its side of a confirmation, if recorded. The fields from ``measurement_id`` on are the store's: ``sessions`` by
+    ordinal and attempt; ``reference_losses`` of the eager reference, flattened, for step 0, 1 and so on; ``origin`` is
+    the lab that an imported one came from.
     """
 
     device: str
@@ -90,7 +90,7 @@ class Measurement:
 
     @classmethod
     def from_document(cls, found: Json, place: int = 0) -> "Measurement":
-        """Reads a measurement; ``place`` among those of its document names one that has no id."""
+        """Reads a measurement; one without an id is named by its ``place`` in the document."""
         sessions = [Session.from_document(one) for one in records(found, "sessions")]
         return cls(
             device=text(found, "device", default="unnamed device"),
@@ -161,12 +161,12 @@ class Measurement:
 
     @property
     def comparable(self) -> bool:
-        """Whether its numbers may be weighed against others: measured well, and on a real device."""
+        """Whether its numbers may be compared with others: valid, and from a real device."""
         return self.status in ("ok", "unstable") and not self.emulated
 
 
 def _whole_steps(steps: Sequence[Json]) -> tuple[tuple[float, ...], ...]:
-    """Returns the losses of each step; none at all where those of a step are broken, or later ones would shift."""
+    """Returns the losses of each step; none at all if those of one step are malformed, as later ones would shift."""
     losses = [tuple(one for one in map(number, items(step)) if not isinstance(one, Unavailable)) for step in steps]
     whole = all(found and len(found) == len(items(step)) for found, step in zip(losses, steps, strict=True))
     return tuple(losses) if whole else ()
@@ -180,7 +180,7 @@ def measurements(document: Json) -> list[Measurement]:
 
 
 def in_page_order(found: Sequence[Measurement]) -> list[Measurement]:
-    """Sorts measurements: devices in the order in which they come, settings from the widest to the narrowest."""
+    """Sorts measurements: devices in order of appearance, settings from the widest to the narrowest."""
     places = {device: place for place, device in reversed(list(enumerate(item.device for item in found)))}
     return sorted(found, key=lambda item: (places[item.device], setting_order(item.setting)))
 
@@ -204,7 +204,7 @@ def setting_of(workload: Mapping[str, Json]) -> str:
 
 
 def workload_words(workload: Mapping[str, Json]) -> str:
-    """Names all of a workload but its setting: ``smollm2-135m, prge, q=4, b=4, T=64, rank=16, xnnpack``."""
+    """Describes a workload without its setting: ``smollm2-135m, prge, q=4, b=4, T=64, rank=16, xnnpack``."""
     parts = [text(workload, "model", default="unknown model"), text(workload, "method", default="unknown method")]
     parts += [f"{key}={workload[key]}" for key in _SHAPE if workload.get(key) is not None]
     parts += [str(workload["backend"])] if workload.get("backend") is not None else []

@@ -1,4 +1,4 @@
-"""Peaks of a device: what its processor and its memory can do at best, as the runner has measured it."""
+"""Peaks of a device: the most that its processor and memory can do, as measured by the runner."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pydantic import Field, TypeAdapter
 from foundation.unavailable import Json
 
 MEMORY, CACHE = "memory", "cache"
-"""A buffer that no cache holds, and one that each thread's own cache does."""
+"""A buffer larger than any cache, and one that fits each thread's own cache."""
 
 _Positive = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One measurement, of several repetitions of `ns` nanoseconds, in each of which `count` is done: by the clock in
-    memory, else by the processor's own time.
+    """One measurement of several repetitions: each took `ns` nanoseconds (by the clock for memory, else in processor
+    time) and did `count`.
 
-    `of` is a type that products are made in (`float32`, `float16`, `bfloat16`, `int8`), by instructions, or how memory
-    is gone through (`read`, `copy`, `triad`), by `memory` or `cache`. `count` is operations, two for each product, or
-    bytes read and written. `buffer_bytes` is the size of what memory was gone through.
+    `of` is the type of products (`float32`, `float16`, `bfloat16`, `int8`), with the instructions as `by`, or the
+    access to memory (`read`, `copy`, `triad`), with `memory` or `cache` as `by`. `count` is operations, two per
+    product, or bytes read and written. `buffer_bytes` is the size of the memory accessed.
     """
 
     of: str
@@ -36,7 +36,7 @@ class Peak:
 
     @property
     def giga_per_s(self) -> float:
-        """GFLOP/s or GB/s of the fastest repetition: what held up the others was something else."""
+        """GFLOP/s or GB/s of the fastest repetition; the others were slowed down by something else."""
         return self.count / min(self.ns)
 
 
@@ -54,11 +54,11 @@ class Peaks:
     peaks: tuple[Peak, ...]
 
     def gflops_per_s(self, dtype: str) -> float | None:
-        """Returns the peak of products in a type, None where the processor does not compute in it."""
+        """Returns the peak of products in a type, None if the processor does not compute in it."""
         return next((peak.giga_per_s for peak in self.peaks if peak.of == dtype), None)
 
     def gb_per_s(self, place: str = MEMORY) -> float:
-        """Returns the best bandwidth of a place, in whichever way it is gone through."""
+        """Returns the best bandwidth of a place, over all kinds of access."""
         return max(peak.giga_per_s for peak in self.peaks if peak.by == place)
 
     def document(self) -> dict[str, Json]:
@@ -68,7 +68,7 @@ class Peaks:
 
     @classmethod
     def from_document(cls, document: Json) -> Peaks:
-        """Returns the peaks of a document. Raises ValueError for another one."""
+        """Reads what :meth:`document` returns. Raises ValueError for anything else."""
         if not isinstance(document, Mapping) or document.get("schema") != 1:
             raise ValueError("its schema is not known")
         found = _adapter().validate_python(document)
@@ -77,7 +77,8 @@ class Peaks:
         return found
 
     def fault(self) -> str | None:
-        """Returns what is wrong with the peaks as a whole: what every device has is missing, or is there twice."""
+        """Returns what is wrong with the peaks as a whole: one is there twice, or one that all devices have is
+        missing."""
         names = [peak.of if peak.buffer_bytes is None else f"{peak.of} {peak.by}" for peak in self.peaks]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

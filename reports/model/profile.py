@@ -14,14 +14,14 @@ from pydantic_core import core_schema
 from foundation.unavailable import Json
 
 NOT_ATTRIBUTED = "not attributed"
-"""The group of time that no operator has reported."""
+"""The group for time that no operator reported."""
 FROZEN = "frozen products"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Facts:
-    """Reads an object of anything: pydantic can't follow a type that contains itself, as Json does."""
+    """Reads an object with any values: pydantic can't handle a recursive type such as Json."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
         del source, handler
@@ -33,10 +33,10 @@ Facts = Annotated[Mapping[str, Json], _Facts()]
 
 @dataclass(frozen=True)
 class ProfileRow:
-    """An operator of one layer, or of none, over all its calls in a step.
+    """An operator of one layer (or of none) over all its calls in a step.
 
-    `place` is what called it: `delegate`, `kernel` (an operator of the runtime or of ours) or `runtime`. `ms`, `flops`
-    and `bytes` are those of a step; None where they are not counted.
+    `place` is where it ran: `delegate`, `kernel` (an operator of the runtime or one of ours) or `runtime`. `ms`,
+    `flops` and `bytes` are per step; None if they are not counted.
     """
 
     group: str
@@ -52,10 +52,11 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class SettingProfile:
-    """One workload's profile. Steps with and without it took turns; `plain_ms` and `profiled_ms` are their times.
+    """One workload's profile. Steps with and without profiling alternated; `profiled_ms` and `plain_ms` are their
+    times.
 
-    `rows` are those of the mean of `counted_steps` profiled ones, without the slowest and the fastest quarter;
-    `overhead_percent` is the median over pairs of neighbours of what the profile adds to a step.
+    `rows` are the mean of `counted_steps` profiled steps, without the slowest and the fastest quarter;
+    `overhead_percent` is the median over neighbouring pairs of what profiling adds to a step.
     """
 
     workload: Facts
@@ -77,25 +78,25 @@ class SettingProfile:
 
     @property
     def overheads_percent(self) -> list[float]:
-        """What the profile adds to a step, by pairs of neighbours, the least first."""
+        """What profiling adds to a step, for each neighbouring pair, sorted."""
         pairs = zip(self.profiled_ms, self.plain_ms, strict=False)
         return sorted(100 * (with_ms / without - 1) for with_ms, without in pairs)
 
     @property
     def overhead_percent(self) -> float:
-        """Their median."""
+        """The median of these."""
         return median(self.overheads_percent)
 
     @property
     def outside_percent(self) -> float:
-        """How much of a step is spent outside of the layers' frozen products."""
+        """The share of a step outside the layers' frozen products."""
         inside = sum(row.ms for row in self.rows if row.group == FROZEN)
         return 100 * (1 - inside / self.step_ms)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Profiles of one device, made by one command. `failed` are the settings without one, with the reason."""
+    """Profiles of one device, made by one command. `failed` has the settings without one, with the reason."""
 
     profile_id: str
     started_at: str
@@ -121,7 +122,7 @@ class Profile:
 
     @classmethod
     def from_document(cls, document: Json) -> Profile:
-        """Returns the profile of a document. Raises ValueError for another one."""
+        """Reads what :meth:`document` returns. Raises ValueError for anything else."""
         if not isinstance(document, Mapping) or document.get("schema") != 1:
             raise ValueError("its schema is not known")
         found = _adapter().validate_python(document)
@@ -138,7 +139,7 @@ def _adapter() -> TypeAdapter[Profile]:
 
 @dataclass(frozen=True)
 class RowSum:
-    """What several rows come to. Rates leave out rows whose operations or bytes are not counted."""
+    """The sum of several rows. Rates leave out rows whose operations or bytes are not counted."""
 
     ms: float
     calls: int
@@ -171,7 +172,7 @@ class RowSum:
 
 
 def by_group(rows: Sequence[ProfileRow]) -> dict[str, list[ProfileRow]]:
-    """Returns the rows of each group, the longest group first, what nobody attributed last."""
+    """Returns the rows of each group, the longest group first, time that is not attributed last."""
     groups: dict[str, list[ProfileRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)

@@ -1,6 +1,6 @@
-"""Every quantity there is, with its unit: metrics with a history, columns of exported tables, what sensors read.
+"""Every quantity with its unit: metrics with a history, columns of exported tables, and what sensors read.
 
-A metric's name ends with the unit it is stored in; values are formatted in the unit of that scale which reads best.
+A metric's name ends with the unit it is stored in; values are formatted in whichever unit of that scale reads best.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from reports.text.numbers import Unit, decimals, number_ranges, plain, quantity,
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a measurement whose history is kept.
+    """A number of a measurement that has a history.
 
-    ``direction`` is what is better, ``floor`` the least relative change that matters. ``of_session`` is the same of one
-    session, where sessions have it, ``in_sessions`` that of all valid ones where the measurement
-    keeps it. ``exact``: known exactly, so that a difference needs no sessions.
+    ``direction`` is what is better, ``floor`` the least relative change that matters. ``of_session`` reads the metric
+    of one session, if sessions have it; ``in_sessions`` reads those of all valid sessions, if the measurement keeps
+    them. ``exact``: known exactly, so that any difference is real.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Metric:
         return None if isinstance(found, Unavailable) else float(found)
 
     def session_values(self, measurement: Measurement) -> Sequence[float]:
-        """Returns the metric of each valid session, nothing for a metric that sessions do not have."""
+        """Returns the metric of each valid session, nothing if sessions don't have it."""
         if self.name == LATENCY:
             medians = measurement.latency.sessions_ms
             return () if isinstance(medians, Unavailable) else [float(one) for one in medians]
@@ -50,16 +50,16 @@ class Metric:
 
     @property
     def has_sessions(self) -> bool:
-        """Whether sessions have the metric each for itself."""
+        """Whether each session has the metric."""
         return self.name == LATENCY or self.of_session is not None or self.in_sessions is not None
 
 
 LATENCY = "latency_ms"
 LEAST_EFFECT = 0.025
-"""The least relative change that is ever called one (docs/regression.md); a metric's floor can be higher."""
+"""The least relative change that ever counts (docs/regression.md); a metric's floor can be higher."""
 METRICS = (
     Metric(LATENCY, "Latency of a step", lambda one: one.latency.median_ms),
-    # Milliseconds of a file system's mood, and paid once a session.
+    # Depends on the state of the file system, by milliseconds, and is paid once a session.
     Metric("load_ms", "Load", lambda one: one.load_ms, floor=0.10, of_session=lambda each: each.load_ms),
     Metric(
         "peak_memory_kib", "Peak memory", lambda one: one.peak_memory_kib, of_session=lambda session: session.hwm_kib
@@ -82,7 +82,7 @@ METRICS = (
 )
 METRIC_BY_NAME = {metric.name: metric for metric in METRICS}
 _PLACES = {metric.name: place for place, metric in enumerate(METRICS)}
-# Ending of a name: the unit of the scale that formats it, and what turns stored values into that.
+# The ending of a name: the unit of the scale that formats it, and the factor from stored values to that unit.
 _STORED = {
     "_ms": ("ms", 1.0),
     "_kib": ("KiB", 1.0),
@@ -142,7 +142,7 @@ Kind = Literal["text", "whole", "number", "truth"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables of measurements. ``optional``: its absence is not worth a reason on a page's CSV."""
+    """A column of the tables of measurements. ``optional``: its absence needs no reason in a page's CSV."""
 
     name: str
     read: Callable[[Measurement], Number | str | bool]
@@ -170,7 +170,7 @@ COLUMNS = (
     Column("latency_ms_ci95_high", lambda one: _high(one.latency.ci95_ms)),
     Column("latency_ms_cv_percent", lambda one: one.latency.cv_percent),
     Column("latency_ms_max", lambda one: one.latency.max_ms),
-    # Percentiles are recorded only where there are steps enough for them.
+    # Percentiles are recorded only if there are enough steps for them.
     Column("latency_ms_p50", lambda one: one.latency.p50_ms, optional=True),
     Column("latency_ms_p90", lambda one: one.latency.p90_ms, optional=True),
     Column("latency_ms_p95", lambda one: one.latency.p95_ms, optional=True),
@@ -211,14 +211,14 @@ COLUMNS = (
 MEMORY, TEMPERATURE, POWER, ENERGY_COUNTER = "memory_kib", "temperature_mc", "power_mw", "energy_mj"
 FREQUENCY_CAP, CHARGERS = "frequency_cap_khz", "chargers"
 THROTTLE_EVENTS = "throttle_events"
-"""A count that only grows."""
+"""A counter that only grows."""
 THROTTLE_FLAGS = "throttle_flags"
-"""Bits 0-15: held back now; bits 16 and up: was, since boot (vcgencmd get_throttled)."""
+"""Bits 0-15: throttled now; bits 16 and up: throttled at some time since boot (vcgencmd get_throttled)."""
 
 
 @dataclass(frozen=True)
 class SensorQuantity:
-    """What sensors sample (docs/contracts.md): how people call it, the unit it is given in, and the factor to that."""
+    """A quantity that sensors sample (docs/contracts.md): its label, its displayed unit, and the factor to it."""
 
     label: str
     unit: str
@@ -239,11 +239,11 @@ SENSOR_QUANTITIES = {
 
 
 OWN = "own_"
-"""Begins the quantity of a sensor that the inventory or a plugin defines; the rest is its unit."""
+"""Starts the quantity of a sensor that the inventory or a plugin defines; the rest is its unit."""
 
 
 def sensor_quantity(name: str) -> SensorQuantity:
-    """Returns a quantity by name; one of the user's is called by its unit, one that is not known as it is."""
+    """Returns a quantity by name; a user-defined one is named by its unit, an unknown one by its own name."""
     if name.startswith(OWN):
         return SensorQuantity(name.removeprefix(OWN), name.removeprefix(OWN))
     return SENSOR_QUANTITIES.get(name, SensorQuantity(name, name))

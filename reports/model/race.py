@@ -1,4 +1,4 @@
-"""What a race found on one device: the cost to an accuracy, the accuracy under a budget, and what no other beats.
+"""The results of a race on one device: the cost to an accuracy, the accuracy under a budget, and the Pareto front.
 
 A contender is a way of training (method, setting, shape), run once for each seed.
 """
@@ -12,8 +12,8 @@ from reports.model.reading import Interval, Number
 
 @dataclass(frozen=True)
 class Estimate:
-    """A quantity over the seeds of a contender: its mean (of costs the geometric one), the 95 % interval of that mean
-    or why there is none, the least and the most of the seeds, and how many seeds it is of."""
+    """A quantity over the seeds of a contender: its mean (geometric for costs), the 95 % interval of that mean or why
+    there is none, its range over the seeds, and the number of seeds."""
 
     value: float
     interval: Interval | Unavailable
@@ -29,10 +29,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CostToTarget:
-    """What it took until the held-out accuracy was first reached: steps, seconds and millijoules of steps on the
-    device, and the peak of memory. ``missed`` names every seed that never reached it, and how far it came.
-    ``seconds_at_least`` is what no seed was under: an accuracy that is seen at an evaluation may have been reached at
-    any time since the one before."""
+    """The cost until the target accuracy was first reached: steps, seconds and millijoules of steps on the device, and
+    peak memory.
+
+    ``missed`` names every seed that never reached it, with its best accuracy. ``seconds_at_least`` is a lower bound
+    over all seeds: an accuracy found at an evaluation may have been reached at any time since the previous one.
+    """
 
     steps: Estimate | Unavailable
     seconds: Estimate | Unavailable
@@ -51,7 +53,7 @@ class CostToTarget:
 
 @dataclass(frozen=True)
 class Quality:
-    """The held-out accuracy after a budget. ``remarks`` name each seed that is not in it or ended before."""
+    """The held-out accuracy within a budget. ``remarks`` name each seed that is left out or ended before."""
 
     accuracy: Estimate | Unavailable
     remarks: Sequence[str] = ()
@@ -63,8 +65,8 @@ class Quality:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contender's trainings ended with, in the mean over its seeds: accuracy, what it cost, its highest peak of
-    memory. ``in_front``: no other contender is as good in all three and better in one."""
+    """The end of a contender's trainings, as means over its seeds: accuracy, cost and peak memory. ``in_front``: no
+    other contender is at least as good in all three and better in one."""
 
     accuracy: Number
     cost: Number
@@ -104,11 +106,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What a contender's trainings became with a busy device and an interruption, against the same ones without.
+    """A contender's trainings with a busy device and an interruption, compared with the same ones without.
 
-    ``seconds`` and ``energy`` are by how much the cost grew, as a factor: up to the target if the race has one, else of
-    all steps. ``accuracy`` is by how much it changed under the race's budget. ``remarks`` name the seeds that are in
-    neither, and those that left the trajectory.
+    ``seconds`` and ``energy`` are the factors by which the cost grew: up to the target if the race has one, else over
+    all steps. ``accuracy`` is its change under the race's budget. ``remarks`` name the seeds that are left out, and
+    those whose losses differ.
     """
 
     name: str
@@ -126,9 +128,8 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Budget:
-    """What each training may use: so many ``seconds`` or ``energy_mj`` (``quantity``) of steps on the device.
-
-    ``given``: whether someone asked for it; otherwise it is what all trainings that finished have used at least.
+    """What each training may use: an amount of ``seconds`` or ``energy_mj`` (``quantity``) of steps on the device.
+    ``given``: whether the user chose it; otherwise it is the least that a finished training used.
     """
 
     quantity: str
@@ -140,8 +141,8 @@ class Budget:
 class Race:
     """The contenders on one device. ``winners`` are sentences: who wins by how much, or why that can't be told.
 
-    ``cost_quantity`` is what an outcome's cost counts, ``energy_mj`` or, if energy is unavailable, ``seconds``;
-    ``why_no_energy`` then says why. ``robustness`` is empty unless contenders were also trained disturbed.
+    ``cost_quantity`` is the unit of an outcome's cost: ``energy_mj`` or, if energy is unavailable, ``seconds``;
+    ``why_no_energy`` then says why. ``robustness`` is empty unless contenders were also trained with disturbances.
     """
 
     device: str

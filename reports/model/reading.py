@@ -1,4 +1,4 @@
-"""Reads values out of JSON documents in which anything may be missing, odd, or ``{"unavailable": "why"}``."""
+"""Reads values from JSON documents in which anything may be missing, malformed, or ``{"unavailable": "why"}``."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ NOT_RECORDED = Unavailable("not recorded by this run")
 
 @dataclass(frozen=True)
 class Odd(Unavailable):
-    """Something else stands where a value should; ``recorded`` is its text."""
+    """A value of the wrong type was recorded; ``recorded`` is its text."""
 
     recorded: str = ""
 
@@ -55,12 +55,12 @@ def number(document: Found, *path: str) -> Number:
     try:
         finite = math.isfinite(found)
     except OverflowError:
-        return Odd("recorded as a number too large to show", _text(found))
+        return Odd("recorded as a number that is too large", _text(found))
     return found if finite else Odd(f"recorded as {found}", _text(found))
 
 
 def known_number(document: Found, *path: str) -> float | None:
-    """Returns the number at ``path``, None where there is none."""
+    """Returns the number at ``path``, None if there is none."""
     found = number(document, *path)
     return None if isinstance(found, Unavailable) else float(found)
 
@@ -70,7 +70,7 @@ def flag(document: Found, *path: str) -> bool | Unavailable:
     found = value(document, *path)
     if isinstance(found, bool | Unavailable):
         return found
-    return Odd("recorded as something else than yes or no", _text(found))
+    return Odd("recorded as something other than yes or no", _text(found))
 
 
 def interval(document: Found, *path: str) -> Interval | Unavailable:
@@ -92,30 +92,30 @@ def words(document: Found, *path: str) -> str | Unavailable:
 
 
 def text(document: Found, *path: str, default: str = "") -> str:
-    """Returns the text at ``path``, ``default`` where there is none."""
+    """Returns the text at ``path``, ``default`` if there is none."""
     found = words(document, *path)
     return default if isinstance(found, Unavailable) else found
 
 
 def known_text(document: Found, *path: str) -> str | None:
-    """Returns the text at ``path``, None where there is none."""
+    """Returns the text at ``path``, None if there is none."""
     found = words(document, *path)
     return None if isinstance(found, Unavailable) else found
 
 
 def items(document: Found, *path: str) -> Sequence[Json]:
-    """Returns the list at ``path``, an empty one where there is none."""
+    """Returns the list at ``path``, an empty one if there is none."""
     found = value(document, *path)
     return found if isinstance(found, Sequence) and not isinstance(found, str) else ()
 
 
 def records(document: Found, *path: str) -> list[Mapping[str, Json]]:
-    """Returns the objects of the list at ``path``, an empty list where there is none."""
+    """Returns the objects of the list at ``path``, an empty list if there is none."""
     return [item for item in items(document, *path) if isinstance(item, Mapping)]
 
 
 def mapping(document: Found, *path: str) -> Mapping[str, Json]:
-    """Returns the object at ``path``, an empty one where there is none."""
+    """Returns the object at ``path``, an empty one if there is none."""
     found = value(document, *path)
     return found if isinstance(found, Mapping) else {}
 

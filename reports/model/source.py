@@ -1,4 +1,4 @@
-"""The one interface between the store and the pages, and a run as pages get it.
+"""The only interface between the store and the pages, and a run in the form that pages receive.
 
 The store implements :class:`ReportSource`; nothing here knows how results are stored.
 """
@@ -28,7 +28,7 @@ from reports.text.numbers import sort_key
 
 @dataclass(frozen=True)
 class PreflightCheck:
-    """What a check of a device before its sessions found; ``remedy`` is what to do about it."""
+    """The result of a check of a device before its sessions; ``remedy`` is what to do about it."""
 
     name: str
     status: str
@@ -43,7 +43,7 @@ class PreflightCheck:
 
 @dataclass(frozen=True)
 class RunDevice:
-    """A device as it was in a run. ``facts`` are whatever its kind can read; ``origin`` is the lab it belongs to."""
+    """A device as it was in a run. ``facts`` are what its kind can read; ``origin`` is the lab it belongs to."""
 
     kind: str
     emulated: bool
@@ -64,15 +64,14 @@ class RunDevice:
 
     @property
     def was_busy(self) -> bool:
-        """Whether something else ran on it before its sessions."""
+        """Whether other programs were running on it before its sessions."""
         return any((check.name, check.status) == ("load", "warning") for check in self.preflight)
 
 
 @dataclass(frozen=True)
 class RunContents:
-    """A run. ``started_at`` and ``finished_at`` are ISO 8601 or empty, ``remarks`` the oldest first.
-
-    ``document`` is what it was read from (docs/contracts.md), which is offered as a file.
+    """A run. ``started_at`` and ``finished_at`` are ISO 8601 or empty, ``remarks`` oldest first. ``document`` is the
+    one it was read from (docs/contracts.md), offered as a download.
     """
 
     run_id: str
@@ -112,9 +111,9 @@ class RunContents:
 class RunSummary:
     """One line of the index. Times are ISO 8601 with an offset; ``finished_at`` is None while a run is in progress
     or when it was interrupted. ``measurements`` is their count; ``purpose`` is ``run``, ``nightly`` or ``imported``;
-    ``verdicts`` counts those of a night by their word; ``tags`` are names that people gave it; ``origin`` is the
-    lab that an imported run came from. ``stamp`` changes whenever what the pages of the run show changes; an empty
-    one has them built every time (so it is with all stamps)."""
+    ``verdicts`` counts a night's verdicts by word; ``tags`` are names given by people; ``origin`` is the lab that an
+    imported run came from. ``stamp`` changes whenever the content of the run's pages changes; as with all stamps, an
+    empty one means that the pages are built every time."""
 
     run_id: str
     started_at: str
@@ -135,9 +134,9 @@ class RunSummary:
 class Step:
     """One training step as the runner reported it.
 
-    ``index`` counts from 0 with the first warm-up step; ``phase`` is ``warm_up`` or ``measured``; times are
-    nanoseconds of the device's monotonic clock; ``losses`` is the flattened [2, q] output
-    (``+`` first, then ``-``), NaN allowed.
+    ``index`` counts from 0 with the first warm-up step; ``phase`` is ``warm_up`` or ``measured``; times are nanoseconds
+    of the device's monotonic clock; ``losses`` is the flattened [2, q] output (``+`` first, then ``-``) and may contain
+    NaN.
     """
 
     index: int
@@ -173,7 +172,7 @@ class ReportSource(Protocol):
         ...
 
     def run(self, run_id: str) -> RunContents:
-        """Returns a run with its measurements. Only called with the ``run_id`` of one of :meth:`runs`."""
+        """Returns a run with its measurements. Only called with a ``run_id`` from :meth:`runs`."""
         ...
 
     def surroundings(self, run_id: str) -> RunContents:
@@ -189,15 +188,15 @@ class ReportSource(Protocol):
         ...
 
     def findings(self, run_id: str) -> list[Finding]:
-        """Returns the findings of a night in the order in which they are read; none for other runs."""
+        """Returns the findings of a night in reading order; none for other runs."""
         ...
 
     def recent(self) -> Recent:
-        """Returns what the overview's first screen is made of; called for every build."""
+        """Returns the data of the overview's first screen; called for every build."""
         ...
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
-        """Returns every workload with a history on a device; with ``run_id`` only those the run added to."""
+        """Returns every workload with a history on a device; with ``run_id`` only those that the run added to."""
         ...
 
     def history(self, device: str, workload_key: str) -> list[MetricHistory]:
@@ -221,7 +220,7 @@ class ReportSource(Protocol):
         ...
 
     def compared(self, before: str, after: str) -> Compared:
-        """Compares two runs. Only called with ids of :meth:`runs`."""
+        """Compares two runs. Only called with ids from :meth:`runs`."""
         ...
 
     def training_groups(self) -> list[TrainingGroupSummary]:
@@ -229,5 +228,5 @@ class ReportSource(Protocol):
         ...
 
     def training_group(self, group_id: str) -> TrainingGroup:
-        """Returns the trainings of a command. Only called with the ``group_id`` of one of :meth:`training_groups`."""
+        """Returns the trainings of a command. Only called with a ``group_id`` from :meth:`training_groups`."""
         ...

@@ -1,6 +1,6 @@
-"""What the statistics say of the sessions of a measurement, entry by entry of its document.
+"""The statistics over a measurement's sessions, one class for each entry of its document.
 
-``from_document`` takes whatever stands there; an :class:`Unavailable` in an entry's place becomes that of every value.
+``from_document`` accepts any content; if the entry is :class:`Unavailable`, so is each of its values.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ PERCENTILES = ("p50", "p90", "p95", "p99")
 
 @dataclass(frozen=True)
 class Statistics(ABC):
-    """One entry of a measurement's document. One of which nothing is known, all for one reason, is that reason."""
+    """One entry of a measurement's document; if all its values are missing for the same reason, it is that reason."""
 
     def document(self) -> Json:
         """Returns the entry."""
@@ -45,7 +45,7 @@ class Statistics(ABC):
 class Latency(Statistics):
     """Latency of a step: the median of the sessions' medians, and the spread of sessions and steps.
 
-    Percentiles are recorded only where there are enough steps for them; ``ci95_method`` says how the interval was made.
+    Percentiles are recorded only if there are enough steps for them; ``ci95_method`` is how the interval was computed.
     """
 
     median_ms: Number
@@ -76,18 +76,18 @@ class Latency(Statistics):
 
     @property
     def medians_ms(self) -> tuple[float, ...]:
-        """The medians of the sessions that count, none where they are not known."""
+        """The medians of the sessions that count, empty if they are not known."""
         return () if isinstance(self.sessions_ms, Unavailable) else self.sessions_ms
 
     @property
     def range_ms(self) -> tuple[Interval, int] | None:
-        """Least and largest of the sessions' medians, and their number: what too few sessions have for an interval."""
+        """The range of the sessions' medians and their number, used if they are too few for an interval."""
         medians = self.medians_ms
         return (Interval(min(medians), max(medians)), len(medians)) if medians else None
 
     @property
     def percentiles_ms(self) -> dict[str, float]:
-        """Those that were recorded, by name."""
+        """The recorded percentiles, by name."""
         found = zip(PERCENTILES, (self.p50_ms, self.p90_ms, self.p95_ms, self.p99_ms), strict=True)
         return {name: ms for name, ms in found if not isinstance(ms, Unavailable)}
 
@@ -111,7 +111,7 @@ def _numbers(found: Found, *path: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Energy(Statistics):
-    """Energy of a step, gross and without idle power, how it was read, and the energies of single sessions."""
+    """Energy of a step, gross and net of idle power, how it was measured, and the energies of single sessions."""
 
     gross_mj: Number
     net_mj: Number
@@ -150,7 +150,7 @@ class Energy(Statistics):
 
 @dataclass(frozen=True)
 class Numbers(Statistics):
-    """An entry of numbers alone; a key is the name of a field without its unit, which the entry itself names."""
+    """An entry of numbers only; its keys are the names of the fields without the unit, which is in the entry's name."""
 
     @classmethod
     def from_document(cls, found: Found) -> Self:
@@ -175,7 +175,7 @@ class Power(Numbers):
 
 @dataclass(frozen=True)
 class Temperature(Numbers):
-    """``temperature_c``: the hottest zone at the start of the sessions and at its worst."""
+    """``temperature_c``: the hottest zone at the start of the sessions and its maximum."""
 
     start_c: Number
     max_c: Number
@@ -183,10 +183,11 @@ class Temperature(Numbers):
 
 @dataclass(frozen=True)
 class Loss(Numbers):
-    """``loss``: first and last loss, how far the first steps are from the reference, and what they were trained with.
+    """``loss``: first and last loss, the difference of the first steps from the reference, and the training's
+    parameters.
 
-    ``noise`` is one standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-; ``lr`` the
-    learning rate, ``eps`` the size of the perturbations.
+    ``noise`` is the standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-; ``lr`` is
+    the learning rate, ``eps`` the size of the perturbations.
     """
 
     first: Number
@@ -201,7 +202,7 @@ class Loss(Numbers):
 
 @dataclass(frozen=True)
 class Ratio(Statistics):
-    """Latency as a multiple of that of the reference ``setting``, with its interval."""
+    """Latency as a multiple of the reference ``setting``'s, with its interval."""
 
     setting: str | Unavailable
     latency: Number
@@ -220,8 +221,7 @@ class Ratio(Statistics):
 
 @dataclass(frozen=True)
 class Setup(Statistics):
-    """How the device was set up, which its numbers depend on: the runner's threads, the CPUs it was allowed to use, and
-    the device's power mode."""
+    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode."""
 
     threads: Number
     cpus: tuple[int, ...] | Unavailable
@@ -237,7 +237,7 @@ class Setup(Statistics):
 
     @property
     def known(self) -> dict[str, Json]:
-        """What is known of it, by name."""
+        """The known values, by name."""
         found = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
         return {
             name: list(one) if isinstance(one, tuple) else one
@@ -253,7 +253,7 @@ class Setup(Statistics):
 
 @dataclass(frozen=True)
 class Readings:
-    """What a sensor read over the valid sessions: lowest, mean of the sessions' means, and highest."""
+    """A sensor's readings over the valid sessions: lowest, mean of the sessions' means, and highest."""
 
     low: float
     mean: float
@@ -271,7 +271,7 @@ class Readings:
 class Sensor:
     """A sensor of the device: how it was read (``method``), or why it was not (``unavailable``).
 
-    ``readings`` are those of a sensor that the inventory or a plugin defines, in the unit of its quantity.
+    ``readings`` exist for a sensor that the inventory or a plugin defines, in the unit of its quantity.
     """
 
     name: str
@@ -295,5 +295,5 @@ class Sensor:
 
 
 def plain_document(found: bool | str | Unavailable) -> Json:
-    """Returns a truth value or text as it is, an :class:`Unavailable` in its document form."""
+    """Returns a truth value or text unchanged, an :class:`Unavailable` in its document form."""
     return found.document() if isinstance(found, Unavailable) else found

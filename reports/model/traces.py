@@ -1,4 +1,4 @@
-"""One pass over the traces of a run: every row goes to the CSV files, thinned lines with extremes to the figures."""
+"""One pass over the traces of a run: all rows go to the CSV files, thinned lines with extremes to the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SessionLines:
-    """What the figures draw for one session.
+    """The lines that the figures draw for one session.
 
     ``steps``: x = step counted from the first measured one (warm-up is negative), y = latency in ms.
     ``losses``: x = step index, y = mean loss. ``sensors``: quantity to lines, x = seconds since the session began.
@@ -69,7 +69,7 @@ class SessionLines:
 
 
 class TraceRows(Protocol):
-    """Receives the rows of each trace as it passes."""
+    """Receives the rows of each trace."""
 
     def add(self, measurement: Measurement, session: Session, trace: SessionTrace) -> None:
         """Takes all steps and samples of one session."""
@@ -89,7 +89,7 @@ def gather(source: ReportSource, found: Sequence[Measurement], rows: TraceRows) 
 
 
 def ordinal_text(ordinal: int | None) -> str:
-    """Formats a count that the store starts at 0 as people count, from 1."""
+    """Formats a number that the store counts from 0, counting from 1 as people do."""
     return "?" if ordinal is None else str(ordinal + 1)
 
 
@@ -124,7 +124,7 @@ def _lines(item: Measurement, session: Session, trace: SessionTrace, limit: int)
 
 
 def _begin_ns(session: Session, trace: SessionTrace) -> int:
-    """Returns when the session began, or the start of its trace if the recorded time is missing or cannot be right."""
+    """Returns when the session began, or the start of its trace if the recorded time is missing or can't be right."""
     moments = [step.t0_ns for step in trace.steps[:1]]
     moments += [samples.t_ns[0] for samples in trace.samples.values() if len(samples.t_ns)]
     earliest = min(moments, default=0)
@@ -133,7 +133,7 @@ def _begin_ns(session: Session, trace: SessionTrace) -> int:
 
 
 def _sensor_line(name: str, samples: Samples, begin_ns: int, limit: int) -> Line:
-    # Subtracted as integers: nanoseconds of a long uptime lose their last digits in a float.
+    # Subtracted as integers: a float would lose the last digits of a long uptime in nanoseconds.
     seconds = (np.asarray(samples.t_ns, dtype=np.int64) - begin_ns) / 1e9
     return _thinned(seconds.tolist(), samples.values, limit, name)
 

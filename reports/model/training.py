@@ -1,5 +1,5 @@
-"""Trainings: their parts, one by one, the curves of loss and accuracy that these make together, and the trainings that
-one command started.
+"""Trainings: their segments and evaluations, the curves of loss and accuracy these make up, and the trainings of one
+command.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ from reports.model.reading import NOT_RECORDED, Number, text
 
 _NAMED = ("method", "quant")
 _FIRST = ("q", "b", "T", "rank", "lr", "eps", "schedule", "steps")
-"""What a name of a contender has in this order, before what else there is."""
+"""The first parts of a contender's name, in this order."""
 
 CONDITIONS, DISTURBED = "conditions", "disturbed"
-"""Of a training that was made with a busy device and an interruption, beside the same one without: what its workload
-says of that."""
+"""The workload's entry for a training with a busy device and an interruption, made to compare with one without."""
 
 
 def steps_lost(steps: int, first: int, end: int) -> int:
-    """Returns how many steps a disturbed training of `steps` makes twice of those from `first` to before `end`: the
-    first half of the process in its middle, which is then interrupted.
+    """Returns how many of the steps from `first` to before `end` a disturbed training of `steps` steps makes twice: the
+    first half of its middle process, which is then interrupted.
     """
     return -(-(end - first) // 2) if first <= steps // 2 < end else 0
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps that one process made, from `first_step` on.
+    """Steps made by one process, from `first_step` on.
 
-    `seconds` are those of its steps alone. `energy_mj`: of all its steps. `curve`: of each step its seconds and its
-    loss. `note`: what was odd about it.
+    `seconds` and `energy_mj` are for its steps alone. `curve` has the seconds and the loss of each step. `note` is what
+    was unusual about it.
     """
 
     first_step: int
@@ -52,13 +51,13 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The number of steps that the training had made after it."""
+        """The number of steps that the training had made at its end."""
         return self.first_step + self.steps
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the training was worth after `step` steps, on held-out examples; `seconds` are those of the evaluation."""
+    """The accuracy and loss after `step` steps on held-out examples; `seconds` is how long the evaluation took."""
 
     step: int
     examples: int
@@ -71,7 +70,7 @@ class Evaluation:
 class Training:
     """One training of a workload on a device.
 
-    `forward_tokens`: what a step costs, in tokens that go through the model forwards, at full rows of T.
+    `forward_tokens`: the cost of a step, in tokens that pass forward through the model, at full rows of T.
     """
 
     training_id: str
@@ -111,7 +110,7 @@ class Training:
         return sum(seconds for _, seconds in zip(range(step), each, strict=False))
 
     def energy_at(self, step: int) -> float | Unavailable:
-        """Returns the millijoules of the segments that ended at `step`, or why they are not all known."""
+        """Returns the millijoules of the segments up to `step`, or why they are not all known."""
         total = 0.0
         for segment in self.segments:
             if segment.end > step:
@@ -122,7 +121,7 @@ class Training:
         return total
 
     def document(self) -> dict[str, Json]:
-        """Returns the training as JSON values: what it is, and its curve at each evaluation."""
+        """Returns the training as JSON values: its description, and its curve at each evaluation."""
         curve = [
             {
                 "step": each.step,
@@ -155,7 +154,7 @@ class Training:
 
     @property
     def peak_memory_kib(self) -> int | None:
-        """The highest peak of its processes."""
+        """The highest peak memory of its processes."""
         return max((peak for segment in self.segments if (peak := segment.peak_memory_kib) is not None), default=None)
 
 
@@ -167,7 +166,7 @@ def _or_reason(value: float | Unavailable) -> Json:
 class TrainingGroupSummary:
     """One line of the list. ``ways`` are methods with their settings; ``accuracies`` the lowest and the highest
     held-out accuracy at the end of a training, None if none was evaluated after a step; ``outcomes`` counts trainings
-    by their status. ``stamp`` changes whenever what the page shows changes."""
+    by status. ``stamp`` changes whenever the page's content changes."""
 
     group_id: str
     started_at: str
@@ -184,7 +183,7 @@ class TrainingGroupSummary:
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """All that the page of a group shows: its trainings in the order they were started, and a race for each device with
+    """The content of a group's page: its trainings in the order they were started, and a race for each device with
     several contenders."""
 
     group_id: str
@@ -202,7 +201,7 @@ def way_of(workload: Mapping[str, Json]) -> str:
 
 
 def names_of(workloads: Sequence[Mapping[str, Json]]) -> list[str]:
-    """Returns a name for each: ``prge nf4``, and whatever else is not the same in all of them, such as ``q=4``."""
+    """Returns a name for each: ``prge nf4``, and whatever else is not the same in all, such as ``q=4``."""
     others = {key for one in workloads for key in one} - {*_NAMED, *_FIRST}
     keys = (*_FIRST, *sorted(others))
     differing = [key for key in keys if len({str(one.get(key)) for one in workloads}) > 1]

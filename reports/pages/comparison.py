@@ -1,7 +1,7 @@
-"""Two runs side by side: what is not the same, how much changed by kind and setting, then every metric of both.
+"""Two runs side by side: how they differ, the changes by kind and setting, then every metric of both.
 
-Changes are drawn by their size in percent, with intervals and the band within which a change counts for none: one
-metric at a time, the largest changes on top.
+Changes are drawn in percent, one metric at a time and the largest on top, with intervals and the band within which a
+change doesn't count.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def comparison_page(
     runs: Sequence[RunSummary] = (),
     pages: Collection[str] = (),
 ) -> Page:
-    """Builds the page that compares two runs; others of ``runs`` can be picked, ``pages`` are the comparisons there
-    are."""
+    """Builds the page that compares two runs.
+
+    Others of ``runs`` can be picked; ``pages`` are the existing comparisons.
+    """
     ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."
@@ -88,16 +90,17 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
 def _banner(counts: Counter[str]) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
     changed = outcome_counts({word: counts[word] for word in ("worse", "better")}, _WORDS)
-    judged = sum(counts[word] for word in ("worse", "better", "same"))
-    headline = f"{changed or 'No change that counts'} among {format_count(judged, 'number')} that can be judged."
-    if not judged:
+    conclusive = sum(counts[word] for word in ("worse", "better", "same"))
+    headline = (
+        f"{changed or 'No change that counts'} among the {format_count(conclusive, 'number')} that can be judged."
+    )
+    if not conclusive:
         headline = f"None of {format_count(counts.total(), 'number')} can be judged: the table says why."
     if not counts:
         headline = "The two runs have no workload of the same device in common."
     caution = (
-        "Whatever changed between the two runs, the device included, is in these numbers: they say whether it differs, "
-        "not "
-        "why. `suite nightly` measures a suspect in turn with its baseline, which does."
+        "These numbers include whatever changed between the two runs, on the device too: they show a difference, not "
+        "its cause. `suite nightly` finds the cause by measuring a suspect in turn with its baseline."
     )
     return Banner(status(word), headline, (), caution)
 
@@ -133,7 +136,7 @@ def _anchor(one: ComparedMetric) -> str:
 _TABLE: OutcomeTable[ComparedMetric] = OutcomeTable(
     name="metrics",
     title="Metrics",
-    caption="Every metric, what changed first",
+    caption="Every metric, changes first",
     words=_WORDS,
     outcome=lambda one: one.outcome,
     anchor=_anchor,
@@ -171,7 +174,7 @@ _NO_OTHERS = "There are no other runs: `suite compare A B` compares any two."
 
 
 def _differences(compared: Compared) -> Section:
-    """Lists what else is not the same, once for all devices that it is true of."""
+    """Lists what else differs, with one row for all devices it applies to."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for name, before, after in compared.differences:
         where, _, what = name.rpartition(": ")
@@ -183,28 +186,28 @@ def _differences(compared: Compared) -> Section:
         for place, ((what, before, after), names) in enumerate(found.items())
     ]
     heads = (Head("What"), Head("Before", wide=True), Head("After", wide=True), Head("Where", wide=True))
-    empty = "Versions, devices and firmware were recorded alike for both runs."
+    empty = "Versions, devices and firmware are recorded as the same for both runs."
     caption = "Environment and devices of the two runs"
-    return table("differences", "What is not the same", caption, heads, rows, empty=empty)
+    return table("differences", "What else differs", caption, heads, rows, empty=empty)
 
 
 def _where(names: Sequence[str]) -> GridCell:
     if names == [""]:
         return GridCell("the host")
-    return GridCell(names[0]) if len(names) == 1 else GridCell(f"{len(names)} of them", tuple(names))
+    return GridCell(names[0]) if len(names) == 1 else GridCell(f"{len(names)} devices", tuple(names))
 
 
 _LINES = (("ms", LATENCY), ("MiB", "peak_memory_kib"), ("J", "energy_net_mj_per_step"))
 
 
 def _changes_by_kind(metrics: Sequence[ComparedMetric]) -> Matrix | None:
-    """Returns the median change of each setting on each kind of device, with how many got worse or better."""
-    shown = [one for one in metrics if one.ratio is not None and one.metric in {metric for _, metric in _LINES}]
-    settings = sorted({setting_of(one.workload) for one in shown}, key=setting_order)
-    kinds = dict.fromkeys(_kind(one) for one in shown)
+    """Returns the median change of each setting on each kind of device, and how many got worse or better."""
+    changes = [one for one in metrics if one.ratio is not None and one.metric in {metric for _, metric in _LINES}]
+    settings = sorted({setting_of(one.workload) for one in changes}, key=setting_order)
+    kinds = dict.fromkeys(_kind(one) for one in changes)
     rows = []
     for kind in kinds:
-        own = [one for one in shown if _kind(one) == kind]
+        own = [one for one in changes if _kind(one) == kind]
         cells = [_change_cell([one for one in own if setting_of(one.workload) == name]) for name in settings]
         rows.append(MatrixRow(kind, format_count(len({one.device for one in own}), "device"), cells))
     caption = "Median change of latency (ms), peak memory (MiB) and net energy (J) of a step"
@@ -236,8 +239,8 @@ _SYMBOLS = {"worse": "triangle-down", "better": "triangle-up"}
 
 
 def forest(compared: Sequence[ComparedMetric]) -> Figure:
-    """Draws the change of every metric, one of which is picked; those with a change that counts come first."""
-    title = "Changes by their size"
+    """Draws the changes of the metric that is picked; those that count come first."""
+    title = "Changes by size"
     known = [one for one in compared if one.ratio is not None and one.ratio > 0]
     if not known:
         return Figure(
@@ -258,8 +261,8 @@ def forest(compared: Sequence[ComparedMetric]) -> Figure:
         of += [place] * len(drawn)
         layouts.append(_layout(metric, drawn))
     caption = (
-        "Each line is a workload on a device, the largest change on top; bars are 95 % intervals. Within the shaded "
-        "band a change is too small to count."
+        "Each line is a workload on a device, the largest change on top; bars are 95 % intervals. Changes within the "
+        "shaded band are too small to count."
     )
     titles = [metric_title(metric) for metric in metrics]
     hidden = len(known) - sum(place is not None for place in of)
@@ -276,7 +279,7 @@ def _size(one: ComparedMetric) -> float:
 
 
 def _layout(metric: str, drawn: Sequence[ComparedMetric]) -> Layout:
-    """Returns the rows' names and the band of a metric."""
+    """Returns a metric's layout: the names of its rows, and the band."""
     height, least = _FRAME_PX + _ROW_PX * len(drawn), least_change(metric)
     layout = single("change, %", "", height)
     ends = [100 * (end - 1) for one in drawn for end in (one.ratio, one.low, one.high) if end is not None]

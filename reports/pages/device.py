@@ -22,18 +22,18 @@ HEALTH_COLUMNS = (
 )
 _MOST_POINTS, _HEIGHT_PX = 800, 300
 _NO_BATTERY = (
-    "No run recorded the charge of a battery. It is read before each run where the device tells it, as phones and "
-    "laptops do; boards and servers have none."
+    "No run recorded a battery's charge. It is read before each run if the device reports it, as phones and laptops "
+    "do; boards and servers have no battery."
 )
-_NO_SPACE = "No run recorded the free space: the check before a run reads it, see `suite devices check`."
+_NO_SPACE = "No run recorded the free space. The check before a run reads it: see `suite devices check`."
 _NO_HEAT = (
-    "No temperature was recorded. `suite devices check` shows the thermal zones that can be read; those of "
+    "No temperature was recorded. `suite devices check` shows the readable thermal zones; those named in "
     "inventory.yaml are sampled during a run."
 )
 
 
 def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories: Sequence[HistorySummary]) -> Page:
-    """Builds the page of a device, with links to the series measured on it."""
+    """Builds a device's page, with links to the series measured on it."""
     sections = (_figures(health), _histories(histories), _runs(health))
     build = next((point.os_build for point in reversed(health) if point.os_build), "")
     words = {word for point in health for word in point.outcomes}
@@ -53,7 +53,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
 
 
 def health_csv(health: Sequence[HealthPoint]) -> str:
-    """Returns CSV with the state at every run, oldest first; unknown values are empty."""
+    """Returns CSV with the device's state at every run, oldest first; unknown values are empty."""
     rows = []
     for point in health:
         numbers = (point.temperature_start_c, point.temperature_max_c, point.throttled, point.battery_percent)
@@ -66,7 +66,7 @@ def health_csv(health: Sequence[HealthPoint]) -> str:
 
 
 def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Status:
-    """Returns the worst outcome of a device's last run, or a warning of its checks if all went well."""
+    """Returns the worst outcome of a device's last run, or a warning from its checks if all went well."""
     worst = min(
         (status(word) for word, count in outcomes.items() if count),
         key=lambda one: (one.tone == "quiet", one.order),
@@ -78,7 +78,7 @@ def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Statu
 
 
 def unreached_words(summary: DeviceSummary) -> str:
-    """Formats since when and why a device could not be reached."""
+    """Formats since when a device can't be reached, and why."""
     return f"Not reached since {moment(summary.unreached_since)}: {summary.unreached.rstrip('.')}"
 
 
@@ -103,13 +103,15 @@ def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
     cautions = ["This device is emulated: its numbers are never compared with those of a real one."]
     cautions = cautions if summary.emulated else []
     if summary.origin:
-        cautions.append(f"It belongs to {shorten(summary.origin)}: what was imported is shown, and never judged here.")
+        cautions.append(
+            f"It belongs to {shorten(summary.origin)}: imported measurements are displayed, but never judged here."
+        )
     return Banner(worst, headline, tuple(items), " ".join(cautions))
 
 
 def _figures(health: Sequence[HealthPoint]) -> Section:
     if not health:
-        empty = "This device was never reached by a run. `suite devices check` says what is missing."
+        empty = "No run has reached this device yet. `suite devices check` says what is missing."
         return Section("health", "Health over time", empty=empty)
     heat = [
         ("highest in the run", "var(--bad)", "circle", lambda point: point.temperature_max_c),
@@ -143,8 +145,10 @@ def _figure(
         chosen = [points[place] for place in kept([value for _, value in points], _MOST_POINTS)]
         drawn = _with_gaps(chosen, health)
         if len(chosen) < len(points):
-            thinned = f"Thinned: {len(chosen):,} of {len(points):,} points of “{label}” are drawn, with the lowest and"
-            notes.append(f"{thinned} highest of each stretch; {HEALTH_CSV} holds all.")
+            thinned = (
+                f"Thinned: {len(chosen):,} of {len(points):,} points of “{label}” are drawn, including the lowest and"
+            )
+            notes.append(f"{thinned} highest of each stretch; {HEALTH_CSV} has all of them.")
         traces.append(_trace(label, shade, symbol, unit, drawn))
     if not traces:
         return Figure(name, title, "", empty=empty)
@@ -164,9 +168,9 @@ def _figure(
 def _with_gaps(
     chosen: Sequence[tuple[HealthPoint, float]], health: Sequence[HealthPoint]
 ) -> list[tuple[HealthPoint, float | None]]:
-    """Returns the points with an empty one wherever the device was away, or told nothing of it, in between.
+    """Returns the points, with an empty one wherever the device was away or reported no value in between.
 
-    Away is what takes more than twice as long as usual between two runs.
+    A device counts as away if the time between two runs is more than twice the usual one.
     """
     moments = [moment for point in health if (moment := parse_moment(point.at)) is not None]
     usual = (
@@ -231,7 +235,7 @@ def _histories(histories: Sequence[HistorySummary]) -> Section:
         for one in ordered
     ]
     heads = (Head("Workload"), Head("Setting", choices=True), Head("Measurements", kind="number"))
-    caption = "What was measured on this device, with its history"
+    caption = "Everything measured on this device, with its history"
     empty = "No measurement of this device has numbers yet. `suite run` makes them."
     return table("series", "Series", caption, heads, rows, empty=empty)
 

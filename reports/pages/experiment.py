@@ -1,4 +1,4 @@
-"""The page of an experiment: its question, for each device the answer in a sentence and a picture, evidence folded."""
+"""The page of an experiment: its question, the answer for each device in a sentence and a picture, evidence folded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.text.numbers import format_duration, moment_text
 
 
 def experiment_page(found: Experiment) -> Page:
-    """Builds the page, which leads nowhere: it is sent and kept as one file."""
+    """Builds the page, which has no links: it is sent and kept as one file."""
     several = len(found.answers) > 1
     items = [(Link(device, f"#answer-{device}"), answer.sentence) for device, answer in found.answers.items()]
     headline = found.question if several or not items else items[0][1]

@@ -1,4 +1,4 @@
-"""A night: its findings, then the verdicts behind them, device by setting, and how they were reached."""
+"""A night: its findings, then the verdicts behind them (by device and setting) and how they were reached."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,26 +34,24 @@ _BUSY = ("load", "warning")
 
 _FILES = (
     (VERDICTS_CSV, "CSV: every verdict of the night with its numbers"),
-    (VERDICTS_JSON, "JSON: the same with everything that was judged"),
+    (VERDICTS_JSON, "JSON: the same, with the inputs of each verdict"),
 )
 _METHOD = (
     (
         "Screen",
-        "Each series' number of the night against the 30 points before it in its own segment (same device, firmware, "
-        "OS "
-        "and workload, since the last accepted level). At least 10 points are needed.",
+        "Compares each series' number of this night with the 30 points before it in the same segment (same device, "
+        "firmware, OS and workload, since the last accepted level). At least 10 points are needed.",
     ),
     (
         "Confirmation",
-        "A suspect is measured again the same night, its baseline's program and its own in turn (A B B A), so that a "
-        "change "
-        "of the device touches both. Regressed and improved need p at most 0.005 over ten pairs and a change beyond "
-        "2.5 %.",
+        "A suspect is measured again in the same night, its baseline's program and its own in turn (A B B A), so that "
+        "a change of the device affects both. For regressed and improved, p must be at most 0.005 over ten pairs, and "
+        "the change above 2.5 %.",
     ),
     (
         "Many series",
-        "q is the false discovery rate over all series confirmed that night (Benjamini-Hochberg); it must be "
-        "at most 0.05.",
+        "q is the false discovery rate over all series measured again that night (Benjamini-Hochberg); it must be at "
+        "most 0.05.",
     ),
     ("Ratio", "Candidate over baseline, with its exact 95 % interval over the pairs."),
 )
@@ -68,7 +66,7 @@ def night_page(
 ) -> Page:
     """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks.
 
-    ``histories`` are the points of the series that shows each of its ``findings`` best, by the finding's id. With
+    ``histories`` has, by the id of each of its ``findings``, the points of the series that shows it best. If there are
     findings, the rows of all series are folded below them.
     """
     ordered = changed_first(verdicts)
@@ -102,7 +100,7 @@ def _cards(
 ) -> FindingCards | None:
     if not findings:
         return None
-    calm = "Nothing is open: what was found is fixed, accepted or muted."
+    calm = "Nothing is open: every finding is fixed, accepted or muted."
     return finding_cards(findings, "Findings", verdicts=verdicts, histories=histories, empty=calm)
 
 
@@ -140,9 +138,7 @@ def _banner(
     run: RunSummary, ordered: Sequence[SeriesVerdict], surroundings: RunContents, findings: Sequence[Finding]
 ) -> Banner:
     counts = Counter(one.verdict for one in ordered)
-    ended = (
-        "" if run.status in ("finished", "running") else f"The night ended {run.status}: some series have no number."
-    )
+    ended = "" if run.status in ("finished", "running") else f"The night was {run.status}: some series have no number."
     checks = [(name, check) for name, device in surroundings.devices.items() for check in device.preflight]
     busy = [f"{shorten(name)} was busy: {one.detail}." for name, one in checks if (one.name, one.status) == _BUSY]
     caution = " ".join(filter(None, (ended, *busy)))
@@ -152,7 +148,7 @@ def _banner(
         if one.name == "reached" and one.status == "failed"
     )
     if not ordered:
-        headline = "Nothing was judged yet. `suite nightly` judges when its measurements are done."
+        headline = "Nothing has been judged yet. `suite nightly` judges once its measurements are done."
         return Banner(status("failed" if absent else "not judged"), headline, absent, caution)
     outcome = night_status(counts)
     outcome = status("failed") if absent and outcome.tone != "bad" else outcome
@@ -162,7 +158,7 @@ def _banner(
     changed = [one for one in ordered if one.verdict in ("regressed", "improved", "inconclusive")]
     items = tuple((Link(_name(one), series_link(one)), _in_words(one)) for one in changed[:_MOST_IN_BANNER])
     more = len(changed) - len(items)
-    further = f" {format_count(more, 'further one')} in the table below." if more else ""
+    further = f" {format_count(more, 'more', 'more')} in the table below." if more else ""
     none = " No regression." if not counts["regressed"] else ""
     return Banner(outcome, f"{verdict_counts(counts)}.{none}{further}", (*absent[:_MOST_IN_BANNER], *items), caution)
 
@@ -176,7 +172,7 @@ def _in_words(one: SeriesVerdict) -> str:
 
 
 def _device_section(surroundings: RunContents) -> Section:
-    """Lists the devices before the night, with the checks that were not ok."""
+    """Lists the devices as they were before the night, with the checks that were not ok."""
     rows = []
     for name, device in surroundings.devices.items():
         checks = [check for check in device.preflight if check.status != "ok"]
@@ -192,7 +188,7 @@ def _device_section(surroundings: RunContents) -> Section:
         )
         rows.append(GridRow(f"d-{file_name(name)}", cells))
     heads = (Head("Device"), Head("Kind"), Head("Checks", kind="status"), Head("Finding", wide=True), Head("OS build"))
-    empty = "No device is described. `suite devices check NAME` reads the state of one."
+    empty = "No device was recorded. `suite devices check NAME` reads the state of one."
     title, caption = "Devices that night", "Checks before the night"
     return table("devices", title, caption, heads, rows, empty=empty, grid="night-devices")
 

@@ -1,7 +1,8 @@
-"""The overview: what the last night found, boards by nights, kinds by settings, whether to trust it. Folded below: what
-else needs attention, nights, devices, workloads, and all runs, newest first, split into light pages.
+"""The overview: findings of the last night, boards by nights, kinds by settings, and whether to trust the numbers.
 
-Without findings, regressions of recent nights, devices in trouble and runs cut short need attention.
+Folded below are what else needs attention, nights, devices, workloads, and all runs, newest first, over several pages.
+
+Even without findings, regressions of recent nights, devices in trouble and interrupted runs need attention.
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,10 @@ _RECENT_NIGHTS, _RECENT_RUNS = 7, 10
 
 
 def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> Section:
-    """Builds the section on what needs attention; ``newest`` are the runs, newest first."""
+    """Builds the section on what needs attention; ``newest`` has the runs, newest first."""
     rows = [*_nights(newest), *_devices(newest, devices), *_runs(newest)]
     if not rows:
-        empty = "Nothing needs attention: no regression in the last nights, and every device ended its last run well."
+        empty = "Nothing needs attention: no regression in the last nights, and the last run of every device went well."
         return Section("attention", "Needs attention", empty=empty)
     heads = (
         Head("What"),
@@ -61,7 +62,7 @@ def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
             what = GridCell(f"Night of {moment_text(run.started_at)}", href=night_place(run.run_id))
             accept = f"`suite accept {_plain(run.run_id, 'RUN')} --why REASON`"
             then = f"{accept} takes the new level as the baseline, if it is meant"
-            then = then if word == "regressed" else "its page says what stood in the way"
+            then = then if word == "regressed" else "its page says why"
             rows.append(_row(f"night-{run.run_id}", what, status(word), f"{verdict_counts(run.verdicts)}", then))
     return rows
 
@@ -71,7 +72,7 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
     rows = []
     last_night = next((run for run in newest if run.purpose == "nightly"), None)
     for one in devices:
-        if one.origin:  # another lab's to look after
+        if one.origin:  # another lab looks after it
             continue
         worst = device_status(one.outcomes, one.warnings)
         what = GridCell(one.name, href=device_place(one.name), badges=badges(one.emulated))
@@ -90,7 +91,7 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
 
 
 def _plain(name: str, instead: str = "NAME") -> str:
-    """Returns a device's or run's name if it can be typed in a command as it is, else a placeholder."""
+    """Returns a device's or run's name if it can be typed in a command unquoted, else a placeholder."""
     return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else instead
 
 
@@ -101,7 +102,7 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
         outcome = status(run.status)
         if run.status in ("interrupted", "partial", "failed"):
             then = (
-                "`suite run --resume` goes on with the newest that was interrupted"
+                "`suite run --resume` continues the newest interrupted one"
                 if run.status == "interrupted"
                 else "its page gives the reasons"
             )
@@ -129,7 +130,7 @@ def index_file(number: int) -> str:
 
 
 def newest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """Sorts runs by their start, newest first, ties by name."""
+    """Sorts runs by start, newest first, ties by name."""
     return sorted(runs, key=lambda run: (sort_key(run.started_at), run.run_id), reverse=True)
 
 
@@ -142,9 +143,9 @@ def index_pages(
     findings: Sequence[Finding] = (),
     recent: Recent = NOTHING_RECENT,
 ) -> list[Page]:
-    """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
+    """Builds one or more pages, even without runs; ``built`` returns the link of an existing page, or nothing.
 
-    ``findings`` are those of the newest night. All but the runs is on the first page only.
+    ``findings`` are those of the newest night. Everything except the runs is on the first page only.
     """
     ordered = newest_first(runs)
     count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
@@ -183,7 +184,7 @@ def _first_screen(ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary
 
 
 def _folded(*sections: Section) -> list[Section]:
-    """Folds the tables of what there is, with how many rows they have; what there is none of says so in a line."""
+    """Folds tables that have rows, with their number as summary; empty tables stay the one line that says so."""
     return [replace(one, folded=_rows_of(one)) if one.grids else one for one in sections]
 
 
@@ -193,12 +194,11 @@ def _rows_of(section: Section) -> str:
 
 
 def _with_night(page: Page, night: RunSummary, findings: Sequence[Finding]) -> Page:
-    """Returns the page with the banner of the newest night, and the cards of what it found, which its own page tells
-    whole."""
+    """Returns the page with the newest night's banner and findings as cards; the night's own page has the details."""
     place, when = night_place(night.run_id), moment_text(night.started_at)
     link = (Link(f"Night of {when}", place), f"{_took(night)}; {night.status}.")
     if not findings:
-        counts = verdict_counts(night.verdicts) or "nothing was judged"
+        counts = verdict_counts(night.verdicts) or "nothing has been judged"
         return replace(page, banner=Banner(night_status(night.verdicts), f"The last night: {counts}.", (link,)))
     worst = next((category_status(one) for one in findings if one.is_open), Status("calm", "✓", "good", 6))
     cards = finding_cards(findings, "Findings of the last night", page=place, empty="Nothing is open.")
@@ -206,7 +206,7 @@ def _with_night(page: Page, night: RunSummary, findings: Sequence[Finding]) -> P
 
 
 def _in_three(findings: Sequence[Finding]) -> str:
-    """Counts the open findings, the new ones and the fixed ones: three numbers at most."""
+    """Counts the open, new and fixed findings: at most three numbers."""
     unsettled = [one for one in findings if one.is_open]
     new, fixed = (sum(one.state == word for one in found) for word, found in (("new", unsettled), ("fixed", findings)))
     parts = [format_count(len(unsettled), "open finding") if unsettled else "no open finding"]
@@ -217,7 +217,7 @@ def _in_three(findings: Sequence[Finding]) -> str:
 def _attention(
     ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary], findings: Sequence[Finding]
 ) -> list[Section]:
-    """Returns what needs attention besides the findings, folded: they go on over nights and name their devices."""
+    """Returns what else needs attention, folded: findings last for several nights and already name their devices."""
     if not findings:
         return [attention(ordered, devices)]
     named = {board for one in findings if one.category in ("missing", "failed") for board in one.devices}
@@ -244,8 +244,8 @@ def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, 
 
 def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
     empty = (
-        "There is no run yet. Measure this machine with `suite run --device local`, or see what a run would do "
-        "with `suite run --device local --dry-run`."
+        "There are no runs yet. Measure this machine with `suite run --device local`, or see what a run would do with "
+        "`suite run --device local --dry-run`."
     )
     heads = (
         *(
@@ -292,8 +292,8 @@ def _names(names: Sequence[str]) -> str:
 def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     nights = [run for run in ordered if run.purpose == "nightly"]
     empty = (
-        "No night was run yet. `suite nightly` measures a plan, compares it with the history and says what got worse; "
-        "`suite schedule install` has it done every night."
+        "There are no nights yet. `suite nightly` measures a plan, compares it with the history and reports what got "
+        "worse; `suite schedule install` runs it every night."
     )
     heads = (
         *(Head("Night", kind="moment"), Head("Verdict", kind="status", choices=True)),
@@ -302,12 +302,12 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     )
     rows = [_night_row(run, built, place < NIGHTS) for place, run in enumerate(nights)]
     caption = "The verdicts of each night, newest first"
-    caption += f"; of nights before the last {NIGHTS}, their own pages have them" if len(nights) > NIGHTS else ""
+    caption += f"; those of nights before the last {NIGHTS} are only on their own pages" if len(nights) > NIGHTS else ""
     return table("nights", "Nights", caption, heads, rows, empty=empty)
 
 
 def _night_row(run: RunSummary, built: LinkOf, counted: bool) -> GridRow:
-    """Returns the row of a night; verdicts of one that was not ``counted`` are on its own page alone."""
+    """Returns the row of a night; verdicts of a night that is not ``counted`` are only on its own page."""
     outcome, ended = night_status(run.verdicts), status(run.status)
     if not counted and not run.verdicts:
         outcome, numbers = status("earlier"), [GridCell("\u2013") for _ in WORDS]
@@ -330,8 +330,8 @@ def _warning(one: DeviceSummary) -> str:
 
 def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     empty = (
-        "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what they "
-        "lack."
+        "No device has been reached yet. `suite devices list` shows those of the inventory, `suite devices check` "
+        "what they lack."
     )
     nights = {run.run_id: run.verdicts for run in ordered}
     rows = []
@@ -373,5 +373,5 @@ def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> S
     ]
     heads = (Head("Workload"), Head("Settings"), Head("Devices", wide=True))
     caption = "What is measured, with its settings side by side over devices"
-    empty = "No workload was measured yet: `suite run --device local` measures one."
+    empty = "No workload has been measured yet: `suite run --device local` measures one."
     return table("workloads", "Workloads", caption, heads, rows, empty=empty)

@@ -1,6 +1,6 @@
-"""The page of a profile: for each setting what its steps take, flame figures, and a table of operators.
+"""The page of a profile: for each setting the time of its steps, flame figures, and a table of operators.
 
-In a flame figure a step goes from the top down, each box as wide as its time.
+In a flame figure a step is the box on top and its parts are below it, each box as wide as its time.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from reports.text.numbers import moment_text
 _TERMS = (
     (
         "Time",
-        "Of the mean of the profiled steps, the slowest and the fastest quarter left out. Operators inside of "
-        "delegates are timed by XNNPACK in whole microseconds, rounded down; parts of the suite's own kernels on every "
-        "thread, summed and divided by the number of threads.",
+        "Mean over the profiled steps, without the slowest and the fastest quarter. XNNPACK times operators inside "
+        "delegates in whole microseconds, rounded down. Parts of the suite's own kernels are timed on every thread; "
+        "their times are summed and divided by the number of threads.",
     ),
     (
         "Not attributed",
-        "What no operator has reported: in delegates the preparation of a call and fractions of microseconds, in "
-        "kernels threads that wait for others, and the runtime between instructions.",
+        "Time that no operator reported: preparing calls and fractions of microseconds in delegates, threads waiting "
+        "for others in kernels, and the runtime between instructions.",
     ),
     (
         "GFLOP/s, GB/s",
-        "Operations that are carried out, padding and masked scores included, and bytes of every operand, read once, "
-        "and every result, written once, by the time of the operators for which they are counted.",
+        "Operations carried out (padding and masked scores included), or bytes (each operand read once, each result "
+        "written once), divided by the time of the operators for which they are counted.",
     ),
     (
         "Overhead",
-        "Steps with and without the profile take turns in one process; the median over neighbours of their ratio.",
+        "Steps with and without the profile alternate in one process: the median ratio of neighbouring steps.",
     ),
 )
 
 
 def profile_page(profile: Profile) -> Page:
-    """Builds the page, which leads nowhere: it is sent and kept as one file."""
+    """Builds the page, which has no links: it is sent and kept as one file."""
     items = [(Link(one.setting, f"#operators-{one.setting}"), profile_sentence(one)) for one in profile.settings]
     failed = [(Link(quant, ""), f"no profile: {reason}") for quant, reason in profile.failed.items()]
     outcome = status("ok" if not failed else "partial" if items else "failed")
-    headline = f"Where the time of a training step goes on {profile.device}, operator by operator."
+    headline = f"Where the time of a training step goes on {profile.device}, by operator."
     first = profile.settings[0].workload if profile.settings else {}
     return Page(
         title=f"Profile {profile.profile_id}",
@@ -74,18 +74,18 @@ _Path = tuple[str, ...]
 
 
 def flame_by_group(profile: SettingProfile) -> Figure:
-    """Draws groups of operators, in them their parts, in these the operators of all layers together."""
+    """Draws groups of operators, below them their parts, and below these the operators of all layers together."""
     return _flame(
         profile,
         f"flame-{profile.setting}-groups",
-        f"{profile.setting}: a step by what operators are for",
+        f"{profile.setting}: a step by the purpose of its operators",
         lambda row: (row.group, row.part, row.name),
         sort=True,
     )
 
 
 def flame_by_place(profile: SettingProfile) -> Figure:
-    """Draws what is inside and outside of delegates, in it layers, in these groups, parts and operators."""
+    """Draws what is inside and outside delegates, below it layers, and below these groups, parts and operators."""
     return _flame(
         profile,
         f"flame-{profile.setting}-places",
@@ -96,8 +96,8 @@ def flame_by_place(profile: SettingProfile) -> Figure:
 
 
 _PLACES = {
-    "delegate": "inside of delegates",
-    "kernel": "operators outside of delegates",
+    "delegate": "inside delegates",
+    "kernel": "operators outside delegates",
     "runtime": "the runtime between them",
 }
 
@@ -109,7 +109,7 @@ def _layer(row: ProfileRow) -> str:
 def _flame(
     profile: SettingProfile, name: str, title: str, path: Callable[[ProfileRow], _Path], *, sort: bool
 ) -> Figure:
-    """Draws a box for each beginning of a path; with `sort` the widest first, else in the order of the program."""
+    """Draws a box for each prefix of a path: with `sort` the widest first, otherwise in program order."""
     boxes: dict[_Path, list[ProfileRow]] = {(): list(profile.rows)}
     for row in profile.rows:
         steps = tuple(step for step in path(row) if step)
@@ -141,12 +141,12 @@ def _flame(
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "var(--text)"},
         "hoverlabel": {"align": "left", "namelength": -1},
     }
-    caption = "Each box is as wide as its time in the mean profiled step; a click on it makes it the whole width."
+    caption = "Each box is as wide as its time in the mean profiled step; click it to zoom in."
     return Figure(name, title, caption, [trace], layout)
 
 
 def _whole_values(paths: Sequence[_Path], boxes: dict[_Path, list[ProfileRow]]) -> list[int]:
-    """Returns times in nanoseconds, of a box no less than its parts: plotly refuses parts that exceed it."""
+    """Returns times in nanoseconds, each box's at least the sum of its parts: plotly refuses parts that exceed it."""
     own = {box: round(1e6 * RowSum.of(boxes[box]).ms) for box in paths}
     children: dict[_Path, list[_Path]] = {}
     for box in paths:
@@ -167,7 +167,7 @@ def _words(found: RowSum, step_ms: float) -> str:
 
 
 def _colours(paths: Sequence[_Path], groups: Sequence[str]) -> list[str]:
-    """Returns the colour of each box: that of its group, grey above groups and for what nobody attributed."""
+    """Returns the colour of each box: its group's, or grey above groups and for time that is not attributed."""
     found = []
     for box in paths:
         group = next((step for step in box if step in groups), NOT_ATTRIBUTED)

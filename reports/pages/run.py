@@ -1,4 +1,4 @@
-"""The page of a run: which setting is fastest, most frugal and smallest, then each number, then how it came about."""
+"""The page of a run: the fastest, most frugal and smallest setting, then each number, then how it was measured."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ from reports.text.appearance import Status, badges, glossary, slot, status
 from reports.text.escaping import shorten
 from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, span
 
-# Of more devices only the rows of the results lead to each.
+# With more devices, only the rows of the results link to them.
 _MOST_LINKS = 8
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``headline`` is a sentence, ``outcome`` the worst status it covers, ``findings`` a sentence per device."""
+    """``headline`` is a sentence, ``outcome`` the worst status it covers, ``findings`` has a sentence per device."""
 
     outcome: Status
     headline: str
@@ -39,7 +39,7 @@ class Summary:
 def summarize(found: Sequence[Measurement]) -> Summary:
     """Summarizes a run's measurements."""
     if not found:
-        headline = "Nothing was measured. `suite run --resume` goes on where the run stopped."
+        headline = "Nothing was measured. `suite run --resume` continues where the run stopped."
         return Summary(status("interrupted"), headline, "", (), "")
     workloads = list(dict.fromkeys(workload_words(item.workload) for item in found))
     devices = devices_of(found)
@@ -75,11 +75,11 @@ def _caution(found: Sequence[Measurement]) -> str:
     if emulated:
         verb = "is" if len(emulated) == 1 else "are"
         cautions.append(
-            f"{format_list(emulated)} {verb} emulated: such latencies show that the way works, not how fast a "
+            f"{format_list(emulated)} {verb} emulated: such latencies show that the procedure works, not how fast a "
             "device is, and are never compared."
         )
     if labs:
-        cautions.append(f"Measured by {format_list(labs)} and imported: shown, and never judged here.")
+        cautions.append(f"Measured by {format_list(labs)} and imported: displayed, but never judged here.")
     cautions += [f"{shorten(sentence, 300)}. Its numbers are a first look." for sentence in busy_sentences(found)]
     return " ".join(cautions)
 
@@ -93,23 +93,24 @@ _FILES = (
 
 
 _METHOD = (
-    ("Latency of a step", "Time of one `forward` on the device's monotonic clock, warm-up left out. Median of the "
+    ("Latency of a step", "Time of one `forward` on the device's monotonic clock, without warm-up. Median of the "
      "sessions' medians; the interval is Student's t on the logarithms of these medians, since steps of one process "
      "are not independent; fewer than 3 sessions have a range instead."),
-    ("Ratio", "Ratio of the two medians of the same run and device, with Welch's t interval of that ratio, on "
-     "logarithms. Sessions of the settings were interleaved, so that drift is not mistaken for precision."),
-    ("Peak memory", "VmHWM plus VmSwap of the runner, kept by the kernel: independent of the sampler's rate. Over "
-     "weights: divided by the bytes of the stored weights."),
+    ("Ratio", "Ratio of the medians of two settings in the same run on the same device, with Welch's t interval on "
+     "logarithms. Sessions of the settings were interleaved, so that drift is not mistaken for an effect of the "
+     "setting."),
+    ("Peak memory", "VmHWM plus VmSwap of the runner. The kernel keeps them, so they don't depend on the sampling "
+     "rate. Over weights: divided by the bytes of the stored weights."),
     ("Program size", "Bytes of the exported program on disk."),
-    ("Energy per step", "Trapezoid over the power samples of the measured steps, both edges interpolated, divided by "
-     "the steps. Net: idle power, bracketed before and after, taken off. Method, rate and alignment error are in the "
-     "details."),
-    ("Power", "Mean over the measured steps at the sensor that the device's card names."),
+    ("Energy per step", "Power samples integrated by trapezoids over the measured steps, with both ends interpolated, "
+     "divided by the number of steps. Net: minus idle power, which is measured before and after. Method, rate and "
+     "alignment error are in the details."),
+    ("Power", "Mean over the measured steps, from the sensor named in the device's card."),
     ("Stability", "0 to 100: half from the coefficient of variation of the sessions' medians, a quarter each from max "
      "over min and from p99 over p50."),
-    ("Percentiles", "Only where there are steps enough: p50 from 11, p90 from 64, p95 from 130, p99 from 662."),
-    ("Loss", "Mean over queries and both signs of the perturbation. Compared with an eager model on the same seed, for "
-     "as many steps as the reference has."),
+    ("Percentiles", "Only with enough steps: p50 from 11, p90 from 64, p95 from 130, p99 from 662."),
+    ("Loss", "Mean over queries and both signs of the perturbation. Compared with an eager model with the same seed, "
+     "for as many steps as the reference has."),
 )  # fmt: skip
 
 
@@ -120,8 +121,10 @@ def run_page(
     lines: Sequence[SessionLines],
     night: str = "",
 ) -> Page:
-    """Builds the page from the run, its measurements in page order and the lines of its traces; ``night`` is the page
-    of the night's verdicts, if the run was a night."""
+    """Builds the page from the run, its measurements in page order and the lines of its traces.
+
+    ``night`` is the page of the night's verdicts, if the run was a night.
+    """
     found = [_with_load(item, contents.devices.get(item.device)) for item in found]
     summary, devices = summarize(found), devices_of(found)
     lasted = duration(contents.started_at, contents.finished_at) or "not finished"
@@ -168,17 +171,17 @@ def _answers(found: Sequence[Measurement]) -> Section:
 
 def _results(found: Sequence[Measurement]) -> Section:
     empty = (
-        "No measurement was recorded. `suite run --resume` goes on with this run; `suite devices check` tells whether "
+        "No measurement was recorded. `suite run --resume` continues this run; `suite devices check` reports whether "
         "the devices are ready."
     )
     return Section("results", "Results", (results(found, reference_setting(found)),) if found else (), empty=empty)
 
 
 def _sentences(summary: Summary) -> Section:
-    """Says of each device which of its settings is the best, with ratio and interval."""
+    """States which setting is the best on each device, with ratio and interval."""
     facts = (Facts("Device by device", summary.findings),) if summary.findings else ()
     empty = "No device has two settings that can be compared."
-    folded = f"What can be said of {format_count(len(summary.findings), 'device')}" if facts else ""
+    folded = f"The conclusions for {format_count(len(summary.findings), 'device')}" if facts else ""
     return Section("words", "In words", facts=facts, empty="" if facts else empty, folded=folded)
 
 
@@ -189,20 +192,20 @@ def _every_session(found: Sequence[Measurement], lines: Sequence[SessionLines]) 
 
 def _details(found: Sequence[Measurement]) -> Section:
     grids, folded = (details(found),), "Load, percentiles, losses, temperature, how energy was read"
-    empty = "There is no measurement to detail."
+    empty = "There is no measurement to give details of."
     return Section("details", "Details", grids if found else (), empty=empty, folded=folded)
 
 
 def _launches(found: Sequence[Measurement]) -> Section:
     grid = _sessions(found)
-    empty = "No session was started. `suite run --resume` goes on with this run."
+    empty = "No session was started. `suite run --resume` continues this run."
     counts = Counter(session.status for item in found for session in item.sessions)
     words = ", ".join(f"{count:,} {word}" for word, count in counts.most_common())
     return Section("sessions", "Sessions", (grid,) if grid.rows else (), empty=empty, folded=words)
 
 
 def _devices(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> Section:
-    empty = "No device is described. `suite devices list` shows those of the inventory."
+    empty = "No device was recorded. `suite devices list` shows those of the inventory."
     return Section("devices", "Devices", folds=device_folds(described, found), empty=empty)
 
 
@@ -210,19 +213,19 @@ def _method(contents: RunContents) -> Section:
     environment = [(key, str(entry)) for key, entry in contents.environment.items()]
     facts = (Facts("Environment of the host", environment),) if environment else ()
     prose = (f"Command: `{contents.command}`",) if contents.command else ()
-    folded = "How each number was got, and on what host"
+    folded = "How each number was obtained, and on what host"
     return Section("method", "Method", prose=prose, facts=facts, terms=_METHOD, folded=folded)
 
 
 def _with_load(item: Measurement, device: RunDevice | None) -> Measurement:
-    """Returns a measurement from before it kept the warning of its device's load with that of the run's checks."""
+    """Adds the warning about the device's load from the run's checks to an old measurement without such a field."""
     warned = () if device is None or item.busy else device.preflight
     load = next((check.detail for check in warned if check.name == "load" and check.status == "warning"), item.busy)
     return replace(item, busy=load)
 
 
 def device_folds(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[Fold]:
-    """Returns facts, checks before the run and sensors of every device that the run describes or measured."""
+    """Returns facts, checks before the run and sensors of every device that the run recorded or measured."""
     names = dict.fromkeys([*(item.device for item in found), *described])
     nothing = RunDevice.from_document(None)
     return [
@@ -245,7 +248,7 @@ def _fold(name: str, device: RunDevice, found: Sequence[Measurement]) -> Fold:
             device.emulated or any(item.emulated for item in found),
             device.origin or next((item.origin for item in found), ""),
         ),
-        empty="Nothing was recorded of it. `suite devices check` reads its facts.",
+        empty="Nothing was recorded about it. `suite devices check` reads its facts.",
     )
 
 
@@ -274,26 +277,26 @@ def _fact(key: str, facts: Mapping[str, Json]) -> str:
 
 
 def _sensors(found: Sequence[Measurement]) -> list[tuple[str, str, str]]:
-    """Returns name, quantity, and how it was read or why not, each once over all measurements of the device."""
+    """Returns each sensor of the device's measurements once: name, quantity, and how it was read or why not."""
     rows = dict.fromkeys(
         (one.name, one.quantity, one.method, one.unavailable) for item in found for one in item.sensors
     )
     return [
         (
             name,
-            sensor_quantity(measured).label,
-            f"{_readings(name, measured, found)}{method}" if why is None else f"unavailable: {why}",
+            sensor_quantity(quantity_name).label,
+            f"{_readings(name, quantity_name, found)}{method}" if why is None else f"unavailable: {why}",
         )
-        for name, measured, method, why in rows
+        for name, quantity_name, method, why in rows
     ]
 
 
-def _readings(name: str, measured: str, found: Sequence[Measurement]) -> str:
-    """Formats what a sensor of the user's own read in all measurements, to stand before how; empty for the others."""
+def _readings(name: str, quantity_name: str, found: Sequence[Measurement]) -> str:
+    """Formats the readings of a user-defined sensor over all measurements, to precede its method; empty for others."""
     every = [one.readings for item in found for one in item.sensors if one.name == name and one.readings is not None]
     if not every:
         return ""
-    unit = sensor_quantity(measured).unit
+    unit = sensor_quantity(quantity_name).unit
     mean = sum(one.mean for one in every) / len(every)
     low, high = min(one.low for one in every), max(one.high for one in every)
     return f"{quantity(mean, unit)} on average, {span(low, high, unit, like=mean)}; "
@@ -325,7 +328,7 @@ def _session_cells(item: Measurement, session: Session) -> tuple[GridCell, ...]:
 
 
 def _value(found: Number, unit: str) -> GridCell:
-    """Returns a cell with a value in the unit that fits, a dash for none."""
+    """Returns a cell with a value in a fitting unit, or a dash for none."""
     return (
         GridCell("\u2013") if isinstance(found, Unavailable) else GridCell(quantity(found, unit), (), sortable(found))
     )

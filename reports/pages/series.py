@@ -55,7 +55,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
 
 
 def _subject(ordered: Sequence[MetricHistory]) -> MetricHistory:
-    """Returns the first metric that is regressed, else the one whose level changed last, latency where none did."""
+    """Returns the first regressed metric, else the one whose level changed last, else latency."""
     regressed = next((one for one in ordered if _regressed_at(one) is not None), None)
     if regressed is not None:
         return regressed
@@ -65,7 +65,7 @@ def _subject(ordered: Sequence[MetricHistory]) -> MetricHistory:
 
 
 def _banner(history: MetricHistory) -> Banner | None:
-    """Says in a sentence how large the last change was, since when it is, and what changed with it."""
+    """States in a sentence the size and date of the last change, and what changed with it."""
     if not history.points:
         return None
     title, nights = metric_title(history.metric), format_count(len(history.points), "point")
@@ -89,7 +89,7 @@ def _changed(history: MetricHistory, at: int, ratio: float, outcome: Status) -> 
 
 
 def _regressed_at(history: MetricHistory) -> int | None:
-    """Returns the first of the nights in a row that regressed up to the newest point, None if that did not."""
+    """Returns the first of the consecutive regressed nights that end with the newest point, None if that is fine."""
     at = len(history.points)
     while at > 0 and history.points[at - 1].verdict == "regressed":
         at -= 1
@@ -98,14 +98,14 @@ def _regressed_at(history: MetricHistory) -> int | None:
 
 
 def _regression(point: HistoryPoint) -> float | None:
-    """Returns a point as a ratio: of the pairs in which it was confirmed, else to the level it was held against."""
+    """Returns a point's ratio to its baseline: from the pairs that confirmed it, else to the level of its history."""
     if point.confirmed is not None:
         return point.confirmed.ratio
     return point.value / point.centre if point.centre else None
 
 
 def _cause(history: MetricHistory, at: int) -> str:
-    """Says what changed where a level did: versions, the device, what people said of it, what a night confirmed."""
+    """States what else happened where a level changed: versions, the device, remarks, a night's confirmation."""
     before, point = history.points[at - 1], history.points[at]
     found = [words for place, words in version_changes(history) if place == at]
     found += [segment.reason for segment in history.segments[1:] if segment.start == at]
@@ -118,7 +118,7 @@ def _cause(history: MetricHistory, at: int) -> str:
     if point.confirmed is not None:
         pairs = format_count(point.confirmed.pairs, "pair")
         found.append(f"confirmed that night as {percent_change(point.confirmed.ratio)} over {pairs}")
-    return f"with it: {'; '.join(found)}." if found else "nothing is recorded that changed with it."
+    return f"with it: {'; '.join(found)}." if found else "no other change is recorded at that point."
 
 
 def points_csv(histories: Sequence[MetricHistory]) -> str:
@@ -148,7 +148,7 @@ def _segments(history: MetricHistory) -> list[int]:
 def _overview(ordered: Sequence[MetricHistory]) -> Section:
     rows = [_metric_row(history) for history in ordered if history.points]
     empty = (
-        "There is no point yet: a point is a measurement with numbers. `suite run` measures, and the page of the run "
+        "There are no points yet: a point is a measurement with numbers. `suite run` measures, and the page of a run "
         "says why a measurement has none."
     )
     heads = (
@@ -160,7 +160,7 @@ def _overview(ordered: Sequence[MetricHistory]) -> Section:
         *(Head("Points", kind="number"), Head("Segments", kind="number"), Head("Change points", kind="number")),
         *(Head("Last verdict", kind="status"), Head("Total drift", wide=True)),
     )
-    return table("now", "Where it stands", "Each metric, newest point", heads, rows, empty=empty, grid="metrics")
+    return table("now", "Current values", "The newest point of each metric", heads, rows, empty=empty, grid="metrics")
 
 
 def _metric_row(history: MetricHistory) -> GridRow:
@@ -200,7 +200,7 @@ def _since_segment(history: MetricHistory) -> float | None:
 
 @dataclass(frozen=True)
 class _Finding:
-    """A finding or remark in a history; ``run_id`` is empty if it belongs to no run."""
+    """A finding or remark in a history; ``run_id`` is empty if it doesn't belong to a run."""
 
     at: str
     what: str
@@ -223,14 +223,14 @@ def _findings(history: MetricHistory) -> Iterator[_Finding]:
 
 
 def _found(ordered: Sequence[MetricHistory]) -> Section:
-    """Lists change points, segments and remarks in a table, so that the page is readable without its figures."""
+    """Lists change points, segments and remarks, so that the page is readable without its figures."""
     found: dict[_Finding, list[str]] = {}
     for history in ordered:
         for finding in _findings(history):
             found.setdefault(finding, []).append(history.metric)
     empty = (
-        "No change point, no new segment and no remark. `suite annotate` keeps a remark, `suite accept` takes a new "
-        "level as the baseline."
+        "No change points, new segments or remarks. `suite annotate` adds a remark, `suite accept` takes a new level "
+        "as the baseline."
     )
     newest = sorted(found.items(), key=lambda pair: sort_key(pair[0].at), reverse=True)
     heads = (
@@ -243,7 +243,7 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
     rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest]
     title, caption = (
         "Changes, segments and remarks",
-        "What was found in the history and what was said of it, newest first",
+        "Findings in the history and remarks on it, newest first",
     )
     return table("found", title, caption, heads, rows, empty=empty, grid="findings")
 
@@ -276,10 +276,10 @@ def _runs(ordered: Sequence[MetricHistory]) -> Section:
     )
     rows = [_run_row(run_id, found, metrics) for (_, run_id), found in newest]
     links, caption = (
-        (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point with all its digits"),),
+        (Link(POINTS_CSV, "./" + POINTS_CSV, "has every point in full precision"),),
         "Every metric, newest run first",
     )
-    empty, folded = "No run has a point yet.", f"The values of {format_count(len(rows), 'run')}"
+    empty, folded = "No run has a value yet.", f"The values of {format_count(len(rows), 'run')}"
     return table("runs", "Runs", caption, heads, rows, empty=empty, grid="points", links=links, folded=folded)
 
 

@@ -1,6 +1,6 @@
-"""The trainings of one command: what was trained and what it reached, curves, race, every training and segment.
+"""The trainings of one command: what was trained and its accuracy, curves, race, every training and segment.
 
-Also the list of all of them, on the overview and on a page of its own.
+Also the list of all trainings, on the overview and on a page of its own.
 """
 
 import math
@@ -21,7 +21,7 @@ from reports.text.numbers import format_count, format_list, moment_text, quantit
 
 _MOST_ITEMS, _MOST_NAMES, _NEWEST = 8, 6, 10
 _BEYOND = 1.96
-"""Deviations of a difference of two shares that chance exceeds once in twenty times."""
+"""Standard deviations that the difference of two shares exceeds by chance once in twenty times."""
 
 
 def training_page(group: TrainingGroup, built: LinkOf) -> Page:
@@ -49,12 +49,12 @@ def training_page(group: TrainingGroup, built: LinkOf) -> Page:
 
 
 def _meanings(words: set[str]) -> list[Status]:
-    goes_on = "stopped before its end; `suite train --resume` goes on"
+    goes_on = "stopped before its end; `suite train --resume` continues"
     return [replace(one, meaning=goes_on) if one.word == "interrupted" else one for one in glossary(words)]
 
 
 def _device_links(trainings: Sequence[Training], built: LinkOf) -> list[Link]:
-    """Returns the devices; one that only trained has no page."""
+    """Returns links to the devices; one that has only trained has no page."""
     names = list(dict.fromkeys(one.device for one in trainings))[:_MOST_ITEMS]
     return [Link(name, built(device_place(name))) for name in names]
 
@@ -65,7 +65,7 @@ def _outcome(group: TrainingGroup) -> Status:
 
 
 def _headline(trainings: Sequence[Training]) -> str:
-    """Says in a sentence what was trained and what it reached, or that this can't be told."""
+    """States in a sentence what was trained and the accuracy it reached, or that this isn't known."""
     if not trainings:
         return "No training was started: the devices could not be prepared."
     models = list(dict.fromkeys(text(one.workload, "model", default="an unknown model") for one in trainings))
@@ -77,7 +77,7 @@ def _headline(trainings: Sequence[Training]) -> str:
     ended = [one for one in trainings if one.evaluations and one.evaluations[-1].step]
     if not ended:
         none = "it was not" if len(trainings) == 1 else f"none of {len(trainings)} trainings was"
-        return f"What training {what} reached can't be told: {none} evaluated after a step."
+        return f"The accuracy that training {what} reached can't be told: {none} evaluated after a step."
     if len(trainings) == 1:
         return f"Trained {what} for {format_count(trainings[0].steps, 'step')}: {_gain(ended[0])}."
     after = [one.evaluations[-1].accuracy for one in ended]
@@ -102,13 +102,13 @@ def _gain(one: Training) -> str:
     first, last = one.evaluations[0], one.evaluations[-1]
     on = format_count(last.examples, "held-out example")
     if first.step:
-        return f"accuracy {last.accuracy:.3f} on {on}; what it was before any step is not known"
+        return f"accuracy {last.accuracy:.3f} on {on}; the accuracy before any step is not known"
     change = last.accuracy - first.accuracy
     moved = f"accuracy went from {first.accuracy:.3f} to {last.accuracy:.3f} on {on}"
-    # Of two shares of the same number of examples, taken as independent: on the safe side, as they are the same ones.
+    # The two shares are taken as independent, which is on the safe side: they are of the same examples.
     variance = sum(share * (1 - share) / last.examples for share in (first.accuracy, last.accuracy))
     if abs(change) <= _BEYOND * math.sqrt(variance):
-        return f"{moved}, which may be chance: whether it learned can't be told from so few or so small a change"
+        return f"{moved}, which may be chance: too few examples or too small a change to tell whether it learned"
     return moved
 
 
@@ -139,7 +139,7 @@ def _caution(trainings: Sequence[Training]) -> str:
     if not emulated:
         return ""
     verb = "is" if len(emulated) == 1 else "are"
-    return f"{format_list(emulated)} {verb} emulated: seconds and memory there are no measure of a device."
+    return f"{format_list(emulated)} {verb} emulated: its seconds and memory don't represent a real device."
 
 
 def _method(group: TrainingGroup) -> Section:
@@ -153,21 +153,21 @@ def _method(group: TrainingGroup) -> Section:
         facts += [(name.replace("_", " "), format_list(list(given)))] if given else []
     host = [(key, str(entry)) for key, entry in group.environment.items()]
     terms = (
-        ("Accuracy", "Share of held-out examples, which no step has seen, whose right answer has the lowest mean "
-         "loss; a tie does not count as right."),
-        ("Time", "Seconds of the steps alone, on the device's own clock: loading, evaluations and what failed and was "
-         "made again are left out."),
+        ("Accuracy", "Share of held-out examples (never used in a step) whose right answer has the lowest mean loss; "
+         "a tie doesn't count as right."),
+        ("Time", "Seconds of the steps alone, on the device's own clock, without loading, evaluations and steps that "
+         "failed and were repeated."),
         ("Energy", "Gross, of the steps alone; unavailable as soon as one segment has none."),
         ("Peak memory", "The highest VmHWM plus VmSwap of the training's processes."),
     )  # fmt: skip
     prose = [f"Command: `{shorten(group.command, 400)}`"] if group.command else []
-    tables = [Facts("What was asked", facts)] if facts else []
+    tables = [Facts("What was requested", facts)] if facts else []
     tables += [Facts("Environment of the host", host)] if host else []
     return Section("method", "Method", facts=tables, prose=prose, terms=terms)
 
 
 def _of_plan(training: Training, name: str) -> object:
-    """Returns a value of the plan of what is trained, None if it has none."""
+    """Returns a value from the plan of a training, None if it has none."""
     plan = training.plan.get("plan")
     return plan.get(name) if isinstance(plan, dict) else None
 
@@ -178,7 +178,7 @@ def trainings_page(groups: Sequence[TrainingGroupSummary], built: LinkOf) -> Pag
     return Page(
         title="Trainings",
         heading="Trainings",
-        lead=f"{format_count(len(ordered), 'command')} that trained, newest first." if ordered else "",
+        lead=f"{format_count(len(ordered), 'training command')}, newest first." if ordered else "",
         sections=(_list(ordered, len(ordered), built),),
         trail=(Link("Overview", "index.html#trainings"),),
         meanings=_meanings({one.status for one in ordered}),
@@ -186,7 +186,7 @@ def trainings_page(groups: Sequence[TrainingGroupSummary], built: LinkOf) -> Pag
 
 
 def newest_trainings(groups: Sequence[TrainingGroupSummary]) -> list[TrainingGroupSummary]:
-    """Sorts by their start, newest first."""
+    """Sorts trainings by start, newest first."""
     return sorted(groups, key=lambda one: (sort_key(one.started_at), one.group_id), reverse=True)
 
 
@@ -204,8 +204,8 @@ def _list(ordered: Sequence[TrainingGroupSummary], most: int, built: LinkOf) -> 
         Head("Accuracy", "at the end", "number"),
     )
     rows = [_list_row(one, built) for one in ordered[:most]]
-    empty = "Nothing was trained yet: `suite train --device local` trains, `suite race` compares ways to."
-    caption = "What was trained, a line for each command"
+    empty = "Nothing has been trained yet: `suite train --device local` trains, `suite race` compares ways to train."
+    caption = "What was trained, one line per command"
     left_out = (len(ordered) - len(rows), "earlier training", "")
     return table("trainings", "Trainings", caption, heads, rows, empty=empty, left_out=left_out)
 

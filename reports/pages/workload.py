@@ -48,13 +48,13 @@ def _banner(found: Sequence[Measurement]) -> Banner:
         key=lambda one: (one.tone == "quiet", one.order),
         default=status("not measured"),
     )
-    headline = "Nothing was measured yet."
+    headline = "Nothing has been measured yet."
     if found:
         devices = format_count(len(devices_of(found)), "device")
         headline = f"{format_count(len(found), 'measurement')} on {devices}, the newest of each setting."
     emulated = [item.device for item in found if item.emulated]
     caution = (
-        f"{format_list(sorted(set(emulated)))}: emulated, so its numbers are no measure of a device."
+        f"{format_list(sorted(set(emulated)))}: emulated, so its numbers don't represent a real device."
         if emulated
         else ""
     )
@@ -118,6 +118,6 @@ def _quantity(item: Measurement, found: Number, unit: str, *small: str) -> GridC
 
 
 def _missing(item: Measurement, why: Unavailable) -> GridCell:
-    """Returns a cell with the reason, unless the status already says so because the whole measurement failed for it."""
+    """Returns a cell with the reason, unless the status already gives it because the whole measurement failed."""
     reason = why.reason
     return GridCell("unavailable", () if not reason or reason == item.reason else (shorten(reason, 90),))

@@ -1,4 +1,4 @@
-"""The site on the disk and over HTTP.
+"""The site on disk and over HTTP.
 
-Start at build.py; writing.py has the folder, the templates and what is built again, serving.py the server.
+Start at build.py; writing.py has the folder, the templates and the rules for rebuilding, serving.py the server.
 """

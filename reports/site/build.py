@@ -1,4 +1,4 @@
-"""Builds the site: pages of runs, nights, trainings, series, devices and workloads, and the overview of all."""
+"""Builds the site: pages of runs, nights, trainings, series, devices and workloads, and the overview."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
 
 
 def _histories(source: ReportSource, run: RunSummary, findings: Sequence[Finding]) -> dict[str, Sequence[HistoryPoint]]:
-    """Returns the points, up to this night, of the series that shows each open finding best."""
+    """Returns for each open finding the points, up to this night, of the series that shows it best."""
     last = sort_key(run.finished_at or run.started_at)
     found: dict[str, Sequence[HistoryPoint]] = {}
     for one in findings:
@@ -106,15 +106,16 @@ def _write_workload(source: ReportSource, site: Site, summary: WorkloadSummary) 
 
 
 def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = None) -> Path:
-    """Builds the pages of ``run_ids`` with those of their series, devices and workloads (every page if None), and the
-    overview. The page of a night comes first because people wait for it.
+    """Builds the pages of ``run_ids``, of their series, devices and workloads (every page if None), and the overview.
+
+    The page of a night comes first, because people wait for it.
 
     Returns:
         The page to open: the run's (the night's, for a nightly run) if one was requested, otherwise the overview.
 
     Raises:
         UnknownRun: the store has no such run; nothing was written.
-        SiteNotWritable: a file can't be written; the files before it are whole.
+        SiteNotWritable: a file can't be written; those written before it are complete.
     """
     runs, groups = source.runs(), source.training_groups()
     known = {run.run_id: run for run in runs}
@@ -137,7 +138,7 @@ def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = No
 
 
 def build_night(source: ReportSource, folder: Path, run_id: str) -> Path:
-    """Builds the page of a night alone and returns its path; raises as :func:`build` does."""
+    """Builds only the page of a night and returns its path; raises as :func:`build` does."""
     (run,) = _known({run.run_id: run for run in source.runs()}, [run_id])
     site = Site(folder, {index_file(1)} | subject_places(source, run_id))
     write_night(source, site, run)
@@ -168,7 +169,7 @@ def _write_trainings(
 ) -> None:
     """Writes the pages of the wanted trainings, and the list of all."""
     for one in wanted:
-        # A device that has only trained has no page; when it gets one, this page is to lead there.
+        # A device that has only trained has no page yet; once it has, this page must link to it.
         links = [site.built(device_place(name)) for name in one.devices]
         place, made_from = training_place(one.group_id), digest(one.stamp, repr(links))
         if site.is_fresh(place, made_from):
@@ -212,7 +213,7 @@ def _known(known: dict[str, RunSummary], wanted: Sequence[str]) -> list[RunSumma
 
 
 def _expected(source: ReportSource, wanted: Sequence[RunSummary], run_ids: Sequence[str | None]) -> set[str]:
-    """Returns the places of all pages that a build writes."""
+    """Returns the paths of all pages that a build writes."""
     places = {index_file(1)} | {run_place(run.run_id) for run in wanted}
     places |= {night_place(run.run_id) for run in wanted if run.purpose == "nightly"}
     return places.union(*(subject_places(source, run_id) for run_id in run_ids))
@@ -230,7 +231,7 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
     write_text(path.parent / downloads.DOCUMENT, downloads.document_text(contents.document))
     write_text(path.parent / downloads.MEASUREMENTS, downloads.measurements_text(run.run_id, found))
     page = run_page(run.run_id, contents, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
-    # The page comes last: whoever sees it finds its data there.
+    # The page is written last, so that its data is there when it appears.
     site.write_page(place, page, made_from)
 
 

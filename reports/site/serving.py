@@ -1,7 +1,8 @@
-"""The site over HTTP, for browsers on this machine: files of one folder, what is computed for it, and nothing else.
+"""The site over HTTP, for browsers on this machine: the files of one folder, computed pages, and nothing else.
 
-Only GET and HEAD; no listing of folders; no path that leaves the folder, by dots or by links; only known kinds of
-files; a Host header of another name is refused, so that a page elsewhere can't read the reports through the browser.
+Only GET and HEAD are answered. Folders are not listed, no path leaves the folder (by dots or links), and only known
+types of files are served. A Host header with another name is refused, so that a page elsewhere can't read the reports
+through the browser.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 from reports.files import ServerNotStarted
 
 LOOPBACK = "127.0.0.1"
-# plotly sets styles on what it draws; everything else is as strict as it goes.
+# plotly sets inline styles on what it draws; everything else is as strict as possible.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -44,11 +45,11 @@ _KINDS = {
     ".csv": "text/csv; charset=utf-8",
 }
 _CHUNK_BYTES = 1 << 16
-#: A client has so long for a whole request, the silence before it included, and to take the whole answer: a byte now
-#: and then would hold a thread for ever.
+#: Time limit for a client to send a whole request, including the silence before it, and for it to receive the whole
+#: answer: otherwise a byte now and then would occupy a thread forever.
 _REQUEST_S = 30.0
 _ANSWER_S = 300.0
-#: Connections at a time, each of which has a thread; a browser opens six or so.
+#: Simultaneous connections, each with its own thread; a browser opens about six.
 _MOST_CONNECTIONS = 100
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 
@@ -56,18 +57,18 @@ _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 
 Computed: TypeAlias = Callable[[], tuple[str, bytes]]
 
 
-class NotNow(Exception):  # noqa: N818 - what it says, not what raised it
-    """What a place has can't be computed now; the message says why."""
+class NotNow(Exception):  # noqa: N818 - named after the answer, not the error
+    """The content of a place can't be computed now; the message says why."""
 
 
 class SiteServer(ThreadingHTTPServer):
     """Serves ``folder`` at ``host``:``port`` (0: any free port) once :meth:`serve_forever` is called.
 
-    ``computed`` are further places, such as ``/metrics``: each gives its type and content anew for every request, one
+    ``computed`` are other places, such as ``/metrics``: each computes its type and content for every request, one
     request at a time, or raises :class:`NotNow`.
 
     Raises:
-        ServerNotStarted: it cannot listen at the address.
+        ServerNotStarted: it can't listen at the address.
     """
 
     daemon_threads = True
@@ -94,11 +95,14 @@ class SiteServer(ThreadingHTTPServer):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach it."""
         return is_loopback(self.host)
 
     def allows(self, host: str) -> bool:
-        """Whether a Host header names this server. One that others may reach takes every name they know it by."""
+        """Whether a Host header names this server.
+
+        A server that others can reach accepts every name, as it doesn't know its own.
+        """
         if not self.is_local:
             return True
         try:
@@ -108,7 +112,7 @@ class SiteServer(ThreadingHTTPServer):
         return is_loopback(name)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Starts a thread for a connection; one too many is told to come again."""
+        """Starts a thread for a connection; above the limit, the client is asked to retry."""
         if not self._free.acquire(blocking=False):
             with contextlib.suppress(OSError):
                 request.settimeout(0)
@@ -129,7 +133,7 @@ class SiteServer(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Prints the traceback of a mistake of ours; a client that leaves, or is too slow, is none."""
+        """Prints the traceback of our own errors; a client that leaves or is too slow is not an error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -142,7 +146,7 @@ class SiteServer(ThreadingHTTPServer):
             return compute()
 
     def file_at(self, target: str) -> Path | None:
-        """Returns the file that a request asks for, None if it is not part of the site.
+        """Returns the requested file, None if it is not part of the site.
 
         Raises ValueError, OSError or (for a loop of links) RuntimeError for a name that can't be one.
         """
@@ -159,7 +163,7 @@ class SiteServer(ThreadingHTTPServer):
 
 
 class _Request(io.RawIOBase):
-    """What a client sends, which must be there as a whole by the `deadline` (of `time.monotonic`)."""
+    """A client's request, which must have arrived completely by the `deadline` (of `time.monotonic`)."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -174,7 +178,7 @@ class _Request(io.RawIOBase):
 
 
 def _left(deadline: float) -> float:
-    """Returns the seconds until the deadline. Raises TimeoutError if it is over."""
+    """Returns the seconds until the deadline. Raises TimeoutError if it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -207,11 +211,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Logs nothing: whoever browses also started the server."""
+        """Logs nothing, as the person who browses also started the server."""
 
     def _answer(self, *, with_body: bool) -> None:
         if not self.server.allows(self.headers.get("Host", "")):
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to its own name only.")
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This server answers only to its own name.")
             return
         try:
             computed = self.server.computed_at(self.path)

@@ -2,9 +2,9 @@
 
 Each page ends with a digest of its sources, so that only changed pages are built again.
 
-A page can also become one file to send: style, scripts and downloads inside, links to other pages as text. It is taken
-as it was built. Its own text is escaped everywhere and the data of its figures holds no ``<`` (escaping.py), so the
-elements that are replaced here can't be mistaken for something from outside.
+A page can also become a single file to send, which contains style, scripts and downloads, with links to other pages as
+text. It is made from the built page. The page's text is escaped everywhere and the data of its figures contains no
+``<`` (escaping.py), so that text from outside can't be mistaken for the elements that are replaced here.
 """
 
 import base64
@@ -113,7 +113,7 @@ def _write_asset(site: Path, name: str, content: str) -> str:
     encoded = content.encode("utf-8")
     place = f"assets/{stem}-{hashlib.sha256(encoded).hexdigest()[:10]}.{ending}"
     path = site / place
-    # A file of another size was damaged from outside: writes are atomic, so it cannot be incomplete.
+    # A file of another size was damaged from outside: writes are atomic, so it can't be incomplete.
     if not path.is_file() or path.stat().st_size != len(encoded):
         write_text(path, content)
     return place
@@ -122,8 +122,8 @@ def _write_asset(site: Path, name: str, content: str) -> str:
 class Site:
     """A folder of pages. Creating the object writes the assets.
 
-    ``expected`` are the pages that this build writes: links lead to them, or to what is there already, or are plain
-    text. A page with such a text is not signed, so that it is built again when there may be more to lead to.
+    ``expected`` are the pages that this build writes: links lead to these and to existing pages; all others become
+    plain text. A page with such text is not signed, so that it is built again once more pages may exist.
 
     Raises (and so do its methods):
         SiteNotWritable: the folder or a file can't be written.
@@ -132,7 +132,7 @@ class Site:
     def __init__(self, folder: Path, expected: Collection[str] = ()) -> None:
         self.folder = folder
         self._expected = frozenset(expected)
-        # Looked up for every link; a build writes only what it expects.
+        # Remembered, as it is looked up for every link; a build writes only what it expects.
         self._there: dict[str, bool] = {}
         self._assets = _write_assets(folder)
         self._jinja = environment()
@@ -142,17 +142,17 @@ class Site:
         return is_fresh(self.folder / place, made_from)
 
     def built(self, place: str) -> str:
-        """Returns ``place`` if there is a page or this build writes it, otherwise nothing."""
+        """Returns ``place`` if the page exists or this build writes it, otherwise an empty text."""
         if place not in self._there:
             self._there[place] = place in self._expected or (self.folder / place).is_file()
         return place if self._there[place] else ""
 
     def write_page(self, place: str, page: Page, made_from: str = "") -> None:
-        """Renders a page; a file with the same text stays untouched."""
+        """Renders a page; a file with the same text is left untouched."""
         lost: list[str] = []
 
         def way(href: str) -> str:
-            """Returns the link relative to the page, nothing if its target does not exist."""
+            """Returns the link relative to the page, empty if its target does not exist."""
             if not href or href.startswith(("#", "./")):
                 return href
             if not self.built(href.partition("#")[0]):
@@ -168,7 +168,10 @@ class Site:
             write_text(path, text)
 
     def write_beside(self, place: str, name: str, text: str) -> None:
-        """Writes a download of the page at ``place``, before the page, so that whoever sees the page finds it."""
+        """Writes a download of the page at ``place``.
+
+        To be called before the page is written, so that its links work.
+        """
         write_text((self.folder / place).parent / name, text)
 
 
@@ -188,7 +191,7 @@ def write_single_file(page: Path, target: Path) -> Path:
 
 
 def write_page_alone(page: Page, target: Path) -> Path:
-    """Builds a page that leads nowhere and writes it to ``target`` with everything it needs; raises as above."""
+    """Builds a page without links and writes it to ``target`` with everything it needs; raises as above."""
     with tempfile.TemporaryDirectory() as folder:
         Site(Path(folder)).write_page(target.name, page)
         return write_single_file(Path(folder) / target.name, target)
@@ -196,7 +199,7 @@ def write_page_alone(page: Page, target: Path) -> Path:
 
 def _inlined(text: str, folder: Path) -> str:
     scripts: list[str] = []
-    # Deferred scripts run once the page is parsed, so they go to its end.
+    # Deferred scripts run once the page is parsed, so they go to the end.
     late: list[str] = []
 
     def script(found: re.Match[str]) -> str:

@@ -1,10 +1,10 @@
 "use strict";
-// Draws each figure from the JSON on the page. Colours are named as style variables there and looked up here, so that
+// Draws each figure from the JSON on the page. It names colours as style variables, which are looked up here, so that
 // the same data serves both themes and print.
 (function () {
   // What fits a landscape sheet (see @page in site.css).
   const PRINT_WIDTH_PX = 960;
-  // plotly offers by default to send a chart to its maker's server: measurements stay here.
+  // By default plotly offers to send a chart to its maker's server: measurements stay here.
   const CONFIG = {
     responsive: true,
     displaylogo: false,
@@ -40,10 +40,10 @@
     figure: JSON.parse(document.getElementById(place.dataset.figure).textContent),
   }));
 
-  // What is picked, by the name of the pick: one for all figures of a page that have it.
+  // The selected value of each pick (by name), which all figures of the page share.
   const picked = new Map();
 
-  // A figure of many devices (or metrics) draws one of them: a list above the first such figure of a section picks it.
+  // A figure of many devices (or metrics) draws one of them, selected in a list above a section's first such figure.
   function addPicks() {
     const names = new Map();
     for (const { figure } of figures)
@@ -70,18 +70,18 @@
     }
   }
 
-  // The traces of what is picked, and those that belong to all.
+  // The traces of the selection, and those that belong to all.
   function chosen(figure) {
     if (!figure.pick) return figure;
     const place = figure.picks.indexOf(picked.get(figure.pick));
     const data = figure.data.filter((_, at) => figure.of[at] === null || figure.of[at] === place);
     const words = figure.layouts?.[place] ?? {};
     if (place >= 0) return { data, layout: { ...figure.layout, ...words } };
-    const missing = { text: "nothing of it to draw here", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 };
+    const missing = { text: "nothing to draw here", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 };
     return { data, layout: { ...figure.layout, annotations: [missing] } };
   }
 
-  // Where a point leads: only to pages of this site, which is where its own address came from.
+  // Points link only to pages of this site, from which the link itself came.
   const PAGE = /^[a-z]+\/[A-Za-z0-9._\/-]+\.html$/;
 
   function follow(place, event) {
@@ -95,7 +95,7 @@
     const printing = "printing" in document.documentElement.dataset;
     const { lookUp, done } = colourLookup();
     for (const { place, figure } of figures) {
-      // What is folded has no width yet: it is drawn once it is opened.
+      // A folded figure has no width yet: it is drawn once it is opened.
       if (!place.offsetWidth) {
         place.querySelector(".waiting")?.classList.replace("waiting", "later");
         continue;

@@ -5,7 +5,7 @@
   const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
   const KEY = "suite-theme";
 
-  // Storage can be forbidden, for one on file:// pages: then the choice holds for this page only.
+  // Storage can be forbidden, such as on file:// pages: then the choice applies to this page only.
   function remembered() {
     try {
       return window.localStorage.getItem(KEY);
@@ -53,20 +53,20 @@
     const { files, pages } = JSON.parse(document.getElementById(form.dataset.picker).textContent);
     const [before, after] = [form.elements.before.value.trim(), form.elements.after.value.trim()];
     const unknown = [before, after].find((run) => !(run in files));
-    const said = form.querySelector("output");
-    if (unknown !== undefined) return said.replaceChildren(`There is no run “${unknown}”: choose one of the list.`);
+    const answer = form.querySelector("output");
+    if (unknown !== undefined) return answer.replaceChildren(`There is no run “${unknown}”: choose one from the list.`);
     const place = `${files[before]}--${files[after]}`;
     if (pages.includes(place) && !("single" in root.dataset)) return window.location.assign(`${form.dataset.root}comparisons/${place}/index.html`);
     const command = document.createElement("code");
     command.textContent = `suite compare ${before} ${after}`;
-    return said.replaceChildren("Not built yet: ", command);
+    return answer.replaceChildren("Not built yet: ", command);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     for (const form of document.querySelectorAll("form[data-picker]")) form.addEventListener("submit", (event) => compareChosen(form, event));
   });
 
-  // A link to a part of a page that is folded opens it.
+  // A link to a folded part of a page opens it.
   function unfoldTarget() {
     const part = window.location.hash && document.getElementById(window.location.hash.slice(1));
     const fold = part && part.querySelector(":scope > details.folded");
@@ -76,7 +76,7 @@
   document.addEventListener("DOMContentLoaded", unfoldTarget);
   window.addEventListener("hashchange", unfoldTarget);
 
-  // Paper is light and has no hidden parts.
+  // Paper is light, and nothing on it is hidden.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     root.dataset.printing = "";

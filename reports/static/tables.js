@@ -1,5 +1,5 @@
 "use strict";
-// Draws each table from the rows on the page, all of them: a long one in windows, as it is scrolled. Sorting (by a cell's
+// Draws each table from all of its rows on the page, a long one only where it is scrolled to. Sorting (by a cell's
 // `sort`, else its text), filtering by words and by choices, and a permanent link for each row and each state of a table.
 // The state is the fragment of the address: `#row` names a row, `#view?TABLE.q=words&TABLE.COLUMN=choice&TABLE.sort=-3` a
 // view. Cells without a value stay last in either order. A row is one line; it opens to everything its cells hold.
@@ -7,9 +7,9 @@
   const VIEW = "#view?";
   const MOST_CHOICES = 40;
   const LEAST_ROWS = 4;
-  // A table of so many rows is drawn whole, so that the browser's own search finds all of it.
+  // Up to this many rows are drawn at once, so that the browser's own search finds all of them.
   const WHOLE = 150;
-  // Rows drawn beyond either end of what is seen.
+  // Rows drawn beyond either end of the visible part.
   const AHEAD = 12;
   const LONG = 40;
   const single = "single" in document.documentElement.dataset;
@@ -23,7 +23,7 @@
     return made;
   }
 
-  // What stands between backticks is code.
+  // Text between backticks is code.
   function prose(text) {
     const parts = text.split(/`([^`\n]{1,400})`/);
     return element("bdi", {}, ...parts.map((part, place) => (place % 2 ? element("code", {}, part) : part)));
@@ -33,7 +33,7 @@
     return cell.state ? cell.state[1] : cell.main ?? "";
   }
 
-  // The moment in UTC, for whoever is somewhere else: what a moment is sorted by.
+  // The moment in UTC (its sort key), for readers in another time zone.
   function universal(cell) {
     const found = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)/.exec(cell.sort ?? "");
     return found ? element("time", { datetime: `${found[0]}Z`, title: `${found[1]} ${found[2]} UTC` }, prose(cell.main)) : null;
@@ -74,7 +74,7 @@
     const made = element("tr", { role: "row" }, ...row.cells.map((_, column) => drawnCell(it, row, column)));
     const first = made.cells[0];
     if (opens(row)) {
-      const words = `Everything of ${mainOf(row.cells[0]).slice(0, 80)}`;
+      const words = `Details of ${mainOf(row.cells[0]).slice(0, 80)}`;
       row.button = element("button", { type: "button", class: "open", "aria-label": words, "aria-expanded": "false" });
       row.button.addEventListener("click", () => setOpen(it, row, !row.open));
       first.prepend(row.button);
@@ -98,10 +98,10 @@
 
   // The first and the last row to be drawn; an open row is higher than the others by its `extra`.
   function windowOf(it) {
-    const count = it.shown.length;
+    const count = it.matching.length;
     if (printing || count <= WHOLE || !it.height) return [0, printing ? count : Math.min(count, WHOLE)];
     const top = it.region.scrollTop - it.body.offsetTop;
-    const extra = it.shown.reduce((sum, row) => sum + (row.extra ?? 0), 0);
+    const extra = it.matching.reduce((sum, row) => sum + (row.extra ?? 0), 0);
     const first = Math.floor(Math.max(0, top - extra) / it.height) - AHEAD;
     const last = Math.ceil((top + it.region.clientHeight) / it.height) + AHEAD;
     return [Math.max(0, Math.min(first, count - AHEAD)), Math.min(count, Math.max(last, AHEAD))];
@@ -113,7 +113,7 @@
 
   function draw(it) {
     const [first, last] = windowOf(it);
-    const wanted = it.shown.slice(first, last);
+    const wanted = it.matching.slice(first, last);
     const kept = new Set(wanted);
     for (const row of it.drawn) {
       if (kept.has(row)) continue;
@@ -130,18 +130,18 @@
     wanted.forEach((row, place) => row.node.setAttribute("aria-rowindex", String(first + place + 2)));
     it.drawn = wanted;
     if (first > 0) it.body.prepend(it.above);
-    if (last < it.shown.length) it.body.append(it.below);
-    it.above.firstChild.style.height = `${heightOf(it, it.shown.slice(0, first))}px`;
-    it.below.firstChild.style.height = `${heightOf(it, it.shown.slice(last))}px`;
+    if (last < it.matching.length) it.body.append(it.below);
+    it.above.firstChild.style.height = `${heightOf(it, it.matching.slice(0, first))}px`;
+    it.below.firstChild.style.height = `${heightOf(it, it.matching.slice(last))}px`;
   }
 
-  // All rows are as high as the first; columns keep their widths, whatever the rows are that come into sight.
+  // All rows are as high as the first; columns keep their widths, whichever rows scroll into view.
   function measure(it) {
     it.table.style.tableLayout = "";
     it.headings.forEach((heading) => (heading.style.width = ""));
     it.height = 0;
     draw(it);
-    // Names are cut shorter where the table would not fit.
+    // Names are cut shorter if the table would not fit.
     it.table.classList.remove("tight");
     it.table.classList.toggle("tight", it.region.scrollWidth > it.region.clientWidth);
     if (it.rows.length <= WHOLE) return;
@@ -193,13 +193,13 @@
     const fits = (row) =>
       words.every((word) => textOf(row).includes(word)) &&
       it.choices.every(({ column, list }) => list.value === "" || mainOf(row.cells[column]) === list.value);
-    it.shown = it.rows.filter(fits);
-    it.table.setAttribute("aria-rowcount", String(it.shown.length + 1));
+    it.matching = it.rows.filter(fits);
+    it.table.setAttribute("aria-rowcount", String(it.matching.length + 1));
     draw(it);
     if (!it.count) return;
     const all = it.rows.length.toLocaleString("en");
-    it.count.textContent = it.shown.length === it.rows.length ? `${all} rows` : `${it.shown.length.toLocaleString("en")} of ${all} rows`;
-    it.nothing.hidden = it.shown.length > 0;
+    it.count.textContent = it.matching.length === it.rows.length ? `${all} rows` : `${it.matching.length.toLocaleString("en")} of ${all} rows`;
+    it.nothing.hidden = it.matching.length > 0;
   }
 
   function write() {
@@ -219,7 +219,7 @@
     filter(it);
   }
 
-  // The address says which view or which row is meant.
+  // The address names the view or the row.
   function read() {
     if (!window.location.hash.startsWith(VIEW)) return showTarget();
     const parameters = new URLSearchParams(window.location.hash.slice(VIEW.length));
@@ -249,9 +249,9 @@
     const it = anchor ? tables.find((one) => one.rows.some((row) => row.anchor === anchor)) : null;
     if (!it) return;
     const row = it.rows.find((one) => one.anchor === anchor);
-    if (!it.shown.includes(row)) clear(it);
+    if (!it.matching.includes(row)) clear(it);
     unfold(it);
-    it.region.scrollTop = it.body.offsetTop + heightOf(it, it.shown.slice(0, it.shown.indexOf(row))) - it.region.clientHeight / 2;
+    it.region.scrollTop = it.body.offsetTop + heightOf(it, it.matching.slice(0, it.matching.indexOf(row))) - it.region.clientHeight / 2;
     draw(it);
     row.node.classList.add("sought");
     row.node.scrollIntoView({ block: "center" });
@@ -275,8 +275,8 @@
       it.choices.push({ column, list });
       it.bar.append(labelled(it.titles[column], list));
     });
-    // Cards on a phone have no headings to press.
-    it.order = element("select", {}, element("option", { value: "0" }, "as it is"));
+    // Cards on a phone have no headings to tap.
+    it.order = element("select", {}, element("option", { value: "0" }, "unchanged"));
     it.headings.forEach((heading, column) => {
       if (!heading.dataset.sort) return;
       it.order.append(element("option", { value: String(column + 1) }, `${it.titles[column]} ↑`), element("option", { value: String(-column - 1) }, `${it.titles[column]} ↓`));
@@ -285,7 +285,7 @@
     const reset = element("button", { type: "reset" }, "Clear");
     it.count = element("output", { "aria-live": "polite" });
     it.bar.append(reset, it.count);
-    it.nothing = element("p", { class: "empty" }, "No row fits the filter: ", element("strong", {}, "Clear"), " shows all of them again.");
+    it.nothing = element("p", { class: "empty" }, "No row matches the filter: ", element("strong", {}, "Clear"), " shows all of them again.");
     it.nothing.hidden = true;
     it.region.before(it.bar);
     it.region.after(it.nothing);
@@ -315,7 +315,7 @@
     });
   }
 
-  // What doesn't fit into a line is seen by pointing at it, and by a click anywhere on the row.
+  // Text that doesn't fit into a line appears on hovering over it, or on a click anywhere on the row.
   function addPointing(it) {
     it.body.addEventListener("mouseover", (event) => {
       const cell = event.target.closest("th, td");
@@ -345,9 +345,9 @@
     it.headings = Array.from(table.tHead.rows[0].cells);
     it.titles = it.headings.map((heading) => heading.firstChild.textContent.trim());
     it.rows = readRows(table);
-    it.shown = it.rows;
+    it.matching = it.rows;
     [it.above, it.below] = [spacer(it.headings.length), spacer(it.headings.length)];
-    // Set as cards, a table would no longer be one for a screen reader.
+    // Without these roles, screen readers would no longer treat a table set as cards as a table.
     table.setAttribute("role", "table");
     for (const part of [table.tHead, it.body]) part.setAttribute("role", "rowgroup");
     table.tHead.rows[0].setAttribute("role", "row");
@@ -363,7 +363,7 @@
     table.closest("details")?.addEventListener("toggle", () => measure(it));
   }
 
-  // Said by screen readers when the order changes; what is hidden by a filter is said by its count.
+  // Screen readers announce a change of the order from here, and the effect of a filter from its count.
   const announced = element("div", { class: "unseen", role: "status", "aria-live": "polite" });
   document.body.append(announced);
   document.querySelectorAll("table[data-rows]").forEach(takeOver);

@@ -1,9 +1,8 @@
-"""What a run answers at a glance: which setting is fastest, most frugal and smallest, and what each costs by kind of
-device.
+"""A run's answers at a glance: the fastest, most frugal and smallest setting, and their costs by kind of device.
 
-A setting is called best only where nothing speaks against it: 3 sessions and more of each, none of them unstable, a
-host that had nothing else to do, and an interval apart from those of all others. A number of several devices is the
-median over them. Only real devices and valid measurements are ranked.
+A setting is called the best only if the evidence is clear: at least 3 sessions of each setting, none of them unstable,
+on a host that wasn't busy, and an interval that overlaps no other. A number for several devices is their median. Only
+real devices and valid measurements are ranked.
 """
 
 from __future__ import annotations
@@ -26,8 +25,11 @@ MIN_SESSIONS = 3
 
 @dataclass(frozen=True)
 class Quality:
-    """What is ranked: `best` names the lowest, `read` its number in `unit`; `spread` its 95 % interval, or the range of
-    its sessions where it has none; None of too few sessions. `each` says what the number is of."""
+    """What is ranked. `best` names the lowest, `read` returns a measurement's number in `unit`, `each` is what the
+    number is for (a step).
+
+    `spread` returns its 95 % interval, or the range of its sessions if there is no interval; None for too few sessions.
+    """
 
     name: str
     best: str
@@ -38,7 +40,7 @@ class Quality:
 
 
 def session_spread(values: Sequence[Number]) -> Interval | None:
-    """Returns the range of what 3 sessions or more have, None of fewer."""
+    """Returns the range over 3 or more sessions, None for fewer."""
     known = [float(one) for one in values if not isinstance(one, Unavailable)]
     return Interval(min(known), max(known)) if len(known) >= MIN_SESSIONS else None
 
@@ -62,8 +64,10 @@ ENERGY = Quality(
 
 @dataclass(frozen=True)
 class Best:
-    """The setting of a device with the lowest `value`; `alike` can't be told from it, `doubt` says why it is no more
-    than a first look."""
+    """The setting of a device with the lowest `value`.
+
+    `alike` are those that can't be told apart from it; `doubt` says why this is only a first look, if it is.
+    """
 
     item: Measurement
     value: float
@@ -72,7 +76,7 @@ class Best:
 
 
 def best_of(found: Sequence[Measurement], quality: Quality) -> Best | None:
-    """Returns the best of one device's settings; None of fewer than two with a number."""
+    """Returns the best of one device's settings; None if fewer than two have a number."""
     known = [(value, item) for item in found if not isinstance(value := quality.read(item), Unavailable)]
     if len(known) < 2:
         return None
@@ -86,9 +90,9 @@ def best_of(found: Sequence[Measurement], quality: Quality) -> Best | None:
 def best_setting(
     found: Sequence[Measurement], quality: Quality, detail: Callable[[Measurement], str] = lambda _: ""
 ) -> str:
-    """Returns which of one device's settings is best; empty of fewer than two with a number.
+    """Returns words on which of one device's settings is the best; empty if fewer than two have a number.
 
-    `detail` follows the number of a setting that is.
+    `detail` follows the number of the best setting.
     """
     best = best_of(found, quality)
     if best is None:
@@ -105,7 +109,7 @@ def best_setting(
 
 
 def _first_look(found: Sequence[Measurement], quality: Quality) -> str:
-    """Returns why no comparison of these is more than a first look."""
+    """Returns why a comparison of these is only a first look, empty if it is more."""
     if any(quality.spread(item) is None for item in found):
         return f"fewer than {MIN_SESSIONS} sessions with it"
     return "the device was busy" if any(item.busy for item in found) else ""
@@ -119,7 +123,7 @@ def _alike(best: Measurement, other: Measurement, quality: Quality) -> bool:
 
 
 def device_sentence(found: Sequence[Measurement], device: str) -> str:
-    """Returns what can be said of a device's settings: of latency, memory and energy; empty for several workloads."""
+    """Returns a sentence on a device's best settings by latency, memory and energy; empty for several workloads."""
     usable = [item for item in found if item.device == device and item.comparable]
     if len({workload_words(item.workload) for item in usable}) != 1:
         return ""
@@ -136,7 +140,7 @@ def ratio_words(item: Measurement) -> str:
 
 
 def busy_sentences(found: Sequence[Measurement]) -> list[str]:
-    """Returns a sentence for each device that had other things to do while it was measured."""
+    """Returns a sentence for each device that was busy with something else while it was measured."""
     return list(dict.fromkeys(f"{item.device} was busy: {item.busy}" for item in found if item.busy))
 
 
@@ -145,8 +149,7 @@ _WORDS = {"Fastest": "a step", "Most frugal": "a step, net", "Smallest": "at the
 
 
 def answers_of(found: Sequence[Measurement]) -> list[Answer]:
-    """Returns which setting is fastest, most frugal and smallest, with what can't be told; nothing without a
-    comparable measurement."""
+    """Returns the fastest, most frugal and smallest setting; nothing without a comparable measurement."""
     usable = [item for item in found if item.comparable]
     return [_answer(question, quality, usable) for question, quality in _QUESTIONS] if usable else []
 
@@ -167,7 +170,7 @@ def _why_none(quality: Quality, usable: Sequence[Measurement]) -> str:
     values = [quality.read(item) for item in usable]
     missing = [one.reason for one in values if isinstance(one, Unavailable)]
     if len(missing) < len(values):
-        return f"No device has a {quality.name} of two settings to compare."
+        return f"No device has the {quality.name} of two settings to compare."
     return f"Not measured: {shorten(missing[0], 160)}"
 
 
@@ -177,7 +180,7 @@ def _of_one(question: str, quality: Quality, best: Best) -> Answer:
     if best.doubt:
         words.append(f"A first look: {best.doubt}.")
     elif best.alike:
-        words.append(f"Can't be told from {format_list([item.setting for item in best.alike])}.")
+        words.append(f"Can't be told apart from {format_list([item.setting for item in best.alike])}.")
     elif quality is LATENCY and (ratio := ratio_words(best.item)):
         words.append(ratio.strip(" ()").capitalize() + ".")
     return Answer(
@@ -186,7 +189,7 @@ def _of_one(question: str, quality: Quality, best: Best) -> Answer:
 
 
 def _of_many(question: str, quality: Quality, found: Sequence[Best], groups: int) -> Answer:
-    """Returns the setting that is best on most devices, and how many say otherwise or can't say."""
+    """Returns the setting that is best on most devices, and how many devices differ or give no answer."""
     clear = Counter(best.item.setting for best in found if not best.doubt and not best.alike)
     first, alike = (sum(map(test, found)) for test in (lambda best: bool(best.doubt), lambda best: bool(best.alike)))
     if not clear and not first:
@@ -206,7 +209,7 @@ def _of_many(question: str, quality: Quality, found: Sequence[Best], groups: int
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of a cell: what it is of, and in which unit."""
+    """A line of a cell: its name, its unit and how it is read."""
 
     title: str
     unit: str
@@ -219,7 +222,7 @@ _LINES = (
     _Line("net energy", "mJ", ENERGY.read),
 )
 SparkOf = Callable[[Sequence[Measurement]], Spark | None]
-"""Returns the course that the measurements of a cell belong to."""
+"""Returns the sparkline for the measurements of a cell."""
 
 
 def _own_row(items: Sequence[Measurement]) -> str:
@@ -232,8 +235,11 @@ def kind_matrix(
     link_of: Callable[[Sequence[Measurement]], str] = _own_row,
     name: str = "kinds",
 ) -> Matrix | None:
-    """Returns latency, memory and energy of each kind of device and setting, the best of each row in bold; None if
-    there is nothing. ``link_of`` is where the measurements of a cell are, by default on its own page."""
+    """Returns latency, memory and energy of each kind of device and setting, the best of each row in bold; None without
+    any.
+
+    ``link_of`` returns where the measurements of a cell are, by default on its own page.
+    """
     settings, several = settings_of(found), len({workload_words(item.workload) for item in found}) > 1
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for item in found:
@@ -242,7 +248,7 @@ def kind_matrix(
         groups.setdefault((kind, words), []).append(item)
     rows = [_row(kind, words, items, settings, spark_of, link_of) for (kind, words), items in groups.items()]
     lines = format_list([line.title for line in _LINES])
-    caption = f"Each cell: {lines} of a step, the median over the devices of a kind; the best of a row is bold"
+    caption = f"Each cell: {lines} of a step, the median over devices of this kind; the best of a row is bold"
     return Matrix(name, caption, [(name, slot(name)) for name in settings], rows) if rows else None
 
 

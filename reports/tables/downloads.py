@@ -1,7 +1,7 @@
 """A page's data as files beside it: the document as JSON; measurements, steps and samples as CSV.
 
-Numbers are written in stored units at full precision. What was not measured is an empty cell, with its reason in the
-last column, ``unavailable``. Text that a spreadsheet would run as a formula gets an apostrophe before it.
+Numbers are written in stored units at full precision. A value that was not measured is an empty cell; its reason is in
+the last column, ``unavailable``. Text that a spreadsheet would run as a formula gets an apostrophe before it.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Findings as cards: what and where, how much, since when; folded in each what shows it and how to see it again."""
+"""Findings as cards: what, where, how much and since when; folded in each are its evidence and how to reproduce it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ _SLOPE_HEIGHT = 140.0
 
 @dataclass(frozen=True)
 class Drawing:
-    """Lines in a box of `width` by `height`, `band` the part of its height that is noise or below what counts.
+    """Lines in a box of `width` by `height`; `band` is the part of the height that is noise or too small to count.
 
-    ``marks`` are points that stand out; ``words`` say the same to those who don't see it.
+    ``marks`` are points that stand out; ``words`` describe the drawing for screen readers.
     """
 
     width: float
@@ -46,7 +46,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Card:
-    """One finding. ``href`` leads to where it is told whole, empty there; ``settled`` says that nobody need act."""
+    """One finding. ``href`` links to its full description, empty on that page; ``settled``: nobody needs to act."""
 
     anchor: str
     status: Status
@@ -69,7 +69,7 @@ class Card:
 
 @dataclass(frozen=True)
 class FindingCards:
-    """The findings of a night: those that somebody should look at, and the others folded."""
+    """The findings of a night: those that need a look, and the others folded."""
 
     heading: str
     cards: Sequence[Card]
@@ -86,9 +86,9 @@ def finding_cards(
     histories: Mapping[str, Sequence[HistoryPoint]] | None = None,
     empty: str = "",
 ) -> FindingCards:
-    """Returns the cards of findings; ``page`` is where they are told whole, empty if it is here.
+    """Returns the cards of findings; ``page`` is where they are described in full, empty if that is this page.
 
-    There, ``verdicts`` have the pairs that confirmed them, and ``histories`` the points of a series of each.
+    On that page, ``verdicts`` have the pairs that confirmed them, and ``histories`` the points of a series of each.
     """
     pairs = {(one.device, one.workload_key, one.metric): one for one in verdicts}
     cards = [_card(one, page, pairs, (histories or {}).get(one.id, ())) for one in found]
@@ -103,7 +103,7 @@ def anchor_of(one: Finding) -> str:
 
 
 def category_status(one: Finding) -> Status:
-    """Returns how a finding looks: by its category while it is open."""
+    """Returns the status that a finding is displayed with: that of its category while it is open."""
     if one.state == "fixed":
         return Status("fixed", "✓", "good", 5)
     if one.muted or one.state == "accepted":
@@ -113,7 +113,7 @@ def category_status(one: Finding) -> Status:
 
 
 def leading(one: Finding) -> Member | None:
-    """Returns the series that shows a finding best: of its leading metric the one that changed most."""
+    """Returns the series that shows a finding best: the one whose leading metric changed most."""
     own = [member for member in one.members if member.estimate is not None]
     first = [member for member in own if member.metric == one.metric] or own
     return max(first, key=lambda member: abs(member.estimate.ratio - 1) if member.estimate else 0.0, default=None)
@@ -126,7 +126,7 @@ def _card(one: Finding, page: str, verdicts: Pairs, points: Sequence[HistoryPoin
     whole = not page
     addresses = [note.text for note in one.notes if note.kind == "link" and note.text.startswith(_WEB)]
     notes = [f"{note.kind} by {note.author}: {note.text}" for note in one.notes if note.text not in addresses]
-    doubts = [] if one.seen else ["nothing that was measured tonight could tell"]
+    doubts = [] if one.seen else ["no measurement of tonight could confirm it"]
     known = 0 < one.accepted_series < len(one.members)
     partly = [f"{one.accepted_series} of {len(one.members)} series accepted"] if known else []
     sure = [one.confirmation.words] if one.confirmation.words and whole else []
@@ -161,7 +161,7 @@ def _size(size: Size) -> str:
 
 
 def _commands(one: Finding) -> list[str]:
-    """Returns what to do about it: measure it again, accept it, note where it is dealt with."""
+    """Returns the commands to act on it: measure it again, accept it, link where it is being fixed."""
     found = list(one.commands[:1])
     if one.category == "regressed" and one.is_open:
         found.append(f'suite annotate {one.id} --link URL --note "…"')
@@ -171,7 +171,7 @@ def _commands(one: Finding) -> list[str]:
 
 
 def _strip(one: Finding, points: Sequence[HistoryPoint]) -> Drawing | None:
-    """Draws the nights of the series that shows a finding best, the nights that saw it marked."""
+    """Draws the nights of the series that shows a finding best; those in which it was found are marked."""
     last = [point for point in points if not point.aside][-_MOST_STRIP:]
     member = leading(one)
     if len(last) < 2 or member is None:
@@ -196,7 +196,7 @@ def _strip(one: Finding, points: Sequence[HistoryPoint]) -> Drawing | None:
 
 
 def _slopes(one: Finding, verdicts: Pairs) -> Drawing | None:
-    """Draws the pairs that confirmed it: from the baseline's session, as its median is 100 %, to the candidate's."""
+    """Draws the pairs that confirmed it, from the baseline to the candidate; 100 % is the baseline's median."""
     lines: list[tuple[float, float]] = []
     for member in one.members:
         found = verdicts.get((member.device, member.workload_key, member.metric))
@@ -218,8 +218,8 @@ def _slopes(one: Finding, verdicts: Pairs) -> Drawing | None:
 
     drawn = [f"{_EDGE:.0f},{height(a):.1f} {_WIDTH - _EDGE:.0f},{height(b):.1f}" for a, b in kept]
     words = (
-        f"{format_count(len(lines), 'pair')} of sessions, the baseline left, tonight's program right; the band is the "
-        f"2.5 % that do not count. Lowest {percent_change(low)}, highest {percent_change(high)}."
+        f"{format_count(len(lines), 'pair')} of sessions, baseline on the left, tonight's program on the right; "
+        f"changes within the band (2.5 %) don't count. Lowest {percent_change(low)}, highest {percent_change(high)}."
     )
     return Drawing(_WIDTH, _SLOPE_HEIGHT, drawn, words, band=(height(1.025), height(0.975)))
 

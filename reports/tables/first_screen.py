@@ -1,5 +1,5 @@
-"""What the overview says of a lab at a glance: boards by nights, kinds by settings with their course, and what decides
-whether to trust the numbers of the last night.
+"""A lab at a glance, for the overview: boards by nights, kinds by settings with their sparklines, and the facts that
+decide whether to trust the last night's numbers.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from reports.text.numbers import day_and_time, format_count, format_list, percen
 
 _OK = Status("ok", "", "good", 10)
 _MISSING = Status("missing", "✗", "bad", 0, "could not be reached")
-_FAILED = Status("failed", "!", "bad", 1, "something ended without a number")
+_FAILED = Status("failed", "!", "bad", 1, "a measurement ended without a number")
 _ABSENT = Status("not in the night", "·", "quiet", 9)
 _BAD_ENDS = ("failed", "lost", "invalid")
 _MOST_NAMES, _MOST_ROWS = 2, 8
@@ -31,17 +31,19 @@ _LEAST_SPREAD = 0.05
 
 
 def heat_section(nights: Sequence[Night], devices: Sequence[DeviceSummary]) -> Section:
-    """Builds the grid of what each own board had in each night, boards with the worst last night first."""
+    """Builds the grid of our own boards' outcomes in each night, boards with the worst last night first."""
     rows = [_heat_row(one.name, nights) for one in devices if not one.origin]
     rows = [row for row in rows if any(cell.status for cell in row.cells)]
     title = "Boards, night by night"
     if not rows:
-        return Section("boards", title, empty="No board was in a night yet: `suite nightly` measures those of a plan.")
+        return Section(
+            "boards", title, empty="No board has been in a night yet: `suite nightly` measures those of a plan."
+        )
     columns = [
         HeatColumn(day_and_time(night.started_at)[8:10], day_and_time(night.started_at), night_place(night.run_id))
         for night in nights
     ]
-    caption = f"What each board had in the last {format_count(len(nights), 'night')}; a square leads to its night"
+    caption = f"The outcome of each board in the last {format_count(len(nights), 'night')}; a square links to its night"
     rows.sort(key=lambda row: (_order(row.cells[-1]), row.name))
     return Section("boards", title, heats=(HeatGrid("nights-heat", caption, columns, rows),))
 
@@ -72,15 +74,14 @@ def _outcome(device: str, night: Night) -> tuple[Status, str]:
     if bad:
         return _FAILED, f"{bad} of {sum((counts or {}).values())} failed"
     if finding is not None:
-        # A night without a number of the board is missing to whoever reads the grid, whatever it is called there.
+        # For readers of the grid, a night without any number from the board is a missing one, whatever the cause.
         found = _MISSING if finding.category == "missing" else category_status(finding)
         return replace(found, order=2 + CATEGORIES.index(finding.category)), found.word
     return (_ABSENT, _ABSENT.word) if not counts else (_OK, _OK.word)
 
 
 def kinds_sections(recent: Recent) -> list[Section]:
-    """Builds the matrix of kinds by settings: of the workloads that are measured most as far as a screen reaches, of
-    the others folded."""
+    """Builds the matrices of kinds by settings: a screenful for the workloads measured most, the others folded."""
     groups = sorted(recent.latest.items(), key=lambda pair: -len(pair[1]))
     first: list[tuple[str, Sequence[Measurement]]] = []
     for key, found in groups:
@@ -91,9 +92,9 @@ def kinds_sections(recent: Recent) -> list[Section]:
     rest = groups[len(first) :]
     sections = [_kinds_section("costs", "Kinds and settings", first, recent.nights)]
     if rest:
-        summary = f"The same of {format_count(len(rest), 'further workload')}"
+        summary = f"The same for {format_count(len(rest), 'more workload')}"
         sections.append(
-            _kinds_section("costs-more", "Kinds and settings, further workloads", rest, recent.nights, summary)
+            _kinds_section("costs-more", "Kinds and settings, more workloads", rest, recent.nights, summary)
         )
     return sections
 
@@ -116,7 +117,9 @@ def _kinds_section(
 
     matrix = kind_matrix(found, sparks(nights), link_of, name)
     if matrix is None:
-        return Section(name, title, empty="Nothing was measured yet: `suite run --device local` measures this machine.")
+        return Section(
+            name, title, empty="Nothing has been measured yet: `suite run --device local` measures this machine."
+        )
     if len(nights) > 1:
         matrix = replace(matrix, caption=f"{matrix.caption}. The line: latency over {len(nights)} nights")
     words = {workload_words(item.workload) for item in found}
@@ -124,8 +127,11 @@ def _kinds_section(
 
 
 def sparks(nights: Sequence[Night]) -> SparkOf:
-    """Returns what draws the latency of measurements over the nights: the median of what each series is to its own
-    median, so that a board that was away moves nothing."""
+    """Returns a function that draws the latency of measurements over the nights.
+
+    Each series is divided by its own median before the median over series is taken, so that a missing board shifts
+    nothing.
+    """
 
     def spark_of(items: Sequence[Measurement]) -> Spark | None:
         places = {(item.device, item.workload_key) for item in items}
@@ -154,12 +160,10 @@ def sparks(nights: Sequence[Night]) -> SparkOf:
 
 
 def trust_section(recent: Recent, counts: Mapping[str, int]) -> Section:
-    """Builds the answers to whether the last night can be trusted; ``counts`` are its verdicts by word."""
+    """Builds the answers on whether the last night can be trusted; ``counts`` are its verdicts by word."""
     title = "Can I trust it?"
     if not recent.nights:
-        empty = (
-            "One run is a first look. `suite nightly` measures every night: after 10 of them, each series is judged."
-        )
+        empty = "One run is only a first look. After 10 nights of `suite nightly`, each series is judged."
         return Section("trust", title, empty=empty)
     answers = (_coverage(counts, recent.verdicts), _noise(recent.verdicts), _steadiness(recent), _gaps(recent.nights))
     return Section("trust", title, answers=answers)
@@ -168,21 +172,21 @@ def trust_section(recent: Recent, counts: Mapping[str, int]) -> Section:
 def _coverage(counts: Mapping[str, int], verdicts: Sequence[SeriesVerdict]) -> Answer:
     total, few, unsure = sum(counts.values()), counts.get("insufficient", 0), counts.get("inconclusive", 0)
     words = [f"{few:,} have too few nights yet"] if few else []
-    words += [f"{unsure:,} could not be told"] if unsure else []
+    words += [f"{unsure:,} inconclusive"] if unsure else []
     points = [one for verdict in verdicts if (one := known_number(verdict.numbers, "points")) is not None]
-    words += [f"against {int(median(points))} nights before it"] if points else []
+    words += [f"against {int(median(points))} earlier nights"] if points else []
     return Answer("Series judged", f"{total - few - unsure:,} of {total:,}" if total else "none", words)
 
 
 def _noise(verdicts: Sequence[SeriesVerdict]) -> Answer:
-    """Says how far from its history a latency must be to stand out, typically and on the noisiest board."""
+    """States how far from its history a latency must be to stand out, typically and on the noisiest board."""
     margins: dict[str, list[float]] = {}
     for one in verdicts:
         margin, centre = known_number(one.numbers, "margin"), known_number(one.numbers, "centre")
         if one.metric == LATENCY and margin is not None and centre:
             margins.setdefault(one.device, []).append(margin / centre)
     if not margins:
-        return Answer("Noise", "not known", ("No latency has a history to be held against yet.",))
+        return Answer("Noise", "not known", ("No latency has a history to compare with yet.",))
     typical = median(one for found in margins.values() for one in found)
     worst = max(margins, key=lambda device: median(margins[device]))
     words = ["of a step's latency is within noise"]
@@ -192,7 +196,7 @@ def _noise(verdicts: Sequence[SeriesVerdict]) -> Answer:
 
 
 def _steadiness(recent: Recent) -> Answer:
-    """Names the devices that were busy in the last night, and those that changed by themselves."""
+    """Names the devices that were busy last night, and those that changed by themselves."""
     drifting = dict.fromkeys(
         board for one in recent.nights[-1].findings if one.category == "device" and one.is_open for board in one.devices
     )
@@ -204,7 +208,7 @@ def _steadiness(recent: Recent) -> Answer:
 
 
 def _gaps(nights: Sequence[Night]) -> Answer:
-    """Counts the nights that boards have no whole result of."""
+    """Counts the nights in which boards have no complete result."""
     boards = dict.fromkeys(name for night in nights for name in (*night.outcomes, *night.unreached))
     rows = {name: _heat_row(name, nights) for name in boards}
     gaps = Counter(

@@ -1,6 +1,6 @@
-"""What a first screen consists of: answers, matrices of settings, heat grids of nights, sparklines.
+"""The elements of first screens: answers, matrices of settings, heat grids of nights, sparklines.
 
-All of them are set by templates/pictures.html without a script. Links are relative to the site's root.
+templates/pictures.html renders them without scripts. Links are relative to the site's root.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,10 @@ _WIDTH, _HEIGHT, _EDGE = 100.0, 24.0, 2.0
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a question; ``words`` say what it is worth, and what can't be told. ``slot`` is the colour of a
-    setting."""
+    """An answer to a question; ``words`` say how reliable it is and what can't be told.
+
+    ``slot`` is a setting's colour.
+    """
 
     question: str
     answer: str
@@ -25,9 +27,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Spark:
-    """A course of values in the size of a word; None is a gap. ``marks`` are (place, tone) of values that stand out,
-    ``words`` say the same to those who don't see it. A smaller spread than ``least`` (a share of the largest value)
-    does not fill its height, so that noise looks like noise."""
+    """A word-sized line of values; None is a gap.
+
+    ``marks`` are (place, tone) of values that stand out; ``words`` describe it for screen readers. A spread below
+    ``least`` (a share of the largest value) doesn't fill the height, so that noise looks like noise.
+    """
 
     values: Sequence[float | None]
     words: str
@@ -44,11 +48,11 @@ class Spark:
             else:
                 x, y = self.point(place)
                 stretches[-1].append(f"{x:.1f},{y:.1f}")
-        # A value between two gaps is a line of no length, which round ends make a dot.
+        # A value between two gaps is a line of zero length, which round line ends turn into a dot.
         return [" ".join(found if len(found) > 1 else found * 2) for found in stretches if found]
 
     def point(self, place: int) -> tuple[float, float]:
-        """Returns where a value is drawn in a box of 100 by 24, the largest on top."""
+        """Returns where a value is drawn in a box of 100 by 24, larger values higher."""
         known = [value for value in self.values if value is not None]
         low, high = min(known), max(known)
         value, spread = self.values[place], max(high - low, self.least * high)
@@ -59,7 +63,7 @@ class Spark:
 
 @dataclass(frozen=True)
 class Value:
-    """A line of a cell; the ``best`` of a row is bold, ``tone`` colours a change."""
+    """One line of a cell; the ``best`` of a row is bold, ``tone`` colours a change."""
 
     text: str
     best: bool = False
@@ -68,7 +72,7 @@ class Value:
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """Values below one another; ``note`` is a muted line below them, or what there is instead."""
+    """Values, one per line; ``note`` is a muted line below them, or replaces them."""
 
     values: Sequence[Value] = ()
     note: str = ""
@@ -78,7 +82,7 @@ class MatrixCell:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """A row: its name, what is to know of it, its cells."""
+    """A row: its name, a muted explanation, its cells."""
 
     name: str
     quiet: str
@@ -98,8 +102,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A square: an outcome, or None where there is nothing; ``words`` appear when it is pointed at. What is calm is no
-    stop of the Tab key."""
+    """A square: an outcome, or None for nothing. ``words`` appear on hovering; the Tab key skips good outcomes."""
 
     status: Status | None
     words: str
@@ -108,7 +111,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatRow:
-    """A row of squares, the oldest first."""
+    """A row of squares, oldest first."""
 
     name: str
     cells: Sequence[HeatCell]
@@ -117,7 +120,7 @@ class HeatRow:
 
 @dataclass(frozen=True)
 class HeatColumn:
-    """A heading of two letters, in full in ``words``."""
+    """A heading of two letters, spelled out in ``words``."""
 
     short: str
     words: str
@@ -126,7 +129,7 @@ class HeatColumn:
 
 @dataclass(frozen=True)
 class HeatGrid:
-    """Outcomes as squares: a row a device, a column a night. ``legend`` says what the squares mean."""
+    """Outcomes as squares: a row per device, a column per night. ``legend`` explains the squares."""
 
     name: str
     caption: str
@@ -135,6 +138,6 @@ class HeatGrid:
 
     @property
     def legend(self) -> list[Status]:
-        """The outcomes that there are, the worst first."""
+        """The outcomes that occur, worst first."""
         found = dict.fromkeys(cell.status for row in self.rows for cell in row.cells if cell.status is not None)
         return sorted(found, key=lambda one: (one.order, one.word))

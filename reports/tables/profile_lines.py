@@ -1,4 +1,4 @@
-"""The table of a profile, for pages and terminals: groups of operators, in them their parts over all layers."""
+"""The table of a profile, for pages and terminals: groups of operators, each with its parts over all layers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reports.text.appearance import slot
 from reports.text.numbers import decimals, plain, quantity
 
 _LEAST_PERCENT = 0.5
-"""Of a step: parts below are summed up in one line."""
+"""Share of a step below which parts are summed up in one line."""
 
 
 @dataclass(frozen=True)
 class ProfileLine:
-    """A group, with all its time, or a part of it, whose `name` says what is done there."""
+    """A group with all its time, or a part of it, whose `name` says what it does."""
 
     group: str
     name: str
@@ -37,7 +37,7 @@ class ProfileLine:
 
 
 def profile_lines(profile: SettingProfile) -> Iterator[ProfileLine]:
-    """Yields each group, the longest first, and after it its parts, those of least time summed up."""
+    """Yields each group, the longest first, followed by its parts, with the shortest ones summed up."""
     step_ms = profile.step_ms
 
     def line(group: str, name: str, rows: Sequence[ProfileRow]) -> ProfileLine:
@@ -58,7 +58,7 @@ def profile_lines(profile: SettingProfile) -> Iterator[ProfileLine]:
 
 
 def profile_sentence(profile: SettingProfile) -> str:
-    """Says what a step takes, what the profile adds to it, and what is the largest outside of the frozen products."""
+    """States the time of a step, what profiling adds to it, and the largest groups outside the frozen products."""
     outside = {group: RowSum.of(rows).ms for group, rows in by_group(profile.rows).items() if group != FROZEN}
     largest = sorted(outside, key=lambda group: -outside[group])[:3]
     least, most = profile.overheads_percent[0], profile.overheads_percent[-1]
@@ -66,7 +66,7 @@ def profile_sentence(profile: SettingProfile) -> str:
     return (
         f"{quantity(median(profile.plain_ms), 'ms')} a step, {profile.overhead_percent:+.1f} % with "
         f"the profile ({least:+.1f} to {most:+.1f} % in {len(profile.profiled_ms)} pairs of steps); "
-        f"{profile.outside_percent:.1f} % of it is outside of frozen products, most of that in {shares}"
+        f"{profile.outside_percent:.1f} % of it is outside frozen products, most of that in {shares}"
     )
 
 
@@ -77,7 +77,7 @@ def profile_section(profile: SettingProfile) -> Section:
         for index, line in enumerate(profile_lines(profile))
     ]
     heads = (
-        Head("For what"),
+        Head("Purpose"),
         Head("Operator"),
         Head("Calls", "in a step", "number"),
         Head("Time", "ms a step", "number"),
@@ -85,9 +85,14 @@ def profile_section(profile: SettingProfile) -> Section:
         Head("GFLOP/s", kind="number"),
         Head("GB/s", kind="number"),
     )
-    caption = f"{profile.setting}: time of the mean profiled step, operator by operator"
+    caption = f"{profile.setting}: time of the mean profiled step, by operator"
     return table(
-        f"operators-{profile.setting}", f"Operators, {profile.setting}", caption, heads, rows, empty="No operator."
+        f"operators-{profile.setting}",
+        f"Operators, {profile.setting}",
+        caption,
+        heads,
+        rows,
+        empty="There are no operators.",
     )
 
 

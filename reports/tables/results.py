@@ -1,6 +1,6 @@
-"""The two tables of a run's page with a row per measurement: results, and the details behind them.
+"""The two tables of a run's page that have a row per measurement: results, and the details behind them.
 
-A cell has its text, what it sorts by, and, where a value is missing, the reason.
+A cell has its text, its sort key and, if a value is missing, the reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from reports.text.numbers import (
 )
 
 LONGEST_REASON = 1500
-"""Characters of a reason on a page; document.json has it whole."""
+"""Characters of a reason on a page; document.json has all of it."""
 
 
 def sortable(found: float) -> str:
@@ -39,14 +39,14 @@ def unavailable(found: Unavailable) -> GridCell:
 
 
 def _number(found: Number, formatted: Callable[[float], str], *small: str) -> GridCell:
-    """Returns a cell with the number as ``formatted`` renders it, or the reason if there is none."""
+    """Returns a cell with the number as ``formatted`` renders it, or why there is none."""
     if isinstance(found, Unavailable):
         return unavailable(found)
     return GridCell(formatted(found), tuple(line for line in small if line), sort=sortable(found))
 
 
 def _quantity(found: Number, stored_unit: str, *small: str) -> GridCell:
-    """Returns a cell with a value in the unit that fits."""
+    """Returns a cell with a value in a fitting unit."""
     return _number(found, lambda known: quantity(known, stored_unit), *small)
 
 
@@ -56,7 +56,7 @@ def latency(item: Measurement) -> GridCell:
 
 
 def latency_spread(item: Measurement) -> str:
-    """Returns the interval of a latency, the range of its sessions where they are too few for one."""
+    """Returns the interval of a latency, or the range of its sessions if they are too few for one."""
     median, ends, known = item.latency.median_ms, item.latency.ci95_ms, item.latency.range_ms
     if isinstance(median, Unavailable):
         return "no interval"
@@ -68,7 +68,7 @@ def latency_spread(item: Measurement) -> str:
 
 
 def session_count(item: Measurement) -> str:
-    """Returns ``n = 5 sessions``, nothing if the medians were not recorded."""
+    """Returns ``n = 5 sessions``, or nothing if the medians were not recorded."""
     medians = item.latency.sessions_ms
     return "" if isinstance(medians, Unavailable) else f"n = {format_count(len(medians), 'session')}"
 
@@ -114,7 +114,7 @@ def energy(item: Measurement) -> GridCell:
     known = "" if isinstance(gross, Unavailable) else quantity(gross, "mJ")
     short = "short window" if item.energy.short is True else ""
     if known and isinstance(net, Unavailable):
-        # Without what it sorts by, it stays with the missing values: gross and net energy are not comparable.
+        # Without a sort key it stays with the missing values: gross and net energy are not comparable.
         return GridCell(known, tuple(part for part in ("gross only", short, net.reason) if part))
     return _quantity(net, "mJ", "net", f"gross {known}" if known else "", short)
 
@@ -151,7 +151,7 @@ def results(found: Sequence[Measurement], reference: str) -> Grid:
 
 
 def details(found: Sequence[Measurement]) -> Grid:
-    """Builds the table behind the results: load, spread, loss, temperature, how energy was read."""
+    """Builds the table behind the results: load, spread, loss, temperature, how energy was measured."""
     columns: list[tuple[Head, _CellOf]] = [
         (
             Head("Slowest step", kind="number"),
@@ -165,21 +165,21 @@ def details(found: Sequence[Measurement]) -> Grid:
         (Head("Temperature", "start → highest", "number"), _temperature),
         (Head("Throttled"), _throttled),
         (Head("Threads and CPUs"), _setup),
-        (Head("How energy was read"), _energy_method),
-        (Head("Sampler's cost", "of a step", "number"), _overhead),
+        (Head("How energy was measured"), _energy_method),
+        (Head("Cost of the sampler", "of a step", "number"), _overhead),
     ]
-    return _table("details", "What lies behind the results", found, columns, with_status=False)
+    return _table("details", "Details behind the results", found, columns, with_status=False)
 
 
 def reference_setting(found: Sequence[Measurement]) -> str:
-    """Returns the setting that ratios refer to, a generic word if none was recorded."""
+    """Returns the setting that ratios refer to, or a generic word if none was recorded."""
     return next((name for item in found if isinstance(name := item.ratio.setting, str)), "the reference")
 
 
 def _table(
     name: str, caption: str, found: Sequence[Measurement], columns: Sequence[tuple[Head, _CellOf]], with_status: bool
 ) -> Grid:
-    """Builds a table with a row for each measurement; only the one with the status has permanent links."""
+    """Builds a table with a row for each measurement; only the table with the status has permanent links."""
     several = len({workload_words(item.workload) for item in found}) > 1
     heads = (
         *(Head("Device", choices=True), Head("Setting", choices=True)),
@@ -247,7 +247,7 @@ def _throttled(item: Measurement) -> GridCell:
 
 
 def _setup(item: Measurement) -> GridCell:
-    """Returns threads, below them the allowed CPUs and the power mode where they are known."""
+    """Returns threads, with the allowed CPUs and the power mode below, if known."""
     threads, cpus, mode = item.setup.threads, item.setup.cpus, item.setup.power_mode
     if isinstance(threads, Unavailable):
         return unavailable(threads)

@@ -1,4 +1,4 @@
-"""What pages consist of: a banner, sections, tables, figures. One template (page.html) renders them all.
+"""The elements of pages: a banner, sections, tables, figures. One template (page.html) renders all pages.
 
 Links are relative to the site's root; the template makes them relative to the page.
 """
@@ -17,16 +17,16 @@ from reports.text.appearance import Status
 from reports.text.escaping import visible
 from reports.text.numbers import format_count
 
-if TYPE_CHECKING:  # its cards hold grids
+if TYPE_CHECKING:  # imported only for types, as its cards contain grids
     from reports.tables.findings import FindingCards
 
 LinkOf = Callable[[str], str]
-"""Returns the link of a page that exists or is about to be built, otherwise nothing."""
+"""Returns the link of a page that exists or is about to be built, otherwise an empty text."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """``text`` that leads to ``href``."""
+    """``text`` that links to ``href``."""
 
     text: str
     href: str
@@ -35,10 +35,11 @@ class Link:
 
 @dataclass(frozen=True)
 class GridCell:
-    """A cell: a status, a setting's swatch, or ``main``; ``small`` are the lines below it, seen once its row is opened.
+    """A cell: a status, a setting's swatch, or ``main``; ``small`` are the lines below it, visible once its row is
+    opened.
 
-    ``sort`` is what it sorts by if that is not its text; ``slot`` the colour of a setting. Text between
-    backticks is set as code. ``badges`` and ``tags`` (names that people gave) follow it.
+    ``sort`` is its sort key if that is not its text; ``slot`` the colour of a setting. Text between backticks is set as
+    code. ``badges`` and ``tags`` (names given by people) follow it.
     """
 
     main: str = ""
@@ -51,7 +52,7 @@ class GridCell:
     tags: Sequence[str] = ()
 
     def data(self, way: LinkOf) -> Json:
-        """Returns what static/tables.js draws: ``main`` if that is all there is, else all there is by short names."""
+        """Returns what static/tables.js draws: only ``main`` if there is nothing else, or an object with short keys."""
         outcome = self.status
         found: dict[str, Json] = {
             "main": visible(self.main),
@@ -70,9 +71,12 @@ class GridCell:
 
 @dataclass(frozen=True)
 class Head:
-    """A heading. ``kind`` is how its column sorts and is set: ``text``, ``number``, ``status`` (by its order),
-    ``moment`` (on one line), ``run`` (an id of one), or nothing for what can't be sorted. ``choices`` offers its values
-    as a filter, ``wide`` gives room for sentences, ``beside`` puts the first line below a value beside it."""
+    """A heading. ``kind`` is how its column is sorted and set: ``text``, ``number``, ``status`` (by its order),
+    ``moment`` (on one line), ``run`` (a run's id), or empty if it can't be sorted.
+
+    ``choices`` offers its values as a filter, ``wide`` gives room for sentences, ``beside`` puts a value's first small
+    line beside it.
+    """
 
     title: str
     hint: str = ""
@@ -98,8 +102,10 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table with all its rows. ``notes`` are what is to know of it, ``links`` where more is. With ``folded``, a
-    summary of it, it opens only when asked."""
+    """A table with all its rows.
+
+    ``notes`` and ``links`` appear with it. With ``folded``, a summary, it starts closed.
+    """
 
     name: str
     caption: str
@@ -110,7 +116,7 @@ class Grid:
     folded: str = ""
 
     def data(self, way: LinkOf) -> Json:
-        """Returns the rows as static/tables.js draws them: anchor and cells; ``way`` makes a link the page's own."""
+        """Returns the rows for static/tables.js: anchor and cells; ``way`` makes a link relative to the page."""
         return [[row.anchor, [cell.data(way) for cell in row.cells]] for row in self.rows]
 
 
@@ -134,7 +140,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is to know of one thing, opened when asked."""
+    """Facts about one thing, closed at first."""
 
     title: str
     quiet: str
@@ -146,7 +152,7 @@ class Fold:
 @dataclass(frozen=True)
 class Picker:
     """A choice of two runs to compare, ``before`` and ``after`` at first. ``runs`` are (id, moment, name of its files),
-    ``pages`` the names of the comparisons that are built; of others the command is shown."""
+    ``pages`` the names of the comparisons that are built; for others the command is displayed."""
 
     before: str
     after: str
@@ -161,10 +167,9 @@ class Picker:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; ``empty`` replaces it if it has no content, and says what to do.
+    """A part of a page; if it has no content, ``empty`` replaces it and says what to do.
 
-    With ``folded``, a summary of it, it opens only when asked: evidence for what stands above. ``small`` figures
-    stand beside one another.
+    With ``folded``, a summary, it starts closed, as evidence for what is above it. ``small`` figures are side by side.
     """
 
     name: str
@@ -198,9 +203,9 @@ def table(
     links: Sequence[Link] = (),
     folded: str = "",
 ) -> Section:
-    """Builds a section with one table (called ``grid``, by default as the section), or ``empty`` if it has no rows.
+    """Builds a section with one table (named ``grid``, by default like the section), or ``empty`` if it has no rows.
 
-    ``left_out`` is how many rows are left out, what they are called, and where they can be found.
+    ``left_out`` is how many rows are left out, what they are called, and where to find them.
     """
     if not rows:
         return Section(name, title, empty=empty)
@@ -211,10 +216,10 @@ def table(
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. ``trail`` leads to it from the overview, ``beside`` to what else is of its subject.
+    """A whole page. ``trail`` leads to it from the overview, ``beside`` has links to other pages on its subject.
 
-    ``files`` are the downloads beside it and their use; ``newer`` and ``older`` its neighbours where a list goes over
-    several pages; ``badges`` and ``tags`` stand behind its heading, ``remarks`` are what people said of it.
+    ``files`` are the downloads beside it and their use; ``newer`` and ``older`` its neighbours if a list has several
+    pages; ``badges`` and ``tags`` follow its heading, ``remarks`` are what people wrote about it.
     """
 
     title: str
@@ -235,6 +240,6 @@ class Page:
 
     @property
     def figures(self) -> list[Figure]:
-        """Every figure that is drawn."""
+        """Every figure on the page."""
         every = [figure for section in self.sections for figure in (*section.figures, *section.small)]
         return [figure for figure in every if not figure.empty]

@@ -1,7 +1,7 @@
-"""Trainings as tables: a row for each, a row for each of their segments, and the files with all of it.
+"""Trainings as tables: a row for each, a row for each of their segments, and the files with all data.
 
-A race between them is a section: who wins, then contenders by cost to the target, accuracy under the budget, and at
-the end.
+A race between them is a section: who wins, then contenders by cost to the target, accuracy under the budget and
+accuracy at the end.
 """
 
 import json
@@ -35,14 +35,14 @@ def trainings_table(trainings: Sequence[Training], built: LinkOf) -> Section:
         *(Head("Peak memory", kind="number"), Head("Status", kind="status", choices=True)),
     )
     rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot, built) for one in trainings]
-    empty = "No training was started: `suite train --resume` goes on, `suite devices check` says what a device lacks."
+    empty = "No training was started: `suite train --resume` continues, `suite devices check` says what a device lacks."
     caption = "Every training: held-out accuracy before, after and at its best, and what its steps cost"
     return table("trainings", "Trainings", caption, heads, rows, empty=empty)
 
 
 def _row(one: Training, name: str, slot: int, built: LinkOf) -> GridRow:
     outcome, method = status(one.status), str(one.workload.get("method", "unknown"))
-    # What tells this contender from others apart from its setting, such as q=4.
+    # What else distinguishes this contender, such as q=4.
     more = name.removeprefix(f"{method} {setting_of(one.workload)}").strip()
     found = one.evaluations
     before = found[0].accuracy if found and found[0].step == 0 else None
@@ -93,7 +93,7 @@ def segments_table(trainings: Sequence[Training]) -> Section:
         Head("Note", wide=True),
     )
     noted = sum(segment.note is not None for _, segment in every)
-    caption = "Steps that one process made, each from the state that the one before left"
+    caption = "Steps made by one process, starting from the state that the previous segment left"
     folded = f"{len(every):,} segments, {noted:,} with a note"
     grid = Grid("segments", caption, heads, rows, folded=folded)
     return Section("segments", "Segments", (grid,))
@@ -191,17 +191,18 @@ def race_section(races: Sequence[Race], trainings: Sequence[Training]) -> list[S
     several = len(races) > 1
     prose = [f"{race.device}: {words}" if several else words for race in drawn for words in race.winners]
     if len(races) > len(drawn):
-        prose.append(f"{len(races) - len(drawn)} further devices are not shown here; trainings.json holds their races.")
+        prose.append(f"{len(races) - len(drawn)} more devices are not displayed here; trainings.json has their races.")
     slots = {name: look.slot for name, look in looks_of(trainings).items()}
     grids = [grid for place, race in enumerate(drawn) for grid in _grids(race, place, slots)]
     figures: list[Figure] = [pareto_front(race, trainings, f"front-{place}") for place, race in enumerate(drawn)]
     terms = (
-        ("Cost to the target", "What a training's steps took up to the first evaluation at the target or above: the "
-         "geometric mean over seeds, with Student's 95 % interval on the logarithms; below 3 seeds their range."),
+        ("Cost to the target", "The cost of a training's steps up to the first evaluation at or above the target: the "
+         "geometric mean over seeds, with Student's 95 % interval on the logarithms; with fewer than 3 seeds their "
+         "range."),
         ("Accuracy under the budget", "At the last evaluation within it: the mean over seeds with Student's 95 % "
          "interval."),
-        ("Who wins", "Said only if the intervals of 3 seeds or more are apart, and costs by more than the way between "
-         "two evaluations. Evaluations and loading are not counted as cost."),
+        ("Who wins", "Stated only if the intervals over at least 3 seeds don't overlap, and costs differ by more than "
+         "the distance between two evaluations. Evaluations and loading don't count as cost."),
     )  # fmt: skip
     return [Section("race", "Race", grids, figures=figures, prose=prose, terms=terms)]
 
@@ -263,7 +264,7 @@ def _qualities(race: Race, budget: Budget, place: int, slots: dict[str, int], wh
         )
         for number, one in enumerate(race.contenders)
     ]
-    heads = (Head("Contender"), Head("Held-out accuracy", kind="number"), Head("Seeds to know of", wide=True))
+    heads = (Head("Contender"), Head("Held-out accuracy", kind="number"), Head("Remarks on seeds", wide=True))
     return Grid(f"qualities-{place}", f"Accuracy after {limit} of steps, {kind}{where}", heads, rows)
 
 
@@ -295,7 +296,7 @@ def _robustness(race: Race, place: int, slots: dict[str, int], where: str) -> Gr
     heads = (
         *(Head("Contender"), Head("Time", "grew by the factor", "number"), Head("Energy", "likewise", "number")),
         *(Head("Accuracy", "change under the budget", "number"), Head("Losses stay the same", choices=True)),
-        Head("Seeds to know of", wide=True),
+        Head("Remarks on seeds", wide=True),
     )
     rows = [
         GridRow(
@@ -312,11 +313,11 @@ def _robustness(race: Race, place: int, slots: dict[str, int], where: str) -> Gr
         for number, one in enumerate(race.robustness)
     ]
     notes = [
-        "Each training again, with a load on all cores while its steps are made and its process ended once in the "
-        "middle: what became of the time and energy of its steps, those made twice counted twice."
+        "Each training again, with a load on all cores during its steps and its process ended once in the middle: the "
+        "time and energy of its steps, relative to the first; steps made twice count twice."
     ]
     if race.emulated:
-        notes.append("The device is emulated: its seconds are no measure.")
+        notes.append("The device is emulated: its seconds don't represent a real device.")
     return Grid(f"robustness-{place}", f"With a busy device and an interruption{where}", heads, rows, notes)
 
 
@@ -339,7 +340,7 @@ def _number(found: Number, unit: str, factor: float = 1.0) -> GridCell:
 
 
 def _estimate(found: Estimate | Unavailable, unit: str, factor: float = 1.0) -> GridCell:
-    """Returns the value with its interval or, where there is none, the range and how many seeds it is of."""
+    """Returns the value with its interval or, if there is none, the range and the number of seeds."""
     if isinstance(found, Unavailable):
         return GridCell("unavailable", (shorten(found.reason, 120),))
     ends = found.interval

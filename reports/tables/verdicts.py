@@ -1,4 +1,4 @@
-"""Tables of outcomes: a row for each metric of a workload on a device, changes first.
+"""Tables of outcomes: a row for each metric of a workload on a device, with changes first.
 
 A night's verdicts are such a table (with a matrix of device by setting, and CSV and JSON files), and so is the
 comparison of two runs.
@@ -44,7 +44,7 @@ Row = TypeVar("Row", bound=Subject)
 class OutcomeTable(Generic[Row]):
     """How rows of one kind are laid out.
 
-    ``words`` are the outcomes in row order, ``outcome`` returns a row's; ``heads`` and ``cells`` are the
+    ``words`` are the outcomes in row order, ``outcome`` returns the one of a row; ``heads`` and ``cells`` are the
     columns after the metric; ``links`` returns the pages of a row's device and metric, ``marks`` the badges of its
     device.
     """
@@ -124,7 +124,7 @@ def night_status(counts: Mapping[str, int]) -> Status:
 
 
 def series_link(one: SeriesVerdict) -> str:
-    """Returns the link to the series' page, at its metric."""
+    """Returns the link to the metric on the series' page."""
     return f"{series_place(one.device, one.workload_key)}#{file_name(one.metric)}"
 
 
@@ -175,7 +175,7 @@ def _small_number(one: SeriesVerdict, key: str) -> GridCell:
 _TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
     name="verdicts",
     title="Verdicts",
-    caption="Every series, what changed first",
+    caption="Every series, changes first",
     words=WORDS,
     outcome=lambda one: one.verdict,
     anchor=lambda one: f"v-{file_name(f'{one.measurement_id}-{one.metric}')}",
@@ -186,14 +186,14 @@ _TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
             Head("p", kind="number"),
             Head("q", kind="number"),
         ),
-        Head("Why, and how to see it again", wide=True),
+        Head("Why, and how to reproduce it", wide=True),
     ),
     cells=_cells,
     links=lambda one: (device_place(one.device), series_link(one)),
     marks=lambda one: badges(one.emulated),
     empty=(
-        "No series was judged this night. A series is judged once its measurement is done: `suite nightly` goes on "
-        "with a night that was broken off."
+        "No series was judged this night. A series is judged once its measurement is done: `suite nightly` continues "
+        "an interrupted night."
     ),
 )
 
@@ -206,9 +206,7 @@ def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
         row = cells.setdefault((one.device, workload_words(one.workload)), {})
         row.setdefault(setting_of(one.workload), []).append(one)
     if not cells:
-        return Section(
-            "matrix", "Device by setting", empty="There is nothing to set side by side: no series was judged."
-        )
+        return Section("matrix", "Device by setting", empty="There is nothing to compare: no series was judged.")
     rows = [
         GridRow(
             anchor=f"x-{file_name(f'{device} {workload}')}",
@@ -255,5 +253,5 @@ def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
 
 
 def verdicts_json(verdicts: Sequence[SeriesVerdict]) -> str:
-    """Returns the same as a JSON list, with the inputs of each verdict."""
+    """Returns the verdicts as a JSON list, with the inputs of each."""
     return json.dumps(finite([dataclasses.asdict(one) for one in verdicts]), ensure_ascii=False, indent=1) + "\n"

@@ -1,7 +1,7 @@
-"""How outcomes, settings and devices look everywhere: a glyph and a word, never colour alone.
+"""The look of outcomes, settings and devices: a glyph and a word, never colour alone.
 
-One colour per quantization setting and one symbol per device, everywhere; and the mark of what is emulated or was
-measured by another lab.
+One colour per quantization setting and one symbol per device, everywhere; and the badges of emulated devices and of
+other labs.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reports.text.escaping import shorten
 
-# The number is the slot: adding a setting must not recolour the others.
+# The number is the slot, so that adding a setting doesn't recolour the others.
 _SLOTS = {
     "fp32": 0,
     "fp16": 1,
@@ -63,13 +63,17 @@ class Status:
 _KNOWN = {
     status.word: status
     for status in (
-        Status("regressed", "▼", "bad", 0, "worse than before: measured in turn with the baseline, and it is the code"),
-        Status("worse", "▼", "bad", 0, "worse beyond chance and beyond the least change that counts"),
+        Status("regressed", "▼", "bad", 0, "worse than before: the code's change, measured in turn with the baseline"),
+        Status("worse", "▼", "bad", 0, "worse by more than chance and than the least change that counts"),
         Status(
-            "improved", "▲", "good", 1, "better than before: measured in turn with the baseline, and it is the code"
+            "improved",
+            "▲",
+            "good",
+            1,
+            "better than before: the code's change, measured in turn with the baseline",
         ),
-        Status("better", "▲", "good", 1, "better beyond chance and beyond the least change that counts"),
-        Status("inconclusive", "?", "warn", 2, "unlike its history, and it could not be told whether it is the code"),
+        Status("better", "▲", "good", 1, "better by more than chance and than the least change that counts"),
+        Status("inconclusive", "?", "warn", 2, "unlike its history, but it is unclear whether the code is the cause"),
         Status("insufficient", "◌", "quiet", 4, "too few points or sessions to judge"),
         Status("accepted", "✓", "quiet", 3, "regressed, and somebody accepted the new level"),
         Status("missing", "◌", "quiet", 4, "only one of the two runs has it"),
@@ -78,18 +82,18 @@ _KNOWN = {
         Status("not judged", "\u2013", "quiet", 5),
         Status("failed", "✗", "bad", 0, "ended without a result; the reason says where"),
         Status("lost", "✗", "bad", 0, "the device went away"),
-        Status("invalid", "⚠", "bad", 1, "ran, but a check of its validity did not hold: never compared"),
+        Status("invalid", "⚠", "bad", 1, "ran, but failed a check of its validity: never compared"),
         Status("partial", "◐", "warn", 2, "some of its sessions are missing"),
-        Status("interrupted", "◐", "warn", 2, "stopped before its end; `suite run --resume` goes on"),
+        Status("interrupted", "◐", "warn", 2, "stopped before its end; `suite run --resume` continues"),
         Status("throttled", "▾", "warn", 3, "the device slowed itself down during the session"),
-        Status("unstable", "≈", "warn", 3, "sessions differ more than this kind of device should"),
+        Status("unstable", "≈", "warn", 3, "sessions differ more than they should on this kind of device"),
         Status("warning", "⚠", "warn", 3),
         Status("warn", "⚠", "warn", 3),
         Status("unsupported", "⊘", "quiet", 4, "this device can't execute this setting"),
         Status("unavailable", "\u2013", "quiet", 4),
         Status("skipped", "\u2013", "quiet", 4),
-        Status("running", "…", "quiet", 5, "still going on, or killed before it could say so"),
-        Status("ok", "✓", "good", 6, "measured, and every check held"),
+        Status("running", "…", "quiet", 5, "still running, or killed before it could record its end"),
+        Status("ok", "✓", "good", 6, "measured, and every check passed"),
         Status("passed", "✓", "good", 6),
         Status("finished", "✓", "good", 6),
         Status("completed", "✓", "good", 6),
@@ -99,7 +103,7 @@ _KNOWN = {
 
 
 def status(word: str) -> Status:
-    """Looks up an outcome; an unknown word stays as it is, in a quiet tone."""
+    """Looks up an outcome; an unknown word gets a quiet tone."""
     return _KNOWN.get(word.lower(), Status(word or "unknown", "•", "quiet", 4))
 
 

@@ -18,11 +18,11 @@ from markupsafe import Markup, escape
 from reports.text.numbers import moment_of_text, moment_text
 
 # Spreadsheets read a cell that starts like this as a formula, wide forms and leading white space included.
-_FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
-# As moment_text writes it.
+_FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are intended
+# The format of moment_text.
 _MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d (?:[A-Z]{3,5}|[+-]\d{2,4})\b")
 _BACKTICKS = re.compile(r"`([^`\n]{1,400})`")
-# Ids of runs and names of devices recur on every row of a site.
+# Cached, as ids of runs and names of devices recur on every row of a site.
 _MOST_REMEMBERED = 8192
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # Control characters and those that change the writing direction are spelled out by their number.
@@ -52,7 +52,7 @@ def visible(content: Any) -> Any:
 
 
 def finite(tree: Any) -> Any:
-    """Replaces NaN and infinities in a tree by ``nan``, ``inf`` and ``-inf``: JSON has no numbers for them."""
+    """Replaces NaN and infinities in a tree with ``nan``, ``inf`` and ``-inf``: JSON has no numbers for them."""
     if isinstance(tree, float) and not math.isfinite(tree):
         return "nan" if math.isnan(tree) else ("inf" if tree > 0 else "-inf")
     if isinstance(tree, Mapping):
@@ -89,7 +89,7 @@ def figure_text(name: str, longest: int = 48) -> str:
 
 
 def prose(sentence: str) -> Markup:
-    """Escapes text, marks what stands between backticks as code, and gives each moment its UTC."""
+    """Escapes text, marks parts between backticks as code, and adds its UTC to each moment."""
     escaped = escape(visible(sentence))
     if "`" not in escaped and _MOMENT.search(escaped) is None:
         return escaped
@@ -98,7 +98,7 @@ def prose(sentence: str) -> Markup:
 
 
 def timed(iso: str | None) -> Markup:
-    """Returns a moment in the host's zone that shows its UTC when it is pointed at."""
+    """Returns a moment in the host's zone that displays its UTC on hovering."""
     return prose(moment_text(iso))
 
 
@@ -111,13 +111,13 @@ def _with_utc(found: "re.Match[str]") -> str:
 
 @lru_cache(maxsize=_MOST_REMEMBERED)
 def csv_text(cell: str) -> str:
-    """Returns a cell that no spreadsheet takes for a formula: a suspicious start gets an apostrophe before it."""
+    """Returns a cell that no spreadsheet takes for a formula: an apostrophe precedes a suspicious start."""
     plain = str(visible(cell))
     return f"'{plain}" if _FORMULA.match(plain) else plain
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Returns a CSV file as text; its cells have passed :func:`csv_text`."""
+    """Returns a CSV file as text; its cells must have passed through :func:`csv_text`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)

@@ -1,7 +1,7 @@
-"""Numbers and points in time as people read them.
+"""Numbers and points in time in the form that people read.
 
-Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are those of the
-host's zone, to the minute or second; unreadable ones stay as they are.
+Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are in the host's
+zone, to the minute or second; unreadable ones are unchanged.
 """
 
 import math
@@ -29,7 +29,7 @@ _SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
 
 
 def unit_for(stored: float, stored_unit: str) -> Unit:
-    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best; others stay."""
+    """Returns the unit in which a value in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best; others are kept."""
     scale = _SCALES.get(stored_unit, ((math.inf, Unit(stored_unit, 1.0)),))
     return next((unit for below, unit in scale if abs(stored) < below), scale[-1][1])
 
@@ -38,7 +38,7 @@ def decimals(value: float, significant: int = 3) -> int:
     """Returns the decimal places that give ``significant`` digits, at most 6."""
     if value == 0:
         return 0
-    # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
+    # Rounded first, so that 9.996 counts as 10.0 and gets one place fewer.
     exponent = math.floor(math.log10(float(f"{abs(value):.{significant - 1}e}")))
     return max(0, min(6, significant - 1 - exponent))
 
@@ -120,7 +120,7 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_moment(iso: str | None) -> datetime | None:
-    """Parses a moment as UTC (a text without an offset counts as UTC), None if it cannot be read."""
+    """Parses a moment as UTC (a text without an offset counts as UTC), None if it can't be read."""
     try:
         moment = datetime.fromisoformat(iso or "")
     except ValueError:
@@ -129,20 +129,20 @@ def parse_moment(iso: str | None) -> datetime | None:
 
 
 def moment_text(iso: str | None) -> str:
-    """Formats a moment as ``2026-03-01 02:15 CET``, in the host's zone, so that its day is what a date means to the
-    command line; an unreadable text is unchanged, None is empty."""
+    """Formats a moment as ``2026-03-01 02:15 CET``, in the host's zone as dates on the command line are; an unreadable
+    text is unchanged, None is empty."""
     moment = parse_moment(iso)
     return _local(moment).strftime("%Y-%m-%d %H:%M %Z") if moment else iso or ""
 
 
 def moment_of_text(text: str) -> datetime | None:
-    """Reads what :func:`moment_text` wrote in this zone, as UTC; None of another zone's."""
+    """Parses what :func:`moment_text` wrote in this zone, as UTC; None for another zone."""
     when, _, zone = text.rpartition(" ")
     try:
         plain_moment = datetime.strptime(when, "%Y-%m-%d %H:%M")
     except ValueError:
         return None
-    # Once a year an hour comes twice; the name of the zone says which is meant.
+    # One hour a year occurs twice; the name of the zone says which one is meant.
     both = (plain_moment.replace(fold=fold).astimezone() for fold in (0, 1))
     return next((one.astimezone(UTC) for one in both if one.strftime("%Z") == zone), None)
 
@@ -161,7 +161,7 @@ def _local(moment: datetime) -> datetime:
 
 
 def duration(begin: str | None, end: str | None) -> str | None:
-    """Formats how long it took, None if either end is unknown or the end precedes the start."""
+    """Formats the time between two moments, None if either is unknown or the end precedes the start."""
     first, last = parse_moment(begin), parse_moment(end)
     if first is None or last is None or last < first:
         return None
@@ -169,7 +169,7 @@ def duration(begin: str | None, end: str | None) -> str | None:
 
 
 def sort_key(iso: str | None) -> str:
-    """Returns a text that sorts as the moments do."""
+    """Returns a text that sorts like the moments themselves."""
     moment = parse_moment(iso)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else iso or ""
 

@@ -136,7 +136,7 @@ def test_a_file_in_the_place_of_the_device_folder_is_a_result_and_the_next_run_w
     bench.workdir.touch()
     ran = bench(*QUICK, "--json")
     assert ran.code == 4
-    assert all("move that away" in item["reason"] for item in ran.document["measurements"])
+    assert all("move it away" in item["reason"] for item in ran.document["measurements"])
     bench.workdir.unlink()
     assert bench(*QUICK).code == 0
 

@@ -39,4 +39,4 @@ def test_a_password_in_the_place_of_its_variable_is_refused_and_not_repeated(emp
 def test_an_entry_that_cannot_be_names_no_line_of_a_file_that_never_was(empty_bench: Bench) -> None:
     ran = empty_bench("devices", "add", "box", "--kind", "linux", "--transport", "adb", "--serial", "S")
     assert ran.code == 2
-    assert ran.sentence.startswith("suite: inventory.yaml stays as it is: device 'box': `workdir` is")
+    assert ran.sentence.startswith("suite: inventory.yaml was not changed: device 'box': `workdir` is")

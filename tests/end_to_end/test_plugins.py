@@ -218,7 +218,7 @@ def test_broken_plugins_are_listed_with_their_reasons(with_broken: Bench) -> Non
     assert ran.code == 2
     problems = {one["name"]: one["problem"] for one in ran.document["plugins"]}
     assert problems.keys() == {key.split()[1] for key in BROKEN}
-    assert "the suite itself has one of this name" in problems["ssh"]
+    assert "the suite itself has one with this name" in problems["ssh"]
     assert all("broken-lab 0.9" in problem for problem in problems.values())
 
 

@@ -61,7 +61,7 @@ def test_the_table_names_the_step_the_overhead_and_the_projections(bench: Bench)
     first, *table = ran.out.splitlines()
     assert first.startswith("fp32: ")
     assert "% in 3 pairs of steps)" in first
-    assert "% of it is outside of frozen products" in first
+    assert "% of it is outside frozen products" in first
     assert [line.split()[0] for line in table if line.strip().startswith("not")] == ["not"]
     assert table[-1].startswith("profile ")
     again = bench("profile", "--show", table[-1].split()[1].rstrip(":"))

@@ -40,7 +40,7 @@ def test_a_file_is_read_up_to_its_limit_whatever_its_size_claims(tmp_path: Path)
     with pytest.raises(UserError, match="has 10 bytes, and 9 is the limit for a plan: check the path"):
         read_regular(path, what="a plan", limit_bytes=9)
     assert Path("/proc/self/status").stat().st_size == 0
-    with pytest.raises(UserError, match="has more bytes than it says, and 9 is the limit"):
+    with pytest.raises(UserError, match="has more bytes than its stated size, and 9 is the limit"):
         read_regular(Path("/proc/self/status"), what="a plan", limit_bytes=9)
 
 

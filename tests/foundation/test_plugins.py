@@ -94,7 +94,7 @@ def test_an_own_name_stays_the_suites_own_and_the_plugin_is_reported(make: Make)
     make("greedy", {"methods one": "greedy:ONE"}, code="ONE = 7\n")
     known = registry()
     assert dict(known) == {"one": 1}
-    assert "greedy 0.9 can't be used: the suite itself has one of this name" in str(
+    assert "greedy 0.9 can't be used: the suite itself has one with this name" in str(
         known.problem_of(plugins("methods")[0])
     )
 
@@ -102,7 +102,7 @@ def test_an_own_name_stays_the_suites_own_and_the_plugin_is_reported(make: Make)
 def test_two_plugins_of_one_name_are_both_refused(make: Make) -> None:
     make("first", {"methods two": "first:TWO"}, code="TWO = 2\n")
     make("second", {"methods two": "second:TWO"}, code="TWO = 2\n")
-    assert "first 0.9 can't be used: the plugin second 0.9 has one of this name, too" in refusal(registry(), "two")
+    assert "first 0.9 can't be used: the plugin second 0.9 has one with this name, too" in refusal(registry(), "two")
     problems = [str(registry().problem_of(one)) for one in plugins("methods")]
     assert [re.findall(r"the plugin (\w+) 0.9", one) for one in problems] == [["first", "second"], ["second", "first"]]
 

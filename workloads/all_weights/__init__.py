@@ -1,4 +1,4 @@
-"""Training what a model itself is stored as, without adapters: its weights, or their scales.
+"""Training a model's own stored values, without adapters: its weights, or their scales.
 
-Start at own_weights.py, which also has what the runner's kernels compute for it, then step.py.
+Start at own_weights.py, which also defines the runner's operators for it, then step.py.
 """

@@ -1,7 +1,7 @@
-"""How good weights or scales are that were trained: the losses of candidate answers, without perturbation or update.
+"""Evaluates trained weights or scales: the losses of candidate answers, without perturbation or update.
 
-The program is the training step's model with what that trains as its state, so that it takes the state that a step
-left as it is; without one it evaluates the model as the data file has it.
+The program is the training step's model with the same state, so that it can load the state that a step left; without
+one it evaluates the model of the data file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.workload import Workload
 
 
 class _Evaluation(OwnWeightsStep):
-    """One forward pass with what is trained as it is."""
+    """One forward pass with the unchanged weights or scales."""
 
     key: Tensor
     zero: Tensor
@@ -29,7 +29,7 @@ class _Evaluation(OwnWeightsStep):
     def __init__(self, candidates: int, *of_step: Any) -> None:
         super().__init__(*of_step)
         self.candidates = candidates
-        # What the step's operators take besides: of noise that is nowhere added.
+        # Other inputs of the step's operators, for noise that is never added.
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
         self.register_buffer("zero", torch.zeros(1), persistent=False)
 
@@ -37,7 +37,8 @@ class _Evaluation(OwnWeightsStep):
         """Evaluates rows as workloads.methods.evaluation does, but without an adapter."""
         eps = self.zero.view(())
         logits = self.answer_logits(tokens, first, self.key, eps, PLUS)
-        # An update of no length, which changes no bit: only what a program writes is its state, which can be loaded.
+        # An update of length zero, which changes no bit: only what a program writes counts as its state and can be
+        # loaded.
         self.move(self.zero, self.key, eps)
         return candidate_losses(self.ends, logits, labels, self.candidates)
 

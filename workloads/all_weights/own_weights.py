@@ -1,9 +1,9 @@
-"""What the methods have in common that train what a model itself is stored as, without adapters, and our own operators
-for it: schemas, shapes for export, and eager reference kernels.
+"""The common part of methods that train a model's own stored values, without adapters, and our own operators for them:
+schemas, shapes for export, and eager reference kernels.
 
-What is stored is the program's state: it starts from the constants of the data file, is in memory once, and is written
-by the update alone, at the end of a step. A matrix or vector has a number, its slot, which takes the place of the query
-in its noise; positions count through it row by row (docs/contracts.md, "Noise of weights").
+These values are the program's state: it starts from the constants of the data file, is in memory once, and is written
+only by the update, at the end of a step. Each matrix or vector has a number, its slot, which replaces the query in its
+noise; positions count through it row by row (docs/contracts.md, "Noise of weights").
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def perturbed_layer(
     weights: Sequence[Tensor],
     *rest: Any,
 ) -> Tensor:
-    """prge::general_layer with each of the seven weights perturbed; norms and vectors come perturbed already."""
+    """prge::general_layer with each of the seven weights perturbed; norms and vectors are already perturbed."""
     moved = [perturbed(weight, key, eps, slot, sign) for weight, slot in zip(weights, slots, strict=True)]
     return decoder_layer(x, bias, scratch, norms, rotary, moved, *rest)
 
 
 def move_weight(weight: Tensor, gradient: Tensor, key: Tensor, lr: Tensor, slot: int) -> Tensor:
-    """Weight - lr * gradient * noise, rounded at random to one of the two values beside it: like the weight.
+    """Weight - lr * gradient * noise, rounded at random to one of its two neighbours -> like the weight.
 
     gradient float32 [1]. A gradient of zero changes no bit.
     """
@@ -84,7 +84,7 @@ def move_weight(weight: Tensor, gradient: Tensor, key: Tensor, lr: Tensor, slot:
 
 
 def clipped(x: Tensor, limit: float) -> Tensor:
-    """Values of x, or the limit with their sign where they are beyond it."""
+    """Values of x, limited in magnitude to `limit`."""
     return x.clamp(-limit, limit)
 
 
@@ -94,11 +94,11 @@ def scaled(x: Tensor, factor: float) -> Tensor:
 
 
 _FORMATS = {torch.float32: (24, -126), torch.float16: (11, -14)}
-"""Digits of a value, and the exponent of the smallest normal one."""
+"""Digits of a type's values, and the exponent of its smallest normal value."""
 
 
 def _rounded(exact: NDArray[np.float64], draws: NDArray[np.float32], digits: int, least: int) -> NDArray[np.float64]:
-    """Returns the value below in magnitude or, where the draw is less than the part of the way, the one above it."""
+    """Returns the neighbour below in magnitude or, where the draw is less than the fraction, the one above."""
     _, exponents = np.frexp(np.abs(exact))
     spacing = np.ldexp(1.0, np.maximum(exponents - 1, least) - (digits - 1))
     steps = np.abs(exact) / spacing
@@ -159,7 +159,7 @@ class Trained(NamedTensors):
         taken: set[int] = set()
         own: dict[str, Tensor] = {}
         for name, start in starts.items():
-            # Data files hold equal bytes once, such as norms that are all ones; each tensor goes its own way.
+            # Data files store equal bytes once, such as norms that are all ones, but each tensor is trained separately.
             own[name] = start.clone() if start.data_ptr() in taken else start
             taken.add(start.data_ptr())
         super().__init__(own)
@@ -167,7 +167,7 @@ class Trained(NamedTensors):
 
 
 class OwnWeightsStep(nn.Module, ABC):
-    """A training step over what a model itself is stored as: one query, + and then -, and the update at the end.
+    """A training step on a model's own stored values: one query, + and then -, and the update at the end.
 
     State: what it trains, as `<state>.NAME`.
     """
@@ -183,16 +183,16 @@ class OwnWeightsStep(nn.Module, ABC):
 
     @property
     def trained(self) -> Trained:
-        """What the step trains."""
+        """The tensors that the step trains."""
         return cast(Trained, self.get_submodule(self.state))
 
     @property
     def starts(self) -> dict[str, Tensor]:
-        """The constants that buffers start from, by the names of the buffers."""
+        """The constants from which buffers start, by the names of the buffers."""
         return {f"{self.state}.{name}": value for name, value in self.trained.starts.items()}
 
     def _register_tables(self, rotary: Rotary) -> list[str]:
-        """Registers a layer's rotary tables, those of equal layers once, and returns their names."""
+        """Registers a layer's rotary tables (once for equal layers) and returns their names."""
         named = dict(self.named_buffers())
         known = {id(value): name for name, value in named.items()}
         names = []
@@ -215,18 +215,18 @@ class OwnWeightsStep(nn.Module, ABC):
         return losses, row_losses
 
     def move(self, gradient: Tensor, key: Tensor, lr: Tensor) -> None:
-        """Takes lr * gradient * z from what is trained."""
+        """Subtracts lr * gradient * z from the trained tensors."""
         for name, slot in self.trained.slots.items():
             value = self.trained.get_buffer(name)
             value.copy_(torch.ops.prge.move_weight(value, gradient, key, lr, slot))
 
     def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
-        """losses float32 [2, 1] -> the projected gradient [1]: 0 if eps is, that step evaluates."""
+        """losses float32 [2, 1] -> the projected gradient [1]; 0 if eps is 0, as such a step only evaluates."""
         slope: Tensor = self.ends.gradient(losses, eps)
         return slope
 
     def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns the losses of a forward pass with what is trained + sign * eps * z, float32 [1, b]."""
+        """Returns the losses of a forward pass with sign * eps * z added to the trained tensors, float32 [1, b]."""
         losses: Tensor = self.ends.answer_losses(self.answer_logits(tokens, first, key, eps, sign), labels)
         return losses
 
@@ -239,7 +239,7 @@ class OwnWeightsStep(nn.Module, ABC):
         return self._logits(answers_of(self.ends, x, self.shape), key, eps, sign)
 
     def results_of(self, index: int) -> int:
-        """Returns how many rows a layer makes of a forward pass's."""
+        """Returns how many rows of results a layer computes in a forward pass."""
         return self.shape.batch * self.get_buffer(self.tables[index][0]).shape[0]
 
     @abstractmethod
@@ -248,15 +248,15 @@ class OwnWeightsStep(nn.Module, ABC):
 
     @abstractmethod
     def _layer(self, index: int, x: Tensor, bias: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns what a decoder layer makes of x float32 [1, b * T, hidden]."""
+        """Returns a decoder layer's result for x float32 [1, b * T, hidden]."""
 
     @abstractmethod
     def _logits(self, x: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns what the last norm and the head make of rows float32 [n, hidden] -> [n, vocabulary]."""
+        """Applies the last norm and the head to rows float32 [n, hidden] -> [n, vocabulary]."""
 
     @property
     def head(self) -> str:
-        """The name of the head's tensor: a tied one is the embedding's."""
+        """The name of the head's tensor; a tied head has the embedding's."""
         return TABLE if self.config.tie_embeddings else HEAD
 
     def _shape_of_layer(self, vectors: Sequence[Tensor]) -> tuple[object, ...]:
@@ -267,9 +267,9 @@ class OwnWeightsStep(nn.Module, ABC):
         return config.heads, config.kv_heads, config.norm_eps, vectors, places, gelu
 
     def _perturbed_vector(self, name: str, key: Tensor, eps: Tensor, after: Tensor, sign: int) -> Tensor:
-        """Returns what is trained under this name, float32 [n], perturbed."""
+        """Returns the trained vector of this name, float32 [n], perturbed."""
         value, slot = self.trained.get_buffer(name), self.trained.slots[name]
-        # The operator that perturbs adapters, as one of rank 1; a slot stands for the query.
+        # The operator that perturbs adapters, with rank 1; the slot replaces the query.
         (moved,) = torch.ops.prge.perturb(value, key, eps, after, 0, 1, [value.numel()], slot, 1, sign, torch.float32)
         result: Tensor = moved.view(-1)
         return result

@@ -1,13 +1,13 @@
-"""QZO's step (Shang et al., arXiv 2505.13430): MeZO on the scales of quantized weights, whose codes stay as they are.
+"""QZO's step (Shang et al., arXiv 2505.13430): MeZO on the scales of quantized weights, whose codes don't change.
 
     g = [L((s + eps z) c) - L((s - eps z) c)] / (2 eps),    s = s - lr clip(g, -100, 100) z,    z standard normal
 
 c are the codes as numbers up to 1 in magnitude, and s their largest magnitude: of a row (int8), or of a block of 64
-(nf4). A form whose codes are larger stores s divided by the largest of them; eps, and the update, are divided likewise,
-so that eps, lr and the limit of g mean the same in each. The limit is that of the authors' program.
+(nf4). A form with larger codes stores s divided by the largest code; eps and the update are divided likewise, so that
+eps, lr and the limit of g mean the same in every form. The limit is that of the authors' program.
 
-Scales are few beside weights: a layer's are perturbed into memory of the step when the layer comes, and the kernels
-that multiply it do not differ from those of the other methods.
+Scales are few compared with weights: a layer's are perturbed, into memory of the step, just before the layer, and the
+kernels that multiply it are the same as for the other methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workloads.quantize.frozen import Frozen
 from workloads.workload import Workload
 
 LIMIT = 100.0
-"""Of the magnitude of a projected gradient ("directional derivative clipping")."""
+"""The limit of a projected gradient's magnitude ("directional derivative clipping")."""
 
 
 class QzoStep(OwnWeightsStep):
@@ -41,7 +41,7 @@ class QzoStep(OwnWeightsStep):
         self._share = 1.0 / largest_code
 
     def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
-        """losses float32 [2, 1] -> the projected gradient [1] within its limit, as the stored scales take it."""
+        """losses float32 [2, 1] -> the projected gradient [1] within its limit, in terms of the stored scales."""
         return self._as_stored(torch.ops.prge.clipped(super().gradient(losses, eps), LIMIT))
 
     def _as_stored(self, value: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class QzoStep(OwnWeightsStep):
 
 
 def stored_tensors(parts: Parts) -> Mapping[str, tuple[Tensor, ...]]:
-    """Returns what each tensor of a model is stored as by its canonical name: values or codes, then scales.
+    """Returns the stored form of each tensor of a model by its canonical name: values or codes, then scales.
 
     A tied head has none of its own.
     """
@@ -102,5 +102,5 @@ def stored_tensors(parts: Parts) -> Mapping[str, tuple[Tensor, ...]]:
 
 
 def make_program(workload: Workload, parts: Parts) -> QzoStep:
-    """Returns the step over the scales of `parts`, which it changes where it is called eagerly."""
+    """Returns the step over the scales of `parts`, which it changes in place when called eagerly."""
     return QzoStep(parts, Shape.of(workload), workload.setting.largest_code)

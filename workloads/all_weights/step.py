@@ -2,8 +2,8 @@
 
     g = (L(W + eps z) - L(W - eps z)) / (2 eps),    W = W - lr g z,    z standard normal, one for each weight
 
-Whatever multiplies a weight draws its noise on the way. Norms and biases, a few vectors of a layer, are perturbed when
-their layer comes.
+The operators that multiply a weight draw its noise as they go. Norms and biases, a few vectors of a layer, are
+perturbed just before their layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workloads.workload import Workload
 
 
 class MezoFullStep(OwnWeightsStep):
-    """A training step over weights that it trains. State: all of them, as `weights.NAME`."""
+    """A training step on all weights. State: these weights, as `weights.NAME`."""
 
     def __init__(self, parts: Parts, shape: Shape) -> None:
         super().__init__(parts, shape, named_weights(parts))
@@ -77,5 +77,5 @@ def named_weights(parts: Parts) -> dict[str, Tensor]:
 
 
 def make_program(workload: Workload, parts: Parts) -> MezoFullStep:
-    """Returns the step over the weights of `parts`, which it changes where it is called eagerly."""
+    """Returns the step over the weights of `parts`, which it changes in place when called eagerly."""
     return MezoFullStep(parts, Shape.of(workload))

@@ -1,4 +1,4 @@
-"""What a workload will cost, computed from shapes alone and without torch.
+"""Estimates of a workload's cost, computed from shapes alone and without torch.
 
 Start at estimate.py.
 """

@@ -1,7 +1,7 @@
 """Estimates a workload's cost before any export: bytes of weights, program, and memory on the device and the host.
 
-And of the eager reference: how many of its steps a run can afford. It works on the host, one query and one sign at a
-time: for the largest shapes that fit a device, a step takes hours.
+Also the cost of the eager reference, and how many of its steps a run can afford. The reference works on the host, one
+query and one sign at a time: for the largest shapes that fit a device, a step takes hours.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _ACTIVATIONS_AT_ONCE = 10
 
 
 _WEIGHTS_OF_REFERENCE = 3
-"""Besides the model's: a reference that trains weights keeps theirs and their noise, and makes one of them anew; so
-does one that trains scales, with these."""
+"""In addition to the model: a reference that trains weights keeps the weights and their noise, and recreates one of
+them; one that trains scales does the same with these."""
 
 
 def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
@@ -63,7 +63,7 @@ def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 
 def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """Returns the reference's peak, 0 where it is too slow to be run at all."""
+    """Returns the reference's peak, 0 if it is too slow to be run at all."""
     if affordable_steps(workload, config, 1) == 0:
         return 0
     layer, stored = layer_bytes("fp32", config), layer_bytes(workload.quant, config)
@@ -99,36 +99,36 @@ def _process_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
-"""Bytes of a program besides its constants, its calls of layers and their delegates' graphs (Costs)."""
+"""Bytes of a program other than its constants, its calls of layers and their delegates' graphs (Costs)."""
 
 _BACKPROP_GRAPH_BYTES = 3_000
-"""Operators of the way back around the layers, and of the optimizer."""
+"""Operators around the layers in the backward pass, and of the optimizer."""
 
 _GRAPH_BYTES_PER_SHARED_LAYER = 1_000
 """Names of a layer's constants, which shared delegates get as arguments."""
 
 _GRAPH_BYTES_PER_PASS = 2_500
 _GRAPH_BYTES_PER_WEIGHT = 300
-"""Of a program that trains weights: operators around the layers, and of each weight its update, name and key."""
+"""For a program that trains weights: operators around the layers, and each weight's update, name and key."""
 
 _GRAPH_BYTES_PER_SCALES = 560
-"""Of one that trains scales besides: the perturbation of those of a matrix, on the way of + and that of -."""
+"""In addition, for a program that trains scales: the perturbation of each matrix's scales in the passes of + and -."""
 
 _FLOPS_PER_TRAINED_WEIGHT = 3_200.0
-"""Its noise, drawn three times, and its update, in the products that could be made meanwhile."""
+"""A weight's noise, drawn three times, and its update, as the number of products that take as long."""
 
 _LIST_BYTES = 4_200
 _LIST_BYTES_PER_CONSTANT = 416
-"""Of a data file: room for its list of constants, and their alignment."""
+"""For a data file: room for its list of constants, and their alignment."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
 
-    `weights_file_bytes` is the data file that all programs of a model and setting share, `adapters_file_bytes` that of
-    all with the same A, `state_bytes` what a training saves after a step. `layer_calls` is the number of decoder layer
-    calls in a step, each of which is an entry in the program's graph.
+    `weights_file_bytes`: the data file shared by all programs of a model and setting; `adapters_file_bytes`: the one
+    shared by all with the same A; `state_bytes`: what a training saves after a step. `layer_calls` is the number of
+    decoder layer calls in a step, each of which is an entry in the program's graph.
     """
 
     weight_bytes: int
@@ -178,7 +178,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         graph += _BACKPROP_GRAPH_BYTES + (0 if workload.by_kernel else shared)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     passed = tokens_of_a_layer(workload, config) * (counts.decoder_linears + attention)
-    # Of rows without results the last layer makes keys and values alone.
+    # For rows without results, the last layer computes only keys and values.
     of_keys_and_values = 2 * config.kv_size * config.hidden_size
     passed -= (
         (1 - workload.results / workload.T)
@@ -216,22 +216,22 @@ def _list_bytes(constants: int) -> int:
 
 
 KEPT_BYTES = 2 << 30
-"""Decoder layers up to this size are kept in memory, ready to compute with or else as the setting stores them."""
+"""Decoder layers up to this size in total are kept in memory, ready to compute with, or else in their stored form."""
 
 GROUP_BYTES = 256 << 20
-"""Hidden states and noise of the passes that go through a layer together; the widest activations of one of them."""
+"""The limit for hidden states and noise of passes that share a layer, and for one pass's widest activations."""
 
 NOISE_ROWS = 24
 """This many rows give the noise of a loss to within a seventh (one standard deviation, 1 / sqrt(2 n))."""
 
 UNTRAINED_STEPS = 2
-"""This many of the last steps are repeated without updates, to see the updates' effect."""
+"""This many of the last steps are repeated without updates, to show the updates' effect."""
 
 _GRADIENT_PASSES = 4.0
-"""Forward passes that backpropagation takes as long as: forward, again, and back with as many products."""
+"""The cost of backpropagation in forward passes: forward, forward again, and backward with as many products."""
 
 ALLOWED_SECONDS = 180.0
-"""The limit for one program's reference losses, as estimated; by the clock, twice as much is allowed."""
+"""The limit for the estimated time of one program's reference losses; the actual time may be twice as long."""
 
 # On two cores of a recent x86. Sums rounded to float16 at every addition take several times as long. A value is one
 # element of one activation; the cost of its product comes on top.
@@ -239,13 +239,15 @@ _FLOPS_PER_S = 1.5e11
 _HALF_SUM_FLOPS_PER_S = 1.6e10
 _SECONDS_PER_VALUE = 1.5e-9
 _SECONDS_PER_NOISE = 1.3e-7
-_DRAWS_PER_WEIGHT = 3  # of a reference that trains weights: their noise, how they are rounded, and the rounding
+_DRAWS_PER_WEIGHT = (
+    3  # for a reference that trains weights: their noise, the numbers that decide rounding, and the rounding
+)
 _SECONDS_PER_WEIGHT_READ = 3.2e-8
 _SECONDS_PER_WEIGHT_DEQUANTIZED = 6e-9
 
 
 def queries_at_a_time(workload: Workload, config: LlamaConfig) -> int:
-    """Returns for how many queries hidden states, of both signs, and noise fit GROUP_BYTES."""
+    """Returns the number of queries whose noise and hidden states, with both signs, fit GROUP_BYTES."""
     hidden = 2 * workload.b * workload.T * config.hidden_size
     return max(1, GROUP_BYTES // (4 * (hidden + adapter_values(layout_of(workload, config)))))
 
@@ -253,7 +255,7 @@ def queries_at_a_time(workload: Workload, config: LlamaConfig) -> int:
 def affordable_steps(
     workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
 ) -> int:
-    """Returns how many of `steps` steps fit ALLOWED_SECONDS, as estimated; possibly none."""
+    """Returns how many of `steps` steps fit ALLOWED_SECONDS according to the estimate; possibly none."""
     fit = [
         count
         for count in range(1, steps + 1)
@@ -265,7 +267,7 @@ def affordable_steps(
 def reference_seconds(
     workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
 ) -> float:
-    """Returns roughly how long `steps` steps, the noise of a loss, and what shows the updates take together."""
+    """Returns roughly how long `steps` steps, the noise of a loss and the check of the updates take together."""
     each = step_seconds(workload, config, accumulation)
     of_passes = each - _noise_of_weights(workload, config) * _SECONDS_PER_NOISE
     late = workload.late_steps if steps >= REFERENCE_STEPS else ()
@@ -301,12 +303,12 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
 
 
 def _noise_of_weights(workload: Workload, config: LlamaConfig) -> int:
-    """Returns the numbers that are drawn for the weights, or their scales, in a step of a method that trains them."""
+    """Returns how many numbers a step draws for the weights or scales, for a method that trains them."""
     return _DRAWS_PER_WEIGHT * trained_values(workload, config)
 
 
 def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:
-    """Returns the seconds to prepare a layer's weights again: none where they are kept."""
+    """Returns the seconds to prepare a layer's weights again; 0 if they are kept."""
     if workload.training_method.trains == "scales":
         return 3 * _SECONDS_PER_WEIGHT_DEQUANTIZED  # with the scales of +, of -, and those that the step begins with
     linears = config.parameter_counts().decoder_linears

@@ -50,27 +50,27 @@ _BYTES_PER_CALL = 7 << 10
 """One call of a layer: its instructions, arguments and tensors."""
 
 _BACKPROP_BYTES = 300 << 10
-"""Pages of the runner that only the way back touches."""
+"""Pages of the runner that only the backward pass touches."""
 
 _WEIGHT_NOISE_BYTES = 1 << 20
 """Pages of the runner and of its threads that only the noise and updates of weights touch."""
 
 _THREADS = 2
-"""Whose buffers are counted; more of them are small beside the weights."""
+"""The number of threads whose buffers are counted; those of more threads are small compared with the weights."""
 
 _NORM_PANEL = 16
-"""XNNPACK pads the constant row with which a norm takes its mean to this many; it is float32 in every setting."""
+"""XNNPACK pads the constant row for a norm's mean to this many rows; it is float32 in every setting."""
 
 
 @lru_cache(maxsize=64)
 def chunks_of_step(workload: Workload) -> tuple[ForwardPass, ...]:
-    """Returns the groups of all passes of a step, which go through the model one after the other."""
+    """Returns the groups of all passes of a step, which pass through the model one after the other."""
     rows, at_least = workload.b * workload.T, workload.setting.rows_per_chunk
     return tuple(chunk for each in Loops.of(workload).passes() for chunk in each.chunks(rows, at_least))
 
 
 def adapter_state_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """Returns the bytes of the adapter, and of what a method keeps beside it: none without adapters."""
+    """Returns the bytes of the adapter and of what a method keeps with it; 0 without adapters."""
     method = workload.training_method
     vectors = 3 if method.optimizer == "adam" else method.vectors
     return 4 * vectors * adapter_values(layout_of(workload, config))
@@ -88,15 +88,15 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
         work = _backprop_work_bytes
     if workload.training_method.trains_weights:
         fixed += _WEIGHT_NOISE_BYTES
-    if layers_below_adapters(layout_of(workload, config)):  # what they give is kept for all passes
+    if layers_below_adapters(layout_of(workload, config)):  # their result is kept for all passes
         fixed += 4 * workload.b * workload.T * config.hidden_size
     return round(fixed) + resident_bytes + adapter_state_bytes(workload, config) + work(workload, config)
 
 
 def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:
-    """Returns how many delegates the layers are: one each, or two for all of them, forth and back.
+    """Returns how many delegates the layers have: one each, or two for all of them (forward and backward).
 
-    Those without adapters have one of their own, and those above the adapters one back.
+    Layers without adapters have a separate one, and those above the adapters a separate backward one.
     """
     if workload.training_method.optimizer is None:
         return config.layers
@@ -106,7 +106,7 @@ def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:
 
 
 def calls_of_layer(workload: Workload) -> int:
-    """Returns how often a step goes through a layer: once for each chunk, or forth and back."""
+    """Returns how often a step calls a layer: once for each chunk, or forward and backward."""
     return len(chunks_of_step(workload)) if workload.training_method.optimizer is None else 2
 
 
@@ -137,7 +137,7 @@ def _delegated_work_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 
 def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """Returns planned memory alone: a layer overwrites its input and works in scratch memory that the program plans."""
+    """Returns only planned memory: a layer overwrites its input and works in scratch memory that the program plans."""
     chunk = chunks_of_step(workload)[0]
     sequences = chunk.slices * workload.b
     rows = sequences * workload.T
@@ -152,7 +152,7 @@ def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 
 def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """Returns planned memory, which holds the layers' inputs, and what the way back through one layer takes."""
+    """Returns planned memory, which includes the layers' inputs, and the memory of one layer's backward pass."""
     rows, scores = workload.b * workload.T, workload.b * workload.T**2
     hidden, layout = rows * config.hidden_size, layout_of(workload, config)
     adapters, passed_back = _values_of_layer(layout), config.layers - layers_below_adapters(layout)
@@ -162,7 +162,7 @@ def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
         of_threads = _THREADS * workload.T * (3 * workload.T + 6 * config.head_dim)
         return _BACKPROP_BYTES + 4 * (planned + backward_scratch_values(config, rows, workload.rank) + of_threads)
     heads = rows * (config.query_size + 2 * config.kv_size)
-    # At most: what attention is made of, its weights, gate, up and what is made of them; or its weights several times.
+    # At most: attention's inputs, its weights, gate, up and their product; or its weights several times.
     kept = 6 * hidden + 2 * heads + config.heads * scores
     layer = kept + max(6 * rows * config.intermediate_size, 3 * config.heads * scores + 2 * heads)
     widest = max(out * columns for out, columns in config.linear_shapes().values())  # packed in the course of a product

@@ -1,7 +1,7 @@
-"""Artifacts: exported programs with their facts, cached under a hash of what they were made from.
+"""Artifacts: exported programs with their facts, cached under a hash of their inputs.
 
 The same workload, weights and versions give the same hash, so that nothing is exported twice. A folder gets its name
-only when it is complete. Constants that programs of several shapes share lie in data files (data_files.py).
+only when it is complete. Constants shared by programs of several shapes are in data files (data_files.py).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Artifact:
 
     @property
     def data(self) -> tuple[DataFile, ...]:
-        """The data files that the program needs; those of the first schema need none."""
+        """The data files that the program needs; artifacts of the first schema have none."""
         cache = DataCache(self.folder.parent / DATA_FOLDER)
         return tuple(cache.of_entry(entry) for entry in self.document.get("data", ()))
 
@@ -91,7 +91,7 @@ class ArtifactCache:
     def find(
         self, workload: Workload, weights_sha256: str, on_damage: Callable[[str], None] = _log.warning
     ) -> Artifact | None:
-        """Returns the artifact if it is there and intact; damaged files are reported to `on_damage` and removed.
+        """Returns the artifact if it exists and is intact; damaged files are reported to `on_damage` and removed.
 
         A file is hashed only if its size or stamp has changed since it was last hashed.
         """
@@ -113,7 +113,7 @@ class ArtifactCache:
         return None
 
     def _has_data(self, artifact: Artifact, workload: Workload, on_damage: Callable[[str], None]) -> bool:
-        """Returns whether all data files are intact. The program stays in any case: it names their content."""
+        """Returns whether all data files are intact. The program is kept in any case, as it names their content."""
         whole = True
         for file in artifact.data:
             with reporting_unwritable(workload, self.root):
@@ -121,12 +121,12 @@ class ArtifactCache:
                     whole = False
                     on_damage(
                         f"{file.name} of {workload.model} {workload.quant} is missing from the artifact cache or "
-                        f"damaged: it is made again, {file.size_bytes / 1e6:.1f} MB"
+                        f"damaged: it is created again, {file.size_bytes / 1e6:.1f} MB"
                     )
         return whole
 
     def export(self, workload: Workload, weights: ModelWeights) -> Artifact:
-        """Returns the artifact, exporting it first if need be. Processes that need the same one wait for one of them.
+        """Returns the artifact, exporting it first if necessary. Of processes that need the same one, one exports it.
 
         Raises UserError if the disk is full or can't be written.
         """
@@ -142,7 +142,7 @@ class ArtifactCache:
         return Artifact(self.root / name, document)
 
     def _recovered(self, name: str, workload: Workload, weights: ModelWeights) -> Artifact | None:
-        """Makes the data files again that a program lost; removes a program that does not fit them."""
+        """Recreates lost data files of a program; removes the program if it does not fit them."""
         if not (self.root / name).is_dir():
             return None
         from workloads.export.shared_constants import share_constants
@@ -154,7 +154,7 @@ class ArtifactCache:
         return found
 
     def by_hash(self, name: str) -> Artifact | None:
-        """Returns an earlier export if its files are still there; deployment checks their hash."""
+        """Returns an earlier export if its files still exist; deployment checks their hash."""
         try:
             artifact = self._read(name)
             sizes = [(artifact.program, artifact.program_bytes)]
@@ -178,7 +178,7 @@ class ArtifactCache:
             remove_abandoned(root)
 
     def _read(self, name: str) -> Artifact:
-        """Reads artifact.json. Raises OSError, ValueError and whatever a damaged document leads to."""
+        """Reads artifact.json. Raises OSError, ValueError and the other errors of damaged documents."""
         return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes()))
 
 
@@ -196,7 +196,7 @@ def reporting_unwritable(workload: Workload, root: Path) -> Iterator[None]:
 
 def _export_into(folder: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache) -> dict[str, Any]:
     from workloads.export.export import (
-        export_program,  # torch and executorch take seconds to import: only where they are used
+        export_program,  # torch and executorch take seconds to import
     )
 
     facts = export_program(workload, weights, folder / PROGRAM, data)

@@ -1,8 +1,8 @@
-"""The data files of the artifact cache: constants that programs of many shapes share, each kept once.
+"""The data files of the artifact cache: constants shared by programs of many shapes, each stored once.
 
-`weights/HASH/` holds one file (FlatTensor, .ptd), HASH being the start of its sha256, and beside it a catalog of its
-constants for each recipe that gave it: by the recipe it is found without making it. A folder gets its name only when
-it is complete.
+`weights/HASH/` holds one file (FlatTensor, .ptd), where HASH is the start of its sha256, and a catalog of its constants
+for each recipe that produces it, so that it can be found by recipe without creating it. A folder gets its name only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workloads.models.weights import document_sha256, file_sha256
 
 WEIGHTS, ADAPTERS = "weights.ptd", "adapters.ptd"
 FOLDER = "weights"
-"""Of all data files, in the artifact cache and on devices."""
+"""The folder of all data files, in the artifact cache and on devices."""
 
 _SCHEMA = 1
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -30,7 +30,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 Catalog = Mapping[str, Mapping[str, Any]]
 """The place of each constant in a file, as JSON values, by its name."""
 _PLACE = {"key", "sha256", "dtype", "shape", "offset"}
-"""Of a constant (StoredConstant in flat_tensor.py, which takes torch)."""
+"""A constant's place (StoredConstant in flat_tensor.py, which needs torch)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class DataCache:
     def of_entry(self, entry: Mapping[str, Any]) -> DataFile:
         """Returns the data file of an entry in artifact.json, whether it exists or not.
 
-        Raises ValueError for what is none, as the folder of a damaged file is removed.
+        Raises ValueError for an invalid entry, as the folder of a damaged file is removed.
         """
         name, sha256 = str(entry["name"]), str(entry["sha256"])
         if name not in (WEIGHTS, ADAPTERS) or _SHA256.fullmatch(sha256) is None:
@@ -73,7 +73,7 @@ class DataCache:
         return DataFile(self.root / sha256[:32], name, sha256, int(entry["bytes"]))
 
     def keeps(self, file: DataFile) -> bool:
-        """Returns whether a data file is there and intact; a damaged one is removed. Raises OSError."""
+        """Returns whether a data file exists and is intact; a damaged one is removed. Raises OSError."""
         with contextlib.suppress(FileNotFoundError):
             if is_intact(file.path, file.sha256, file.size_bytes):
                 return True
@@ -82,9 +82,8 @@ class DataCache:
         return False
 
     def make(self, name: str, recipe: Mapping[str, Any], write: Callable[[Path], Catalog]) -> tuple[DataFile, Catalog]:
-        """Returns the data file of a recipe and its catalog; `write` makes it if need be.
-
-        Processes that need the same one wait for one of them. Raises OSError.
+        """Returns the data file of a recipe and its catalog; `write` creates it if necessary. Of processes that need
+        the same one, one creates it. Raises OSError.
         """
         recipe_hash = document_sha256(recipe)[:32]
         with making(self.root, recipe_hash):
@@ -115,7 +114,7 @@ class DataCache:
         remember(folder / name, sha256)
         catalog = folder / _catalog_name(recipe_hash)
         catalog.write_text(json.dumps({"schema": _SCHEMA, "file": file.document(), "constants": constants}))
-        if self.keeps(file):  # another recipe gave the same file
+        if self.keeps(file):  # another recipe produced the same file
             catalog.replace(file.folder / catalog.name)
         else:
             folder.rename(file.folder)

@@ -1,4 +1,4 @@
-"""Exports a workload: a training step becomes one ExecuTorch program file that needs little memory.
+"""Exports a workload: turns a training step into one ExecuTorch program file that needs little memory.
 
 The update happens in place, and delegates are loaded once for all their calls.
 """
@@ -48,7 +48,9 @@ IN_PLACE = {
     "prge::move_weight": 0,
     "prge::replaced": 0,
 }
-"""Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
+"""Operators whose result may overwrite one of their arguments, and which one; their kernels allow it
+(docs/contracts.md).
+
 They do so wherever nothing reads the old value later.
 """
 
@@ -56,10 +58,10 @@ _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 class InPlacePlanning:
-    """ExecuTorch's memory planning, which here lets an operator of IN_PLACE overwrite its argument.
+    """ExecuTorch's memory planning, extended so that operators of IN_PLACE overwrite their argument.
 
     If that is a buffer, the write-back at the end of the program would copy it onto itself, and is left out. Buffers
-    that start from a constant of a data file are tagged, as ExecuTorch itself tags constants alone.
+    that start from a constant of a data file are tagged, as ExecuTorch itself tags only constants.
     """
 
     def __init__(self, external: ExternalConstants) -> None:
@@ -81,9 +83,9 @@ class InPlacePlanning:
 
 
 class _Tabulated:
-    """A signature that nothing changes any more: its tables are made once, where planning asks for them at each node.
+    """A signature that no longer changes, whose tables are made once, while planning requests them at each node.
 
-    With as many nodes as constants that was a fifth of an export.
+    With as many nodes as constants, that was a fifth of an export.
     """
 
     def __init__(self, signature: Any) -> None:
@@ -101,10 +103,11 @@ def _place(node: Any) -> int | None:
 
 
 def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, Any]) -> None:
-    """Places the result of `node` in the memory of its argument, unless that is a view or read again, as a view, too.
+    """Places the result of `node` in the memory of its argument, unless that is a view or is read again (also as a
+    view).
 
-    A buffer may be updated by several operators, one on the result of the other; `owners` has the buffer in whose
-    memory a result already lies.
+    A buffer may be updated by several operators, one after the other; `owners` has the buffer in whose memory a result
+    already is.
     """
     place = _place(node)
     argument = node.args[place]
@@ -129,14 +132,14 @@ def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, A
 
 
 def _aliases(value: Any) -> list[Any]:
-    """Returns a value and its views, which lie in its memory, and theirs."""
+    """Returns a value and its views, which share its memory, and the views of these."""
     specs = {user: user.meta.get("spec") for user in value.users}
     views = [user for user, spec in specs.items() if isinstance(spec, TensorSpec) and type(spec) is not TensorSpec]
     return [value, *(alias for view in views for alias in _aliases(view))]
 
 
 def _is_written_back(node: Any, buffer: Any) -> bool:
-    """Returns whether `node`, or what operators of IN_PLACE make of it, becomes the value of `buffer`."""
+    """Returns whether `node`, or a result of operators of IN_PLACE on it, becomes the value of `buffer`."""
     while True:
         if any(_is_write_back(user, buffer) for user in node.users):
             return True
@@ -154,7 +157,7 @@ def serialize_sharing_delegates(program: ExecutorchProgramManager, config: Execu
     """Serializes `program` so that all calls of one delegate share one entry.
 
     A layer is called once for every chunk of a pass. The emitter makes an entry for each call and the runtime loads
-    each entry, so it would hold the packed weights once for every chunk.
+    each entry, so the packed weights would be in memory once for every chunk.
     """
     for plan in program.executorch_program.execution_plan:
         entry_of_data: dict[tuple[str, int], int] = {}
@@ -190,7 +193,7 @@ class ProgramFacts:
 def export_program(workload: Workload, weights: ModelWeights, path: Path, data: DataCache) -> ProgramFacts:
     """Writes the program of `workload` to `path`, and those of its data files that `data` lacks.
 
-    Raises OSError, and NotDelegatedError when a part of the model does not lower to one delegate.
+    Raises OSError, and NotDelegatedError if a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
     with warnings.catch_warnings(), _rare_collections():
@@ -219,7 +222,8 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
 
 @contextlib.contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Has Python look for reference cycles rarely: what tracing makes mostly lives on, and imports made a million."""
+    """Makes Python look for reference cycles rarely: most objects from tracing survive, and imports created a
+    million."""
     usual = gc.get_threshold()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
     gc.freeze()
@@ -251,7 +255,7 @@ def _emitted(
 
 
 def _operators(program: ExecutorchProgramManager) -> Counter[str]:
-    """Counts the program's calls of each operator outside of its delegates, without memory bookkeeping."""
+    """Counts the program's calls of each operator outside its delegates, without memory bookkeeping."""
     calls = (node.target for node in program.exported_program().graph.nodes if node.op == "call_function")
     names = Counter(str(getattr(target, "__name__", target)) for target in calls)
     for bookkeeping in ("alloc", "getitem", "view", "executorch_call_delegate"):

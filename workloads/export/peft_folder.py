@@ -1,7 +1,7 @@
-"""Adapters as PEFT keeps them: a folder with adapter_config.json and adapter_model.safetensors.
+"""Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors.
 
-PEFT computes x W^T + (alpha / rank) (x A^T) B^T with A [rank, in] and B [out, rank] (peft.LoraConfig). Here B is
-[rank, out], and A has alpha / rank folded in, rounded as the setting's products take it.
+PEFT computes x W^T + (alpha / rank) (x A^T) B^T with A [rank, in] and B [out, rank] (peft.LoraConfig). Here B is [rank,
+out], and A has alpha / rank folded in, rounded to the type of the setting's products.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _LARGEST_CONFIG_BYTES = 1 << 20
 _LARGEST_TENSORS_BYTES = 4 << 30
 _CLOSE = 1e-3
-"""Relative difference of two A that are the same, one of them rounded to a type of 16 bits."""
+"""The most relative difference between equal A of which one was rounded to 16 bits."""
 
 
 def write_peft_folder(
@@ -49,7 +49,7 @@ def write_peft_folder(
     folder: Path,
     given: Mapping[str, torch.Tensor] = MappingProxyType({}),
 ) -> None:
-    """Writes the adapter float32 [n] of a workload, over the model that `base` names; folder is made.
+    """Writes the adapter float32 [n] of a workload, for the model that `base` names; creates the folder.
 
     `given` has each A by name if they are not drawn. Raises OSError.
     """
@@ -78,7 +78,7 @@ def write_peft_folder(
 
 
 class _Config(BaseModel):
-    """What of adapter_config.json decides whether an adapter fits."""
+    """The part of adapter_config.json that decides whether an adapter fits."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -94,9 +94,9 @@ class _Config(BaseModel):
 
 @dataclass(frozen=True)
 class PeftAdapter:
-    """What a PEFT folder holds for a workload: each A [rank, in] by name, the adapter float32 [n] of all B.
+    """The content of a PEFT folder for a workload: each A [rank, in] by name, and the adapter float32 [n] of all B.
 
-    `not_drawn`: names an A that is another than the workload draws without being given any; empty if there is none.
+    `not_drawn`: names an A that differs from the one that the workload would draw; empty if none does.
     """
 
     given: Mapping[str, torch.Tensor]
@@ -115,7 +115,7 @@ class PeftAdapter:
 def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> Float32Array:
     """Returns the adapter float32 [n] of a PEFT folder, for a training of `workload` to start from.
 
-    Raises UserError as `read_peft_adapter` does, and for another frozen A than the workload's.
+    Raises UserError as `read_peft_adapter` does, and if its frozen A differs from the workload's.
     """
     found = read_peft_adapter(workload, config, folder)
     other = found.not_drawn
@@ -123,22 +123,22 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
         other = "" if found.digest == workload.lora_a else "some projection"
     if other:
         raise UserError(
-            f"{folder} has another A of {other} than the one that LoRA-FA has here and never trains: start from an "
-            "adapter that was trained with the same."
+            f"{folder} has an A of {other} that differs from the one that LoRA-FA uses here and never trains: start "
+            "from an adapter that was trained with the same A."
         )
     return found.adapter
 
 
 def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> PeftAdapter:
-    """Returns what a PEFT folder holds for adapters such as the workload's.
+    """Returns the content of a PEFT folder for adapters such as the workload's.
 
-    Raises UserError, naming what is wrong, for a folder that can't be read, or whose adapter is another than the
-    workload trains: other rank, scale, projections, or shapes.
+    Raises UserError, naming what is wrong, for a folder that can't be read, or whose adapter differs from the
+    workload's in rank, scale, projections or shapes.
     """
     _require_fit(_read_config(folder), workload, config, folder)
     try:
         with open_regular(folder / TENSORS, what="an adapter's tensors", limit_bytes=_LARGEST_TENSORS_BYTES):
-            # By torch, which knows the types that NumPy lacks: PEFT saves adapters in bfloat16, too.
+            # With torch, which has types that NumPy lacks: PEFT may save adapters in bfloat16.
             tensors = {name: tensor.float().numpy() for name, tensor in load_file(folder / TENSORS).items()}
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder / TENSORS} can't be read ({error}): give a folder that PEFT has saved.") from error
@@ -147,7 +147,7 @@ def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> 
     expected = {name for slot in layout for name in _names(slot)}
     if unknown := sorted(set(tensors) - expected):
         raise UserError(
-            f"{folder} has {len(unknown)} tensors that {workload.model} with these targets has not, such as "
+            f"{folder} has {len(unknown)} tensors that {workload.model} with these targets does not have, such as "
             f"{printable(unknown[0], 80)}: choose the model and --targets that it was trained with."
         )
     given, not_drawn = dict[str, torch.Tensor](), ""
@@ -164,7 +164,7 @@ def read_peft_adapter(workload: Workload, config: LlamaConfig, folder: Path) -> 
 
 
 def digest_of_a(workload: Workload, config: LlamaConfig, folder: Path) -> str:
-    """Returns the digest of a PEFT folder's A; reads it once unless it changes. Raises UserError likewise."""
+    """Returns the digest of a PEFT folder's A; reads the folder again only if it changes. Raises UserError likewise."""
     path = folder / TENSORS
     return _digest_of_a(workload, config, folder, path.stat().st_mtime_ns if path.exists() else 0)
 
@@ -197,7 +197,7 @@ def _shapes(config: LlamaConfig, slot: AdapterSlot) -> Iterator[tuple[int, int]]
 def _unfolded_a(
     workload: Workload, config: LlamaConfig, slot: AdapterSlot, given: Mapping[str, torch.Tensor]
 ) -> Float32Array:
-    """Returns A [rank, in] as PEFT keeps it, without the scale."""
+    """Returns A [rank, in] in PEFT's form, without the scale."""
     folded = frozen_a(workload, config, slot, given)
     rounded = folded.to(getattr(torch, workload.products)).to(torch.float32) / (workload.alpha / workload.rank)
     values: Float32Array = rounded.numpy()
@@ -231,7 +231,7 @@ def _adapted(workload: Workload, config: LlamaConfig) -> list[int]:
 def _require_fit(found: _Config, workload: Workload, config: LlamaConfig, folder: Path) -> None:
     if found.peft_type != "LORA" or found.use_rslora or found.use_dora or found.bias != "none":
         raise UserError(
-            f"{folder} is no plain LoRA adapter ({found.peft_type}): give one without rsLoRA, DoRA and biases."
+            f"{folder} is not a plain LoRA adapter ({found.peft_type}): give one without rsLoRA, DoRA and biases."
         )
     same = (("rank", found.r, workload.rank), ("alpha", found.lora_alpha, workload.alpha))
     for name, has, wanted in same:
@@ -259,5 +259,7 @@ def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, in
         raise UserError(f"{folder}: {name} {has}, but it must be {list(shape)}: choose the model that it belongs to.")
     values: Float32Array = found.astype(np.float32)
     if not np.isfinite(values).all():
-        raise UserError(f"{folder}: {name} has values that are not finite: give an adapter that was trained well.")
+        raise UserError(
+            f"{folder}: {name} has values that are not finite: give an adapter from a training that succeeded."
+        )
     return values

@@ -46,7 +46,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
         made = frozen_a(workload, config, slot, state).to(products)
         if not bool(made.isfinite().all()):
             raise UserError(
-                f"alpha is {lora.alpha:g} and rank {lora.rank}, which gives adapters values too large for "
+                f"alpha is {lora.alpha:g} and rank {lora.rank}, which makes adapter values too large for "
                 f"{workload.quant}: choose a lower alpha, or leave this setting out."
             )
         return made
@@ -70,7 +70,7 @@ def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
 def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | None = None) -> Parts:
     """Returns the same parts as XNNPACK delegates, without the constants that are `stored` elsewhere.
 
-    Some settings have no delegates: the runner's kernels compute a whole layer each.
+    Some settings have no delegates: the runner's kernels compute each whole layer.
     """
     if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
@@ -100,8 +100,8 @@ def _by_adapters(parts: Parts) -> tuple[Sequence[nn.Module], Sequence[nn.Module]
 def _alike(
     workload: Workload, parts: Parts, example: tuple[Tensor, ...]
 ) -> Iterator[tuple[Sequence[nn.Module], tuple[Tensor, ...]]]:
-    """Yields blocks that are alike, and their inputs: `example` with adapters, and the last one that makes fewer rows
-    by itself.
+    """Yields groups of blocks that are alike, with their inputs: `example` for those with adapters; the last block is
+    separate if it computes fewer rows.
     """
     count = len(parts.blocks)
     first, end = layers_below_adapters(parts.layout), count - layers_above_adapters(parts.layout, parts.config)
@@ -113,12 +113,12 @@ def _alike(
 
 
 def _some(blocks: Sequence[nn.Module], first: int, end: int) -> Sequence[nn.Module]:
-    """Returns blocks `first` to before `end`, still made on request."""
+    """Returns blocks `first` to before `end`, still created on request."""
     return MadeOnDemand(end - first, lambda index: blocks[first + index])
 
 
 def make_program(workload: Workload, parts: Parts) -> nn.Module:
-    """Returns what the workload's method runs over `parts`: its `forward` is the program."""
+    """Returns the module that the workload's method runs over `parts`; its `forward` is the program."""
     module = import_module(workload.training_method.step)
     program: nn.Module = module.make_program(workload, parts)
     return program
@@ -149,12 +149,12 @@ def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
 
 
 def _states(workload: Workload, parts: Parts, slices: int) -> tuple[Tensor, Tensor]:
-    """Returns the inputs of a block without adapters: hidden states and attention bias of so many slices."""
+    """Returns the inputs of a block without adapters: hidden states and attention bias for this many slices."""
     x = torch.zeros(slices, workload.b * workload.T, parts.config.hidden_size)
     return x, torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
 
 
 def _slices_per_chunk(workload: Workload) -> int:
-    """Returns the copies of the batch that a block gets at a time, which all passes share."""
+    """Returns how many copies of the batch a block gets at a time, which is the same in all passes."""
     first_pass = next(Loops.of(workload).passes())
     return first_pass.chunks(workload.b * workload.T, workload.setting.rows_per_chunk)[0].slices

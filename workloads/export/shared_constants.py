@@ -1,11 +1,10 @@
 """Moves a workload's constants into data files that programs of every shape share.
 
-What a model's state dict holds, as the setting stores it, depends on neither queries, batch nor length: it goes into
-one file for model and setting. The frozen A depend on rank, targets and seed besides, and go into a second one. What
-follows from the shape (rotary tables) stays in the program.
-
-Where the files exist, only embedding, head, and a layer with adapters and one without are made, to be compared with
-what the files hold; all other layers are copies of these with tensors from there.
+A model's state dict, as stored by the setting, does not depend on queries, batch or length: it goes into one file per
+model and setting. The frozen A also depend on rank, targets and seed, and go into a second file. Constants that follow
+from the shape (rotary tables) stay in the program. If the files exist, only embedding, head, one layer with adapters
+and one without are built, to be compared with the files; all other layers are copies of these with tensors from the
+files.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
 
 @dataclass(frozen=True)
 class SharedConstants:
-    """Data files, and the parts of a model whose constants are theirs."""
+    """Data files, and the parts of a model whose constants are in them."""
 
     files: tuple[DataFile, ...]
     stored: StoredConstants
@@ -40,10 +39,10 @@ class SharedConstants:
 
 
 def share_constants(workload: Workload, weights: ModelWeights, cache: DataCache) -> SharedConstants:
-    """Returns the parts of `workload` around the constants of its data files, which are made if need be.
+    """Returns the parts of `workload` around the constants of its data files, which are created if necessary.
 
-    A program for the stock runtime, which takes one data file, keeps its A; one without adapters has none. Raises
-    OSError, and RuntimeError if the files are not what the exporter makes now.
+    A program for the stock runtime, which supports one data file, keeps its A; one without adapters has none. Raises
+    OSError, and RuntimeError if the files differ from what the exporter would write now.
     """
     parts = eager_parts(workload, weights.config, weights.state)
     sharing = _Sharing(workload, parts)
@@ -59,13 +58,13 @@ def share_constants(workload: Workload, weights: ModelWeights, cache: DataCache)
 
 
 class _Template:
-    """A layer of which others are copies with other tensors: its constants by their names in the data files."""
+    """A layer that is copied for others, with other tensors: its constants by their names in the data files."""
 
     def __init__(self, layer: int, parts: Parts) -> None:
         self.layer, self.block = layer, parts.blocks[layer]
         of_layer = _stored_form(self.block)
         slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == layer}
-        # By content, since settings name their buffers as they like.
+        # Identified by content, as settings choose the names of their buffers.
         digests = {name: constant_sha256(value) for name, value in of_layer.items()}
         self._frozen = {name: slots[digest].projection for name, digest in digests.items() if digest in slots}
         self._names = {name: _plain(name) for name in of_layer if name not in self._frozen}
@@ -108,7 +107,7 @@ class _Sharing:
         }
 
     def adapters_recipe(self) -> dict[str, Any]:
-        """Returns what determines the file of all A, which are the same for each setting with this type of products."""
+        """Returns what determines the file of all A, which are the same for all settings with this type of products."""
         workload, config = self._workload, self._parts.config
         return {
             **_made_by(),
@@ -139,14 +138,14 @@ class _Sharing:
             return {_of_slot(slot): asdict(writer.add(self._parts.frozen_a(slot))) for slot in self._parts.layout}
 
     def compare(self, stored: StoredConstants) -> None:
-        """Raises RuntimeError unless embedding, head and the layers that were made are what the files have."""
+        """Raises RuntimeError unless embedding, head and the built layers equal those in the files."""
         made = dict(self._of_ends)
         for template in self._templates.values():
             made |= {_of_layer(template.layer, name): value for name, value in template.weights.items()}
         for name, value in made.items():
             found = stored.constant(name)
             if found is None or found.sha256 != constant_sha256(value):
-                raise RuntimeError(f"{name} differs from the weights file: EXPORTER_VERSION has to be raised")
+                raise RuntimeError(f"{name} differs from the weights file: EXPORTER_VERSION must be raised")
 
     def shared_parts(self, stored: StoredConstants) -> Parts:
         """Returns the parts with tensors of the data files."""
@@ -165,12 +164,12 @@ class _Sharing:
 
 
 def _stored_form(module: nn.Module) -> dict[str, Tensor]:
-    """Returns a part's constants as programs hold them."""
+    """Returns a part's constants in the form stored in programs."""
     return module.state_dict() | written_constants(module)
 
 
 def _plain(name: str) -> str:
-    """Returns the name that a constant of a layer has without adapters, which stand around some of its projections."""
+    """Returns the name of a layer's constant without adapters, which wrap some of its projections."""
     return name.replace("_proj.base.", "_proj.")
 
 

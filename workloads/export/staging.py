@@ -1,4 +1,4 @@
-"""How folders of the artifact cache come to be: made aside under a lock, named when complete, checked when used."""
+"""Creates folders of the artifact cache: built aside under a lock, named when complete, checked when used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def method_version(method: Method) -> dict[str, str]:
-    """Returns what tells a plugin's method from another state of it: its package, and the file of its step."""
+    """Returns what identifies the version of a plugin's method: its package, and the file of its step."""
     origin = METHOD_TABLE.origin_of(method.name)
     if origin is None:
         return {}
@@ -38,7 +38,10 @@ def method_version(method: Method) -> dict[str, str]:
 
 @contextlib.contextmanager
 def making(root: Path, name: str) -> Iterator[None]:
-    """Waits until no other process makes the folder `name` in `root`; others then wait for this one. Raises OSError."""
+    """Waits until no other process is building the folder `name` in `root`; others then wait for this one.
+
+    Raises OSError.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{name}.lock"):
         yield
@@ -46,9 +49,9 @@ def making(root: Path, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stage(root: Path, name: str) -> Iterator[Path]:
-    """Gives a new folder in `root`, for a block that holds `making` and renames it; without that it is removed.
+    """Creates a folder in `root` for a block that holds `making` and renames it; otherwise the folder is removed.
 
-    What killed exports left behind is removed before. Raises OSError.
+    Removes leftovers of killed exports first. Raises OSError.
     """
     remove_abandoned(root, but=name)
     folder = root / f"{_STAGE}{name}"
@@ -61,7 +64,7 @@ def stage(root: Path, name: str) -> Iterator[Path]:
 
 
 def remove_abandoned(root: Path, but: str | None = None) -> None:
-    """Removes what killed exports left behind, except the one named: gigabytes that may never be needed again."""
+    """Removes what killed exports left behind, except `but`: gigabytes that may never be needed again."""
     for folder in staged(root):
         name = folder.name.removeprefix(_STAGE)
         if name != but:
@@ -71,12 +74,12 @@ def remove_abandoned(root: Path, but: str | None = None) -> None:
 
 
 def staged(root: Path) -> list[Path]:
-    """Returns the folders that exports have begun in `root`; those in progress hold their lock."""
+    """Returns the folders that exports have started in `root`; those in progress hold their lock."""
     return sorted(root.glob(f"{_STAGE}*"))
 
 
 def stage_lock(folder: Path) -> Path:
-    """Returns the lock of a folder that an export has begun."""
+    """Returns the lock of a folder that an export has started."""
     return folder.with_name(f".{folder.name.removeprefix(_STAGE)}.lock")
 
 
@@ -94,7 +97,7 @@ def is_intact(path: Path, sha256: str, size_bytes: int) -> bool:
 
 
 def remember(path: Path, sha256: str) -> None:
-    """Writes down, beside a file, that it was just hashed; there is one such file in a folder."""
+    """Records, beside a file, that it was just hashed; there is one such file in a folder."""
     with contextlib.suppress(OSError):  # in a cache that is read-only or full, the file is hashed again next time
         path.with_name(_VERIFIED).write_text(_verified(path, sha256))
 

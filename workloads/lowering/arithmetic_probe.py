@@ -1,4 +1,4 @@
-"""The type in which a device sums products of float16, and a probe program that finds it: a sum of 4096 ones.
+"""Finds the type in which a device sums float16 products, with a probe program: a sum of 4096 ones.
 
 Processors with fp16 arithmetic (ARMv8.2 fp16, AVX512-FP16) keep the running sum in float16; on others XNNPACK sums in
 float32 and rounds once. A float16 sum of ones stays at 2048, where the next number is 2050; a float32 sum reaches 4096.

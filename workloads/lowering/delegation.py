@@ -1,11 +1,12 @@
-"""Lowering part by part: one part of a model becomes one XNNPACK delegate, and its siblings share the work.
+"""Lowers a model part by part: one part becomes one XNNPACK delegate, and similar parts share the work.
 
-Handing a whole model to the partitioner takes minutes, since every pass walks and copies all layers, and leaves the
-cuts of the graph to it. Here a part is traced and lowered once; a sibling (the next decoder layer) differs only in its
-constants, so that only their serialization is repeated. A small program around the parts calls them.
+Passing a whole model to the partitioner takes minutes, as every pass walks and copies all layers, and lets the
+partitioner decide where to cut the graph. Here a part is traced and lowered once; a similar part (the next decoder
+layer) differs only in its constants, so that only their serialization is repeated. A small program around the parts
+calls them.
 
 Conversions between float32 and float16 (workloads.models.conversion) go into delegates too: XNNPACK has a node for
-them, which ExecuTorch's own partitioner uses for quantized types only.
+them, which ExecuTorch's own partitioner uses only for quantized types.
 """
 
 from __future__ import annotations
@@ -101,15 +102,15 @@ def delegate(
 ) -> list[DelegatedPart]:
     """Lowers `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
-    The parts are requested one after the other and not kept. Constants that `stored` holds are referred to by their
-    digests; the program keeps the others. `weights_vary`: the weights of products are among the inputs.
-    Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
+    The parts are requested one after the other and not kept. Constants in `stored` are referred to by their digests;
+    the program keeps the others. `weights_vary`: the weights of products are among the inputs. Raises
+    NotDelegatedError, naming the operators, if any operators of the part stay outside the delegate.
     """
     first_part = parts[0]
     _own_storages(first_part)
     exported = export(first_part, example, strict=False)
-    # to_edge_transform_and_lower would decompose three times, since it lets operators be decomposed that a delegate
-    # doesn't take as they are; here such a part is refused in any case.
+    # to_edge_transform_and_lower would decompose three times, as it decomposes operators that a delegate doesn't
+    # support; here such a part is refused anyway.
     partitioner = _Partitioner(weights_vary)
     kept, _ = partitioner.ops_to_not_decompose(exported)
     config = EdgeCompileConfig(preserve_ops=kept, _check_ir_validity=False, _skip_dim_order=True)
@@ -161,7 +162,7 @@ def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_A
 def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
     """Returns a program with the delegate's arguments and results but no work, for passes that only need shapes.
 
-    They trace a delegate's original program repeatedly: with the real one, that took most of the export.
+    They trace a delegate's original program repeatedly; with the real program, that took most of the export.
     """
     call = next(node for node in edge.graph.nodes if "executorch_call_delegate" in str(node.target))
     inputs = tuple(torch.empty(n.meta["val"].shape, dtype=n.meta["val"].dtype) for n in call.args[1:])
@@ -180,7 +181,7 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
 
 
 def _constants(part: nn.Module, edge: ExportedProgram) -> dict[str, Tensor]:
-    """Returns the parameters and buffers of `part` by name, with the constants that tracing itself made."""
+    """Returns the parameters and buffers of `part` by name, with the constants created by tracing."""
     lifted = {name: value for name, value in edge.constants.items() if isinstance(value, Tensor)}
     return lifted | dict(part.named_parameters()) | dict(part.named_buffers())
 
@@ -191,8 +192,8 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 class _Template:
     """A serialized delegate whose constants can be exchanged.
 
-    XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set
-    of constants is another set of names of the same length. Where that does not hold, the part is serialized again.
+    XNNPACK's serializer names each constant by the sha256 of its bytes and stores the bytes separately, so that other
+    constants are just other names of the same length. If that is not the case, the part is serialized again.
     """
 
     def __init__(self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], stored: StoredConstants) -> None:
@@ -238,14 +239,14 @@ class _Template:
         )
         result: PreprocessResult = XnnpackBackend.preprocess(program, self._lowered.compile_specs)
         found = result.data_store_output
-        if found is not None:  # the runtime refuses a key that program and data file both have
+        if found is not None:  # the runtime refuses a key that is in both program and data file
             kept = {key: entry for key, entry in found.pte_data.items() if not self._stored.hold(key)}
             result.data_store_output = dataclasses.replace(found, pte_data=kept)
         return result
 
 
 class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # executorch has no types
-    """XNNPACK's partitioner, which here also puts our own operators into delegates."""
+    """XNNPACK's partitioner, extended to put our own operators into delegates too."""
 
     def __init__(self, weights_vary: bool) -> None:
         super().__init__(
@@ -254,9 +255,10 @@ class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # executorch has n
         )
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
-        """Tags what goes into delegates, without the base class's advice against `to_backend`.
+        """Tags what goes into delegates, without the base class's warning against `to_backend`.
 
-        That is for programs whose operators were decomposed before; `delegate` has those kept that XNNPACK takes whole.
+        The warning is for programs whose operators were already decomposed; `delegate` keeps those that XNNPACK
+        supports.
         """
         return super(XnnpackPartitioner, self).partition(exported_program)
 

@@ -1,7 +1,7 @@
-"""Emits a program without the graph's constants that lie in data files: it names their keys instead.
+"""Emits a program without those of the graph's constants that are in data files: it contains their keys instead.
 
-ExecuTorch can move constants out, but names them by their place in the module, so that each program would need a file
-of its own, and gathers the bytes of all of them in memory first.
+ExecuTorch can move constants out, but names them by their place in the module, so that each program would need its own
+file, and first gathers the bytes of all of them in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workloads.lowering.stored_constants import StoredConstants
 
 
 class ExternalConstants:
-    """Of a module that is exported: the constants in data files, by the name that the module has for each.
+    """The constants of an exported module that are in data files, by their names in the module.
 
     A module whose state starts from such constants has them as `starts`, by the names of its buffers.
     """
@@ -34,7 +34,7 @@ class ExternalConstants:
         self._keys = {name: key for name, value in values.items() if (key := stored.key_of(value)) is not None}
 
     def tag(self, edge: EdgeProgramManager) -> Callable[[Node], str | None]:
-        """Returns what ExecuTorch asks for each placeholder: a tag for one that leaves the program, else None."""
+        """Returns a function that ExecuTorch calls for each placeholder: a tag if it leaves the program, else None."""
         signature = edge.exported_program().graph_signature
         names: Mapping[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         return lambda node: "data" if names.get(node.name) in self._keys else None
@@ -51,9 +51,9 @@ class ExternalConstants:
 
     @contextlib.contextmanager
     def emitted_empty(self) -> Iterator[None]:
-        """Keeps only the digests of the bytes that leave a program emitted in the block, which is not serialized.
+        """Within the block, keeps only the digests of bytes that leave an emitted program, and doesn't serialize it.
 
-        ExecuTorch would do so at once, with the names that `rename` is to replace.
+        ExecuTorch would do so at once, with the names that `rename` must replace.
         """
         save = _Emitter._save_new_const_tensor
 
@@ -71,7 +71,7 @@ class ExternalConstants:
     def rename(self, program: ExecutorchProgramManager) -> None:
         """Gives the constants of an emitted program their keys, and buffers that start from one the name NAME=KEY.
 
-        Raises RuntimeError if one is not what its key says: then a data file is not what its catalog describes.
+        Raises RuntimeError if a constant doesn't match its key, which means that a data file doesn't match its catalog.
         """
         emitted = program._emitter_output
         for places in emitted.external_constant_map.values():

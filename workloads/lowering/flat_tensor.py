@@ -1,7 +1,7 @@
 """Writes constants into one file in ExecuTorch's FlatTensor format (.ptd), one tensor at a time.
 
-ExecuTorch's own serializer wants all tensors in memory. A constant's key is the sha256 of its bytes, which is also the
-name that XNNPACK's delegates ask for; equal bytes are stored once, whoever uses them.
+ExecuTorch's own serializer needs all tensors in memory. A constant's key is the sha256 of its bytes, which is also the
+name that XNNPACK's delegates request; equal bytes are stored once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from executorch.extension.flat_tensor.serialize.flat_tensor_schema import DataSe
 from torch import Tensor
 
 _ALIGNMENT = 128
-"""Of each constant in the file: whole cache lines, and what kernels ask for."""
+"""Alignment of each constant in the file: whole cache lines, as kernels require."""
 
 _HEADER_BYTES = 4096
 _BYTES_PER_ENTRY = 384
-"""At most, for a constant's place, key and layout. The list of constants stands before their bytes, but its size is
+"""The most bytes for a constant's place, key and layout. The list of constants precedes their bytes, but its size is
 only known after them.
 """
 
@@ -42,12 +42,12 @@ class StoredConstant:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> StoredConstant:
-        """Reads what `asdict` and JSON made of one."""
+        """Reads one from the JSON form of `asdict`."""
         return cls(**{**document, "shape": tuple(document["shape"])})
 
 
 def constant_bytes(value: Tensor) -> memoryview:
-    """Returns the values of a tensor in order, as the file holds them."""
+    """Returns the values of a tensor in order, as stored in the file."""
     return value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
@@ -57,12 +57,12 @@ def constant_sha256(value: Tensor) -> str:
 
 
 def dtype_name(value: Tensor) -> str:
-    """Returns a tensor's type as `torch` has it: `float32`, `int8`."""
+    """Returns a tensor's type by torch's name: `float32`, `int8`."""
     return str(value.dtype).removeprefix("torch.")
 
 
 class FlatTensorWriter:
-    """A file that is valid once the block is left without an exception; `most` bounds the number of constants."""
+    """A file that is valid once the block ends without an exception; `most` limits the number of constants."""
 
     def __init__(self, path: Path, most: int) -> None:
         self._base = _aligned(_HEADER_BYTES + most * _BYTES_PER_ENTRY)

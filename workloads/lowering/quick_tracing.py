@@ -1,8 +1,8 @@
-"""Leaves out what torch and executorch repeat while they lower, and what none of our models needs.
+"""Skips work that torch and executorch repeat while lowering, or that none of our models needs.
 
-Each of their passes walks a graph operator by operator and traces it anew, whether it found something to do or not: the
-time of an export is the number of its passes. None of what is left out reaches the program. Where a release lacks a
-name that is replaced here, it does all of its work.
+Each of their passes walks a graph operator by operator and traces it again, whether it found something to do or not, so
+the time of an export is proportional to the number of passes. Nothing that is skipped affects the program. If a release
+lacks a name that is replaced here, it simply does all of its work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from workloads.lowering.written_back import written_back
 
 
 def _calls(*operators: str) -> Callable[[Node], bool]:
-    """Returns a function that tells whether a node calls one of `operators`, of any overload."""
+    """Returns a function that checks whether a node calls one of `operators`, in any overload."""
 
     def calls(node: Node) -> bool:
         name = str(getattr(node.target, "__name__", node.target))
@@ -72,7 +72,7 @@ _WORK: Mapping[str, Callable[[Node], bool]] = {
     "NormalizeTransposePass": _calls("t"),
     "ReplaceBrokenOpsWithFunctionalOpsPass": _is_view,
     "SymToTensorPass": _is_symbol,
-    "ConvertToUpsampleBilinear2d": lambda _: False,  # looks for a pattern that quick_tracing takes from it
+    "ConvertToUpsampleBilinear2d": lambda _: False,  # looks for a pattern that quick_tracing removes
     "ConvertToSDPAPass": lambda _: False,  # the same
     "ConvertToLinearPass": _calls("mm", "addmm"),  # linear products, where they were decomposed
     "PropagateCustomMetaPass": lambda node: "custom" in node.meta,
@@ -93,13 +93,13 @@ _WORK: Mapping[str, Callable[[Node], bool]] = {
     "DimOrderOpsRevertPass": lambda node: node.target in MemoryFormatOpsMap,
     "LegalizePortableDimOrderPass": lambda node: node.target in LegalizePortableDimOrderPass._target_ops,
 }
-"""By passes of ExecuTorch and XNNPACK: the nodes that they look for."""
+"""The nodes that passes of ExecuTorch and XNNPACK look for, by pass."""
 
 
 def _is_idle(one: PassBase, module: GraphModule) -> bool:
-    """Returns whether a pass would leave the graph as it is: by the graph as the passes before have left it.
+    """Returns whether a pass would leave the graph, as previous passes left it, unchanged.
 
-    A pass goes through branches and loops of its graph, too, so that none is idle if there are any.
+    Passes also process branches and loops of a graph, so none counts as idle if there are any.
     """
     finds = _WORK.get(type(one).__name__)
     if finds is None or any(isinstance(each, GraphModule) for each in module.children()):
@@ -108,7 +108,7 @@ def _is_idle(one: PassBase, module: GraphModule) -> bool:
 
 
 def _transform_unless_idle(transform: Callable[..., ExportedProgram]) -> Callable[..., ExportedProgram]:
-    """Of XNNPACK's passes, around each of which the whole program is checked twice."""
+    """Wraps the function that runs XNNPACK's passes, around each of which the whole program is checked twice."""
 
     def transform_unless_idle(program: ExportedProgram, one: PassBase) -> ExportedProgram:
         return program if _is_idle(one, program.graph_module) else transform(program, one)
@@ -117,7 +117,7 @@ def _transform_unless_idle(transform: Callable[..., ExportedProgram]) -> Callabl
 
 
 def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) -> Callable[..., PassResult | None]:
-    """Of any pass."""
+    """Wraps the function that runs any pass."""
 
     def run_unless_idle(one: PassBase, module: GraphModule) -> PassResult | None:
         return PassResult(module, modified=False) if _is_idle(one, module) else run(one, module)
@@ -126,9 +126,10 @@ def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) 
 
 
 def _renamed_in_place(trace: Callable[..., PassResult]) -> Callable[[PassBase, GraphModule], PassResult]:
-    """Of the pass that gives ExecuTorch's names to operators, for which it traces the graph again.
+    """Wraps the pass that gives operators ExecuTorch's names, for which it traces the graph again.
 
-    It does so where an input has a name of Python's, as in `input`: tracing changes that, and once has to.
+    It still traces if an input has the name of a Python builtin, such as `input`: tracing renames it, as must happen
+    once.
     """
 
     def rename_in_place(one: PassBase, module: GraphModule) -> PassResult:
@@ -153,13 +154,13 @@ def _decomposed_unless_done(decompose: Callable[..., ExportedProgram]) -> Callab
 
 @contextlib.contextmanager
 def quick_tracing() -> Iterator[None]:
-    """Leaves out within the block what this module is about.
+    """Skips needless work within the block.
 
     Operators must be registered before: torch asks its dispatcher for all composite ones at each of a thousand
     decompositions, as one may have been added meanwhile. XNNPACK traces two patterns to look for in each part: image
-    enlargement, and an attention with a matrix as its mask (ours has a mask for each text, and is delegated as it is
-    written). A node that a pass makes gets a copy of its predecessor's record of where that came from, all earlier
-    predecessors included; nothing changes such a record, so that it can be shared.
+    enlargement, and an attention with a matrix as its mask (ours has a mask for each text, and is delegated unchanged).
+    A node created by a pass gets a copy of its predecessor's record of origin, including all earlier predecessors;
+    nothing changes such a record, so it can be shared.
     """
     replacements: list[tuple[object, str, Callable[[Any], object]]] = [
         (torch._export.utils, "_materialize_cpp_cia_ops", functools.cache),

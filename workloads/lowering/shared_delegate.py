@@ -1,8 +1,8 @@
-"""One delegate for all parts that are alike: their constants are arguments of each call.
+"""One delegate for all parts that are alike, with their constants as arguments of each call.
 
-The constants stay where they are, in a mapped data file, and no delegate packs a copy of them for itself: XNNPACK packs
-a weight in the course of its product. A layer that a step goes through forward, forward again and back is so in memory
-once instead of in two packed forms, and a program's file has one graph for all layers.
+The constants stay in a mapped data file, and no delegate packs its own copy of them: XNNPACK packs a weight during its
+product. A layer that a step computes forward, forward again and backward is thus in memory once instead of in two
+packed forms, and a program's file has one graph for all layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workloads.lowering.delegation import DelegatedPart, delegate
 def delegate_shared(part: nn.Module, example: tuple[Tensor, ...]) -> DelegatedPart:
     """Lowers `part` to a delegate that is called with the part's inputs, then with the constants that vary.
 
-    Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
+    Raises NotDelegatedError, naming the operators, if any operators of the part stay outside the delegate.
     """
     constants = varying_constants(part)
     around = _WithArguments(part, tuple(constants), len(example))
@@ -28,7 +28,8 @@ def delegate_shared(part: nn.Module, example: tuple[Tensor, ...]) -> DelegatedPa
 
 
 def varying_constants(part: nn.Module) -> dict[str, Tensor]:
-    """Returns what parts that are alike differ by: their state dict, and buffers that modules name as `varying`."""
+    """Returns the constants in which similar parts differ: their state dict, and buffers that modules name as
+    `varying`."""
     constants: dict[str, Tensor] = part.state_dict()
     for owner, module in part.named_modules():
         names: Sequence[str] = getattr(module, "varying", ())
@@ -53,7 +54,7 @@ class _WithArguments(nn.Module):
 
 
 class Constants(nn.Module):
-    """A part's constants in the order in which its shared delegate takes them."""
+    """A part's constants in the order of its shared delegate's arguments."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class Constants(nn.Module):
 
 
 class DelegatedLayer(nn.Module):
-    """A layer by two delegates, forth and back, which all layers share; a layer that needs no way back has None."""
+    """A layer with two delegates that all layers share, forward and backward; `back` is None if it isn't needed."""
 
     def __init__(self, forth: DelegatedPart, back: DelegatedPart | None, constants: Constants) -> None:
         super().__init__()
@@ -80,18 +81,18 @@ class DelegatedLayer(nn.Module):
         return result
 
     def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> Sequence[Tensor]:
-        """The same and the gradient by the result -> the gradients by x, and by each of the adapters."""
+        """Takes forward's inputs and the gradient by its result -> the gradients by x and by each of the adapters."""
         if self.backward is None:
-            raise TypeError("this layer was lowered without a way back")
+            raise TypeError("this layer was lowered without a backward pass")
         found = self.backward(x, bias, gradient, *adapters, *self.constants.values())
         result: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found  # without adapters there is one
         return result
 
 
 def delegate_layers(blocks: Sequence[nn.Module], back: nn.Module, example: tuple[Tensor, ...]) -> list[nn.Module]:
-    """Lowers the first of `blocks`, all alike but for their constants, and `back`, the way back through it.
+    """Lowers the first of `blocks`, which differ only in their constants, and `back`, its backward pass.
 
-    `example` are the inputs of a block. Raises NotDelegatedError when operators stay outside of a delegate.
+    `example` are the inputs of a block. Raises NotDelegatedError if operators stay outside a delegate.
     """
     forth, backward = delegate_shared(blocks[0], example), _delegate_back(back, example)
     return [DelegatedLayer(forth, backward, Constants(block)) for block in blocks]
@@ -103,9 +104,9 @@ def delegate_plain_layers(
     back: Callable[[nn.Module], nn.Module],
     example: tuple[Tensor, ...],
 ) -> list[nn.Module]:
-    """Lowers layers without adapters, `below` all adapters and `above` them; only the latter are gone back through.
+    """Lowers layers without adapters, `below` and `above` all adapters; only the latter have a backward pass.
 
-    `back` makes the way back through a block. Returns all of them, those below first.
+    `back` creates the backward pass of a block. Returns all layers, those below first.
     """
     if not (below or above):
         return []

@@ -1,7 +1,7 @@
-"""Constants that lie in data files beside the program, mapped into memory as tensors.
+"""Constants in data files beside the program, mapped into memory as tensors.
 
-A program whose constants are there refers to them by key and holds none of their bytes; whoever lowers it needs their
-digests and a few of their values, and neither the model nor a quantizer.
+The program refers to them by key and contains none of their bytes; lowering it needs their digests and a few of their
+values, but neither the model nor a quantizer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workloads.lowering.flat_tensor import StoredConstant, constant_sha256, dtyp
 
 
 class StoredConstants:
-    """The constants of data files by name. Those of its tensors are known by their place in memory."""
+    """The constants of data files by name. Its tensors are identified by their address in memory."""
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[mmap.mmap, StoredConstant]] = {}
@@ -29,7 +29,7 @@ class StoredConstants:
         self._keys: dict[tuple[int, str, tuple[int, ...]], str] = {}
 
     def add_file(self, path: Path, constants: Mapping[str, StoredConstant]) -> None:
-        """Maps a data file; what is written to one of its tensors stays in this process."""
+        """Maps a data file; writes to its tensors stay in this process."""
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._places |= {name: (mapped, constant) for name, constant in constants.items()}
@@ -40,7 +40,7 @@ class StoredConstants:
         return self._places[name][1] if name in self._places else None
 
     def tensor(self, name: str) -> Tensor:
-        """Returns a constant; those of one key are one tensor, as in a tied model."""
+        """Returns a constant; constants with the same key are the same tensor, as in a tied model."""
         mapped, constant = self._places[name]
         if constant.key not in self._tensors:
             count = math.prod(constant.shape)
@@ -65,7 +65,7 @@ class StoredConstants:
 
 
 def with_tensors(module: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
-    """Returns a copy of `module` with other tensors in the place of those named; the others are shared."""
+    """Returns a copy of `module` in which the named tensors are replaced; the others are shared."""
     replaced: dict[int, object] = {}
     for name, old in (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)):
         new = values.get(name)

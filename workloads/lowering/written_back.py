@@ -1,7 +1,7 @@
-"""Programs that are functional but for writes to their buffers at the end: those become results, as ExecuTorch wants.
+"""Turns writes to buffers at the end of an otherwise functional program into results, as ExecuTorch requires.
 
-torch traces a program again for that, and decomposes its operators on the way. A training step around its parts, the
-largest graph of an export, has nothing to decompose.
+torch traces a program again for that, and decomposes its operators. A training step around its parts, the largest graph
+of an export, has nothing to decompose.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _WRITE = torch.ops.aten.copy_.default
 
 
 def written_back(program: ExportedProgram, decompositions: Mapping[Any, Any]) -> ExportedProgram | None:
-    """Returns `program` with what it writes to its buffers as results, in the buffers' order; the graph is reused.
+    """Returns `program` with its writes to buffers as results, in the buffers' order; the graph is reused.
 
-    None where that is not all there is to do: then nothing was changed.
+    None if more would have to be done, in which case nothing was changed.
     """
     if any(spec.kind not in _KNOWN for spec in program.graph_signature.input_specs):
         return None
@@ -52,7 +52,8 @@ def _buffers(program: ExportedProgram) -> dict[Node, str]:
 
 
 def _aliases(value: Node) -> list[Node]:
-    """Returns a value and what has its memory: its views, and theirs, some of which are items of several."""
+    """Returns a value and everything that shares its memory: its views and theirs, some of which are items of
+    several."""
     return [value, *(alias for user in value.users if _is_view(user, value) for alias in _aliases(user))]
 
 
@@ -73,7 +74,7 @@ def _needs_nothing(node: Node, decompositions: Mapping[Any, Any]) -> bool:
 
 
 def _is_alike(buffer: Node, value: Any) -> bool:
-    """Returns whether a value takes its buffer's place as it is; a copy converts and expands."""
+    """Returns whether a value can replace its buffer unchanged; a copy would convert and expand it."""
     old, new = buffer.meta["val"], value.meta["val"]
     return bool(old.dtype == new.dtype and old.shape == new.shape and new.is_contiguous())
 
@@ -87,7 +88,9 @@ def _with_results(program: ExportedProgram, writes: Mapping[str, Node]) -> Expor
     for write in writes.values():
         graph.erase_node(write)
     graph.eliminate_dead_code()
-    for node in graph.nodes:  # ExecuTorch numbers nodes by their origin, which torch notes when it traces one again
+    for (
+        node
+    ) in graph.nodes:  # ExecuTorch numbers nodes by their origin, which torch records when it traces a node again
         node.meta.setdefault("from_node", [NodeSource(node, written_back.__name__, NodeSourceAction.CREATE)])
     program.graph_module.recompile()
     written = [
@@ -107,7 +110,7 @@ def _with_results(program: ExportedProgram, writes: Mapping[str, Node]) -> Expor
 
 
 def _order_inputs(program: ExportedProgram) -> list[InputSpec]:
-    """Returns the inputs, their nodes moved, in the order that a module has its state: it reaches the program."""
+    """Moves the inputs' nodes into the order of the module's state, which affects the program; returns the inputs."""
     module = program.module(check_guards=False)
     named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     places = {name: place for place, (name, _) in enumerate(named)}

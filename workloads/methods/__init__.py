@@ -1,4 +1,4 @@
-"""How a step estimates its gradient from forward passes: P-RGE (MobiZO, arXiv 2409.15520) and its relatives.
+"""Training steps that estimate their gradient from forward passes: P-RGE (MobiZO, arXiv 2409.15520) and relatives.
 
-Start at prge_step.py, the step itself; passes.py has its loops, noise.py its perturbations.
+Start at prge_step.py; passes.py has its loops, noise.py its perturbations.
 """

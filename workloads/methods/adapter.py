@@ -2,7 +2,7 @@
 
 A projection's output becomes x W^T + (alpha / rank) (x A^T) B with A [rank, in] drawn once from Kaiming's uniform
 distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into
-A. An A may also be given, as tensors beside the model's own.
+A. An A may also be given, as tensors next to the model's own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from workloads.workload import AdapterSlot, LoraSettings, Workload, lora_setting
 
 
 def name_of_a(slot: AdapterSlot) -> str:
-    """Returns the name of an A [rank, in], without the factor, that is given among a model's tensors."""
+    """Returns the name of a given A [rank, in], without the factor, among a model's tensors."""
     return f"layers.{slot.layer}.{slot.projection}.lora_a"
 
 
 def frozen_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in: that among the model's `tensors` if the
-    workload's is given, else one that is drawn.
+    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in: from the model's `tensors` if the workload
+    has a given A, else drawn.
     """
     if workload.lora_a is not None:
         return tensors[name_of_a(slot)].to(torch.float32) * (workload.alpha / workload.rank)
@@ -33,7 +33,7 @@ def frozen_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot, tensors
 
 
 def drawn_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
-    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in; it depends on (seed, slot) alone.
+    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in; it depends only on (seed, slot).
 
     Kaiming's uniform distribution with a = sqrt(5), as LoRA implementations use it: bound 1 / sqrt(in).
     """
@@ -62,7 +62,7 @@ class LowRank(nn.Module):
 
 
 class AdaptedLinear(nn.Module):
-    """A frozen projection plus the adapter's share, added in float32, as the share is what a perturbation moves."""
+    """A frozen projection plus the adapter's share, added in float32, as perturbations change only the share."""
 
     def __init__(self, base: nn.Module, low_rank: LowRank) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def adapt(
     frozen: Callable[[AdapterSlot], Tensor],
     products: torch.dtype,
 ) -> None:
-    """Replaces each projection that has a slot by an AdaptedLinear; `layers` is by index."""
+    """Replaces each projection that has a slot with an AdaptedLinear; `layers` is by index."""
     for slot in layout:
         owner = next(
             module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())

@@ -1,6 +1,6 @@
 """Our own operators for training by backpropagation: schemas, shapes for export, and eager reference kernels.
 
-They are what lies before and after the layers on the way back, and the optimizers. Gradients are float32.
+They are the operators around the layers in the backward pass, and the optimizers. Gradients are float32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def spread_rows(x: Tensor, length: int, answers: int) -> Tensor:
 
 
 def descend(adapter: Tensor, gradients: Sequence[Tensor], lr: Tensor, offset: int) -> Tensor:
-    """The adapter, from `offset` on less lr times the gradients, one after the other."""
+    """The adapter with lr times the gradients, one after the other, subtracted from `offset` on."""
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     moved = adapter.clone()
     moved[offset : offset + flat.numel()] -= lr * flat
@@ -68,7 +68,7 @@ def moving_mean(mean: Tensor, gradients: Sequence[Tensor], offset: int, beta: fl
 def adam(
     adapter: Tensor, first: Tensor, second: Tensor, key: Tensor, lr: Tensor, betas: Sequence[float], epsilon: float
 ) -> Tensor:
-    """Adam's update with moments that have taken in this step's gradient; the step's number is that of `key`, from 0.
+    """Adam's update with moments that include this step's gradient; `key` has the step's number, counted from 0.
 
     adapter - lr * first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + epsilon), t = step + 1 (Kingma & Ba, 2015).
     """

@@ -1,8 +1,8 @@
-"""One training step by backpropagation as one `forward`: forward, back layer by layer, update.
+"""One training step by backpropagation as one `forward`: forward pass, backward pass layer by layer, update.
 
-The way forward keeps the input of each layer and nothing else; the way back computes a layer again from its input
-(Apple's MeBP does so on phones, arXiv 2510.03425), and updates its adapters before it goes on to the layer before. So
-memory holds a forward pass, the layers' inputs, and one layer's activations and gradients.
+The forward pass keeps only the input of each layer. The backward pass computes a layer again from its input (as Apple's
+MeBP does on phones, arXiv 2510.03425) and updates its adapters before it continues with the preceding layer. So memory
+holds a forward pass, the layers' inputs, and one layer's activations and gradients.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from workloads.workload import Workload, adapter_values, layers_below_adapters
 
 
 class TrainedLayer(Protocol):
-    """A decoder layer that can be gone through both ways, with one slice."""
+    """A decoder layer with a forward and a backward pass, for one slice."""
 
     def __call__(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         """x [1, b * T, hidden], bias [b, 1, 1, T, T], adapters [1, rank, out] -> like x."""
 
     def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> Sequence[Tensor]:
-        """The same and the gradient by the result -> the gradients by x, and by each of the adapters."""
+        """Takes forward's inputs and the gradient by its result -> the gradients by x and by each of the adapters."""
 
 
 class EagerLayer(nn.Module):
-    """A TrainedLayer of two modules around the same constants."""
+    """A TrainedLayer made of two modules around the same constants."""
 
     def __init__(self, forth: nn.Module, back: nn.Module) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class TrainedHead(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         if not isinstance(block, FrozenHeadBlock):
-            raise TypeError(f"{type(block).__name__} has no way back")
+            raise TypeError(f"{type(block).__name__} has no backward pass")
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class TrainedHead(nn.Module):
         return result
 
     def back(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient by the logits -> that by x."""
+        """Takes the gradient by the logits -> the gradient by x."""
         head = self.block.lm_head
         scales = head.scales if isinstance(head, Frozen) else []
         normal = torch.ops.prge.linear_frozen_back(gradient, head.weight, scales)
@@ -76,17 +76,17 @@ class TrainedHead(nn.Module):
 
 
 class Optimizer(nn.Module, ABC):
-    """What a step does with the gradients of a layer's adapters, which lie in the flat adapter from `offset` on."""
+    """Applies the gradients of a layer's adapters, which are in the flat adapter from `offset` on."""
 
     def start(self) -> None:
-        """Begins a step."""
+        """Starts a step."""
 
     @abstractmethod
     def take(self, adapter: Tensor, gradients: list[Tensor], lr: Tensor, offset: int) -> Tensor:
-        """Returns the adapter after a layer's gradients came in."""
+        """Takes a layer's gradients and returns the adapter."""
 
     def finish(self, adapter: Tensor, key: Tensor, lr: Tensor) -> Tensor:
-        """Returns the adapter after all have."""
+        """Returns the adapter after the gradients of all layers."""
         del key, lr
         return adapter
 
@@ -115,11 +115,11 @@ class Adam(Optimizer):
         self.register_buffer("second_moment", torch.zeros(values))
 
     def start(self) -> None:
-        """Begins with the moments that the last step left."""
+        """Starts from the moments that the last step left."""
         self._moments = (self.first_moment, self.second_moment)
 
     def take(self, adapter: Tensor, gradients: list[Tensor], lr: Tensor, offset: int) -> Tensor:
-        """Lets the moments take in a layer's gradients."""
+        """Adds a layer's gradients to the moments."""
         del lr
         first, second = self._moments
         self._moments = (
@@ -129,7 +129,7 @@ class Adam(Optimizer):
         return adapter
 
     def finish(self, adapter: Tensor, key: Tensor, lr: Tensor) -> Tensor:
-        """Returns the updated adapter; the step's number is that of `key`."""
+        """Returns the updated adapter; `key` has the step's number."""
         first, second = self._moments
         result: Tensor = torch.ops.prge.adam(adapter, first, second, key, lr, list(self.BETAS), self.EPSILON)
         self.first_moment.copy_(first)
@@ -140,7 +140,7 @@ class Adam(Optimizer):
 class BackpropStep(nn.Module):
     """A training step over a frozen model that is given as parts, eager or delegated.
 
-    Layers below the first adapter need no way back. State: adapter float32 [n], and what the optimizer keeps.
+    Layers below the first adapter need no backward pass. State: adapter float32 [n], and what the optimizer keeps.
     """
 
     adapter: Tensor
@@ -194,12 +194,12 @@ class BackpropStep(nn.Module):
         return self.optimizer.finish(adapter, key, lr)
 
     def _adapters(self, adapter: Tensor, key: Tensor, eps: Tensor) -> Perturbed:
-        """Returns each B of a layer as products take it; key and eps make no noise for it."""
+        """Returns each B of a layer in the form that products take; key and eps add no noise."""
         return self.noise.perturbed(adapter, key, eps, self.layout, UNPERTURBED_PASS)
 
 
 def make_program(workload: Workload, parts: Parts) -> BackpropStep:
-    """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
+    """Returns the step over `parts`, with a zero adapter; the blocks are trained layers, or eager ones."""
 
     def layer(index: int, block: nn.Module) -> nn.Module:
         if hasattr(block, "back"):

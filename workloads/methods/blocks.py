@@ -1,6 +1,6 @@
 """The parts of a model that are lowered one by one: a decoder layer, and the head.
 
-XNNPACK can't multiply weights in the forms of most settings: there the runner has an operator for a whole layer.
+XNNPACK can't multiply weights in the forms of most settings: for these the runner has an operator for a whole layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.workload import AdapterSlot
 
 
 class LayerBlock(nn.Module):
-    """A decoder layer whose perturbed adapters come as plain inputs, in the order of its slots."""
+    """A decoder layer whose perturbed adapters are plain inputs, in the order of its slots."""
 
     query_cos: Tensor
     query_sin: Tensor
@@ -47,7 +47,7 @@ class LayerBlock(nn.Module):
 
 
 def by_kernel(block: LayerBlock, slots: Sequence[AdapterSlot]) -> FrozenLayerBlock:
-    """Returns a layer around the same constants that the runner's kernels compute."""
+    """Returns a layer around the same constants that is computed by the runner's kernels."""
     rotary = Rotary(block.query_cos, block.query_sin, block.key_cos, block.key_sin)
     return FrozenLayerBlock(block.layer, slots, rotary)
 
@@ -91,7 +91,7 @@ class FrozenLayerBlock(nn.Module):
             if isinstance(module, AdaptedLinear):
                 self.register_buffer(f"{name}_a", module.low_rank.lora_a.to(layer.self_attn.products))
                 module = module.base
-            if not isinstance(module, Frozen):  # a linear of torch's own, which holds values as they are
+            if not isinstance(module, Frozen):  # torch's own linear, which has plain values
                 module = Frozen(module.get_parameter("weight").detach())
             self.projections.append(module)
 
@@ -106,7 +106,8 @@ class FrozenLayerBlock(nn.Module):
         return result
 
     def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> list[Tensor]:
-        """The same with one slice and the gradient by the result -> the gradients by x, and by each of the adapters."""
+        """Takes forward's inputs, with one slice, and the gradient by its result -> those by x and by each of the
+        adapters."""
         scratch = torch.empty(backward_scratch_values(self.config, x.shape[1], self.rank))
         ops = torch.ops.prge
         compute = ops.decoder_layer_back if self.is_plain else ops.general_layer_back
@@ -133,7 +134,7 @@ class FrozenLayerBlock(nn.Module):
 class FrozenHeadBlock(nn.Module):
     """The last norm and the output head by the runner's kernels, which sum its products in float32.
 
-    Rounding logits costs most: a loss is a difference of two of them, and they are the model's largest sums.
+    Rounding logits would hurt most: a loss is a difference of two of them, and they are the model's largest sums.
     """
 
     def __init__(self, model: Llama) -> None:

@@ -79,7 +79,7 @@ def _table(embedding: nn.Module) -> tuple[Tensor, list[Tensor]]:
 
 
 def answers_of(ends: Ends, x: Tensor, shape: Shape) -> Tensor:
-    """Returns the answer rows of what the last layer made, [slices * b * K, hidden]."""
+    """Returns the answer rows of the last layer's result, [slices * b * K, hidden]."""
     if shape.results < shape.length:
         return x.flatten(0, 1)
     return ends.answer_rows(x, shape.length, shape.answers)
@@ -89,5 +89,5 @@ def ends_of(workload: Workload, parts: Parts) -> Ends:
     """Returns the ends of a workload's step: the runner's kernels, or stock operators."""
     if workload.noise == "stock":
         return StockEnds()
-    # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
+    # If the runner multiplies the head, a tied table is also the head's weight; a delegate has its own packed copy.
     return KernelEnds(not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise))

@@ -1,7 +1,7 @@
-"""How good an adapter is: the losses of candidate answers, without any perturbation or update.
+"""Evaluates an adapter: the losses of candidate answers, without any perturbation or update.
 
-The program stands beside the training step's and takes its weights from the same data files, so that evaluating on a
-device costs neither a second copy of the model nor the 2q forward passes of a step.
+The program exists next to the training step's and takes its weights from the same data files, so that evaluating on a
+device needs neither a second copy of the model nor the 2q forward passes of a step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from workloads.workload import Workload
 class Evaluation(nn.Module):
     """One forward pass over a frozen model with a given adapter.
 
-    With one candidate a row's K labels are the tokens of an answer. With more, each label is a whole answer of one
-    token: the row goes through the model once for all of them.
+    With one candidate, a row's K labels are the tokens of an answer. With more, each label is a complete answer of one
+    token, and the row passes through the model once for all of them.
     """
 
     key: Tensor
@@ -31,7 +31,8 @@ class Evaluation(nn.Module):
         self.embedding, self.blocks, self.head = parts.embedding, nn.ModuleList(parts.blocks), parts.head
         self.layout, self.products, self.candidates, self.shape = parts.layout, parts.products, candidates, shape
         self.noise, self.ends = KernelNoise(parts.products), ends
-        # What the operator that perturbs adapters takes besides; it gives the adapter itself, as products take it.
+        # Other inputs of the operator that perturbs adapters, so that it returns the adapter itself in the products'
+        # type.
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
         self.register_buffer("eps", torch.zeros(()), persistent=False)
 
@@ -51,7 +52,7 @@ class Evaluation(nn.Module):
 
 
 def candidate_losses(ends: Ends, logits: Tensor, labels: Tensor, candidates: int) -> Tensor:
-    """Returns the losses of each row's candidates, float32 [candidates, b]; labels as an Evaluation takes them."""
+    """Returns the losses of each row's candidates, float32 [candidates, b]; labels as in `Evaluation`."""
     if candidates == 1:
         return ends.answer_losses(logits, labels)
     return torch.cat([ends.answer_losses(logits, labels[:, place : place + 1]) for place in range(candidates)])

@@ -4,8 +4,8 @@ With L_0 = L(B), L_i = L(B + eps u_i), u_i of +1 and -1, and q of them:
 
     g = 1 / (eps q) sum of (L_i - L_0) u_i,    s^2 = 1 / (q - 1) sum of (L_i - mean of L_i)^2,    B = B - lr g / s
 
-s is about eps times the gradient's norm, so a step's length hardly depends on the gradient's, but it does on eps: lr is
-smaller than P-RGE's, by about eps. All 1 + q forward passes run side by side.
+s is about eps times the gradient's norm, so a step's length hardly depends on the gradient's norm, but it depends on
+eps: lr is smaller than P-RGE's, by a factor of about eps. All 1 + q forward passes run side by side.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class FzooStep(PrgeStep):
     """The step; its losses are float32 [1, 1 + q], its row losses [1, 1 + q, b]."""
 
     def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
-        """losses float32 [1, 1 + q] -> what a step is the mean of, times the noise: float32 [q]."""
+        """losses float32 [1, 1 + q] -> the factors of the noise, of whose products a step is the mean: float32 [q]."""
         del key
         result: Tensor = torch.ops.prge.normalised_gradient(losses, eps)
         return result
 
 
 class StockFzooStep(FzooStep):
-    """The same from operators that every ExecuTorch runtime has."""
+    """The same step with operators that every ExecuTorch runtime has."""
 
     def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
         """losses float32 [1, 1 + q] -> float32 [q]."""

@@ -1,11 +1,10 @@
-"""The way back through a decoder layer: its vector-Jacobian product, by its input and by each B.
+"""The backward pass of a decoder layer: its vector-Jacobian product, by its input and by each B.
 
-Written out instead of derived by autograd, so that the whole of it lowers to one delegate, as the layer does: sums over
-a row are products with a constant row, and products with untransposed weights are an operator of ours. What the layer
-computed on the way forward is computed again from its input (gradient checkpointing; Chen et al., arXiv 1604.06174).
-
-Gradients are float32; a product with a float16 weight has operands of float16, as on the way forward, and the products
-that make gradients of B are float32.
+Written out rather than derived by autograd, so that all of it lowers to one delegate, as the layer does: sums over a
+row are products with a constant row, and products with untransposed weights are our own operator. The layer's forward
+pass is computed again from its input (gradient checkpointing; Chen et al., arXiv 1604.06174). Gradients are float32; a
+product with a float16 weight has float16 operands, as in the forward pass, and the products that compute gradients of B
+are float32.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class LayerBackward(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         if not isinstance(block, LayerBlock):
-            raise TypeError(f"{type(block).__name__} has no way back")
+            raise TypeError(f"{type(block).__name__} has no backward pass")
         self.block = block
         self.register_buffer("ones", torch.ones(1, block.key_cos.shape[0]), persistent=False)
 
@@ -92,7 +91,7 @@ class LayerBackward(nn.Module):
     def _result_back(
         feed_forward: nn.Module, gated: Tensor, adapters: Mapping[str, Tensor], gradient: Tensor
     ) -> Tensor:
-        """Returns the gradient by what down_proj gives, which is made again only for a norm of it."""
+        """Returns the gradient by down_proj's result, which is recomputed only if it has a norm."""
         if "result_norm" not in feed_forward._modules:
             return gradient
         return _own_norm_back(
@@ -109,7 +108,7 @@ class LayerBackward(nn.Module):
         of_mixed = operand(by_head.reshape(heads.queries.shape), products)
         of_values = widened(operand(weights, products).transpose(1, 2).bmm(of_mixed))
         of_weights = widened(of_mixed.bmm(heads.value_rows().transpose(1, 2)))
-        # The softmax's: each weight times what its gradient is above the weighted mean of the row.
+        # The softmax's: each weight times the difference of its gradient from the row's weighted mean.
         of_scores = weights * (of_weights - functional.linear(of_weights * weights, self.ones))
         of_scores = operand(of_scores, products)
         of_queries = widened(of_scores.bmm(heads.keys.transpose(1, 2)))
@@ -128,7 +127,7 @@ class LayerBackward(nn.Module):
 
 
 class _Projections:
-    """Goes back through one projection after the other, and keeps the gradients by their B, by name."""
+    """Computes the backward pass of one projection after the other, and keeps the gradients by their B, by name."""
 
     def __init__(self, adapters: Mapping[str, Tensor], products: torch.dtype) -> None:
         self.adapters, self._products = adapters, products
@@ -157,7 +156,7 @@ def _norm_back(norm: RMSNorm, x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _own_norm_back(owner: nn.Module, name: str, x: Tensor, gradient: Tensor) -> Tensor:
-    """The same for the norm `name` of `owner`, where its family has it."""
+    """Does the same for the norm `name` of `owner`, if its family has it."""
     norm = owner._modules.get(name)
     return gradient if norm is None else _norm_back(cast(RMSNorm, norm), x.reshape(gradient.shape), gradient)
 
@@ -174,7 +173,7 @@ def _gate_back(feed_forward: nn.Module, gate: Tensor, up: Tensor, gradient: Tens
 
 
 def _rotate_back(gradient: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Applies the transpose of a rotation: the half turn, its own inverse, comes after the sines."""
+    """Applies the transpose of a rotation: the half turn, which is its own inverse, comes after the sines."""
     half = gradient.shape[-1] // 2
     turned = gradient * sin
     return gradient * cos + torch.cat([turned[..., half:], turned[..., :half]], dim=-1)

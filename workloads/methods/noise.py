@@ -61,7 +61,7 @@ def rademacher(seed: int, step: int, query: int, start: int, count: int) -> NDAr
 
 
 ROUNDING_STREAM = 1 << 31
-"""Added to a weight's slot: the stream whose numbers decide how its updates are rounded."""
+"""Added to a weight's slot, this gives the stream whose numbers decide how its updates are rounded."""
 
 
 def uniform(seed: int, step: int, query: int, start: int, count: int) -> NDArray[np.float32]:
@@ -90,4 +90,4 @@ Distribution = Callable[[int, int, int, int, int], NDArray[np.float32]]
 """(seed, step, query, start, count) -> float32 [count], of mean 0 and variance 1."""
 
 DISTRIBUTIONS: dict[str, Distribution] = {"normal": normal, "rademacher": rademacher}
-"""By the name that the table of methods has."""
+"""By the name in the table of methods."""

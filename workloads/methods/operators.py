@@ -1,7 +1,7 @@
 """Our own operators for torch: schemas, shapes for export, and eager reference kernels.
 
-They cover the noise, the work around the decoder layers (tokens in, losses and gradients out), and products with
-frozen matrices in all forms that settings store them in (workloads/quantize/frozen.py), of a whole decoder layer too.
+They cover the noise, the work around the decoder layers (tokens in, losses and gradients out), and products with frozen
+matrices in all stored forms (workloads/quantize/frozen.py), including those of a whole decoder layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.models.llama import Rotary, operand
 from workloads.models.llama import attention_bias as one_bias
 from workloads.quantize.frozen import columns, dequantize
 
-# torch.library has no types: hence the ignores.
+# torch.library has no types, hence the ignores.
 _library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
 
 _PERTURB = (
@@ -116,7 +116,7 @@ SEVERAL, _SEVERAL_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 def register(
     name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
 ) -> None:
-    """Registers an operator in both its forms; `shape` returns results of the right shape without values."""
+    """Registers an operator in both of its forms; `shape` returns results of the right shape without values."""
     out, out_result = _ONE_OUT if result == ONE else _SEVERAL_OUT
     _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
     _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
@@ -176,7 +176,7 @@ def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def collect_losses(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
     """Orders the losses of chunks [slices, b] by query, with each chunk's signs -> float32 [2, q, b].
 
-    Without any - they are [1, slices, b].
+    Without a - they are [1, slices, b].
     """
     plus = [part[: len(part) // 2] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != MINUS]
     minus = [part[len(part) // 2 :] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != PLUS]
@@ -184,12 +184,12 @@ def collect_losses(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
 
 
 def mean_losses(row_losses: Tensor, labels: Tensor) -> Tensor:
-    """row_losses float32 [s, q, b] -> [s, q]: their sums over the batch by the number of its labels."""
+    """row_losses float32 [s, q, b] -> [s, q]: their sums over the batch, divided by the number of its labels."""
     return row_losses.sum(dim=-1) / (labels >= 0).to(torch.float32).sum()
 
 
 def gradient(losses: Tensor, eps: Tensor) -> Tensor:
-    """losses float32 [2, q] -> the projected gradients [q]: (L+ - L-) / (2 eps), or 0 if eps is."""
+    """losses float32 [2, q] -> the projected gradients [q]: (L+ - L-) / (2 eps), or 0 if eps is 0."""
     active = (eps > 0).to(torch.float32)
     return (losses[0] - losses[1]) * active / (2.0 * eps + (1.0 - active))
 
@@ -243,7 +243,7 @@ GENERAL_LAYER = f"{DECODER_LAYER}, Tensor[] vectors, int[] places, bool gelu"
 
 
 class _Arithmetic:
-    """Products and norms of a layer in the type of x; `vectors` by their names, `adapters` by their places."""
+    """Products and norms of a layer in the type of x; `vectors` by name, `adapters` by place."""
 
     def __init__(
         self,
@@ -304,8 +304,9 @@ def decoder_layer(
     scale folded in. With tables [K, 1, head_dim] of queries only the last K rows of each sequence get results, [slices,
     rows / T * K, hidden]. weights: of the seven projections; scales: those of the first, then of the second, and so on.
     lora_a [rank, in] and lora_b [slices, rank, out] belong to the projections whose places `adapted` has. If weights
-    are bfloat16, all operands of products are rounded to it. `scratch` is memory to work in, its values mean nothing.
-    vectors: what the layer has besides, of VECTORS at `places`. gelu: the gate is GELU by its approximation with tanh.
+    are bfloat16, all operands of products are rounded to it. `scratch` is working memory; its values have no meaning.
+    vectors: the layer's additional vectors, those of VECTORS at `places`. gelu: the gate is the tanh approximation of
+    GELU.
     """
     del scratch
     adapters = {place: (a.to(x.dtype), b.to(x.dtype)) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}

@@ -1,4 +1,4 @@
-"""What a method makes its step of: a model with adapters, in parts, and the sizes of a step."""
+"""What a method's step consists of: a model with adapters, in parts, and the sizes of a step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Parts:
 class Shape:
     """Sizes of a program: b rows of T tokens, the last K of which predict labels, and the rows of a chunk.
 
-    `results`: how many rows at the end of a sequence the last layer makes, K or T.
+    `results`: how many rows at the end of a sequence the last layer computes, K or T.
     """
 
     batch: int

@@ -1,4 +1,4 @@
-"""The forward passes of a step: the outer loop over queries, the inner over + and -, each parallel or not.
+"""The forward passes of a step: the outer loop over queries and the inner over + and -, each parallel or not.
 
 Also the scratch memory of the nf4 layer's kernel. All of it follows from shapes, without torch.
 """
@@ -30,11 +30,11 @@ class ForwardPass:
         return self.queries * (2 if self.signs == BOTH else 1)
 
     def chunks(self, rows_per_slice: int, at_least: int) -> tuple[ForwardPass, ...]:
-        """Cuts the pass into equal groups of slices, as many as leave each `at_least` rows.
+        """Splits the pass into equal groups of slices: as many groups as possible with `at_least` rows each.
 
         A group is some queries with both signs or, if one slice has enough rows, one query with one sign, whose noise
-        is then drawn twice. It goes through the whole model before the next one starts, so that memory holds the hidden
-        states and perturbed adapters of one group.
+        is then drawn twice. It passes through the whole model before the next one starts, so that memory holds only the
+        hidden states and perturbed adapters of one group.
         """
         first, end = self.first_query, self.first_query + self.queries
         if rows_per_slice >= at_least and self.signs == BOTH:
@@ -49,14 +49,15 @@ class ForwardPass:
 
 
 UNPERTURBED_PASS = ForwardPass(first_query=UNPERTURBED, queries=1, signs=PLUS)
-"""With the adapter itself."""
+"""The pass with the adapter itself."""
 
 
 @dataclass(frozen=True)
 class Loops:
     """Number of queries, and which of the two loops run in parallel as slices of one forward pass.
 
-    A one-sided step has the adapter itself as one more query, and no inner loop; one without sides has that alone.
+    A one-sided step has the adapter itself as an additional query, and no inner loop; a step without sides has only
+    that.
     """
 
     queries: int
@@ -89,7 +90,7 @@ WIDEST_PANEL = 32
 def scratch_values(config: LlamaConfig, rows: int, rank: int, results: int | None = None) -> int:
     """Returns the float32 values of scratch memory that the kernel needs for `rows` rows; rank 0 without adapters.
 
-    `results`: how many of them get results, if not all.
+    `results`: how many of the rows get results, if not all.
     """
     per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
     block = max(BLOCK_FEATURES, per_kv_head)
@@ -100,7 +101,7 @@ def scratch_values(config: LlamaConfig, rows: int, rank: int, results: int | Non
 
 
 def backward_scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
-    """Returns the same for the way back through a layer."""
+    """Returns the same for the backward pass of a layer."""
     attention, feed_forward = config.query_size + 2 * config.kv_size, 3 * config.intermediate_size
     kept = 2 * (config.hidden_size + config.query_size + config.kv_size) + (len(PROJECTIONS) + 2) * rank
     kept += config.query_size + config.kv_size if _has(config, HEAD_NORMS) else 0

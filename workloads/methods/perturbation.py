@@ -1,6 +1,6 @@
-"""The noise of a program: by the runner's kernel, or by stock operators for a runtime without it.
+"""The noise of a program: from the runner's kernel, or from stock operators for a runtime without it.
 
-Stock operators are those of every ExecuTorch runtime: integer arithmetic, logarithm, cosine and sine.
+Stock operators are those that every ExecuTorch runtime has: integer arithmetic, logarithm, cosine and sine.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Noise(Protocol):
 
 
 def of_type(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns `values` as `dtype`; a conversion of what is of that type already would be traced in vain."""
+    """Returns `values` as `dtype`, without tracing a needless conversion if they already are."""
     return values if values.dtype == dtype else values.to(dtype)
 
 
 class KernelNoise:
     """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters of type `dtype`.
 
-    The adapter itself and the noise are float32 either way: only the sum is rounded.
+    The adapter itself and the noise are always float32; only the sum is rounded.
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32, distribution: str = "normal") -> None:
@@ -67,8 +67,8 @@ class KernelNoise:
             if not slots:
                 return []
             # A layer's slots follow each other (adapter_layout leaves no gaps) and have the same rank.
-            # `after` ties the noise to the layer's input: otherwise all layers' noise would be drawn, and kept in
-            # memory, before the first layer runs.
+            # `after` makes the noise depend on the layer's input: otherwise all layers' noise would be drawn, and kept
+            # in memory, before the first layer runs.
             where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
             result: list[Tensor] = self._perturb(adapter, key, eps, after, *where, *passes)
             return result

@@ -1,6 +1,6 @@
 """One P-RGE training step as one `forward`: update, perturb, run the queries, project, remember.
 
-A relative that estimates otherwise is a subclass in a module of its own, which the table of methods names.
+A relative with another estimate is a subclass in its own module, which the table of methods names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.workload import Workload, adapter_values, layers_below_adapters
 class PrgeStep(nn.Module):
     """A training step over a frozen model that is given as parts, eager or delegated.
 
-    State: adapter float32 [n], projected_gradient float32 [q] and pending_key int64 [2], what the last step left.
+    State: adapter float32 [n], and projected_gradient float32 [q] and pending_key int64 [2] as the last step left them.
     """
 
     adapter: Tensor
@@ -46,7 +46,7 @@ class PrgeStep(nn.Module):
         row_losses = self._row_losses(points, tokens, first, labels, key, eps)
         # A row's loss is the sum over its answer tokens; a query's is the mean over all answer tokens of the batch.
         losses = self.ends.mean_losses(row_losses, labels)
-        # eps = 0 evaluates: both signs are the same model then, and nothing is left pending.
+        # eps = 0 evaluates: both signs are then the same model, and nothing is left pending.
         gradient = self.gradient(losses, eps, key)
         self.adapter.copy_(points[0])
         self.projected_gradient.copy_(gradient)
@@ -59,12 +59,12 @@ class PrgeStep(nn.Module):
         return (self.noise.update(self.adapter, self.projected_gradient, self.pending_key, lr),)
 
     def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
-        """losses float32 [2, q] -> the projected gradients [q], of whose products with the noise a step is the mean."""
+        """losses float32 [2, q] -> the projected gradients [q]; a step is the mean of their products with the noise."""
         del key
         return self.ends.gradient(losses, eps)
 
     def pending(self, key: Tensor, eps: Tensor) -> Tensor:
-        """Returns the key of what is left pending; with eps = 0 all projected gradients are zero."""
+        """Returns the key of the update left pending; with eps = 0 all projected gradients are zero."""
         del eps
         return key
 
@@ -92,7 +92,7 @@ class PrgeStep(nn.Module):
     def _below_adapters(self, tokens: Tensor, first: Tensor) -> Tensor | None:
         """Returns the input of the first layer with adapters, [1, b * T, hidden]; None if that is the first layer.
 
-        No perturbation has touched it, so that the layers below are gone through once for all slices of all passes.
+        It doesn't depend on perturbations, so the layers below are computed once for all slices of all passes.
         """
         if not self.below:
             return None

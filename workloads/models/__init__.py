@@ -1,4 +1,4 @@
-"""Llama models: configuration, weights and where they come from, the network itself.
+"""Llama models: their configuration, their weights and where these come from, and the network itself.
 
-Start at config.py and llama.py; zoo.py loads a model by its name.
+Start at config.py and llama.py; zoo.py loads a model by name.
 """

@@ -1,5 +1,5 @@
 """The shape of a model of the Llama family: sizes, tensors, parameter counts, the form of its layers, and its rotary
-positions as checkpoints describe them: a base, and how long contexts scale the frequencies.
+positions (a base, and the scaling of frequencies for long contexts).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from foundation.errors import UserError
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear layers of a decoder layer, in the order in which it uses them."""
+"""The linear layers of a decoder layer, in order of use."""
 
 #: The fields that determine tensor shapes, compared by `LlamaConfig.shape_differences`.
 SHAPE_FIELDS = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_dim")
@@ -26,9 +26,9 @@ class ParameterCounts:
     decoder_linears: int
     embedding: int
     output_head: int
-    """0 when the output head is the embedding itself."""
+    """0 if the output head is the embedding itself."""
     norms: int
-    """With the biases: all that stays as it is in every setting."""
+    """Including the biases: everything that no setting quantizes."""
 
     @property
     def total(self) -> int:
@@ -40,10 +40,10 @@ BIASES = ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bi
 HEAD_NORMS = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")
 RESULT_NORMS = ("self_attn.result_norm.weight", "mlp.result_norm.weight")
 VECTORS = (*BIASES, *HEAD_NORMS, *RESULT_NORMS)
-"""What some families' layers have besides Llama's, in the order in which operators know them.
+"""Vectors that some families' layers have and Llama's lack, in the operators' order.
 
-Biases of queries, keys and values; norms of each head's queries and keys before they are rotated; norms of what
-attention and feed-forward give, before it is added to the residual stream.
+Biases of queries, keys and values; norms of each head's queries and keys before rotation; norms of the results of
+attention and feed-forward before they are added to the residual stream.
 """
 
 
@@ -57,18 +57,18 @@ class Rope:
 
 @dataclass(frozen=True)
 class LayerForm:
-    """All that a family's decoder layers do otherwise than Llama's, as numbers and vectors."""
+    """All differences between a family's decoder layers and Llama's, as numbers and vectors."""
 
     vectors: tuple[str, ...] = ()
-    """Those of VECTORS that a layer has."""
+    """Which of VECTORS a layer has."""
     gate: str = "silu"
-    """The function of the gate: `silu` or `gelu_tanh`, which is GELU by its approximation with tanh."""
+    """The function of the gate: `silu` or `gelu_tanh`, the tanh approximation of GELU."""
     query_scale: float | None = None
-    """Of the scores, in the place of 1 / sqrt(head_dim)."""
+    """The scale of the scores, instead of 1 / sqrt(head_dim)."""
     ropes: tuple[Rope | None, ...] = ()
-    """Of each layer; None has no rotary positions. Empty: all have `rope_theta`."""
+    """For each layer; None means no rotary positions. Empty: all have `rope_theta`."""
     window: int | None = None
-    """Positions that a key is seen from, the smallest number of all layers; None without a limit."""
+    """The number of positions from which a key is visible, the smallest of all layers; None without a limit."""
 
 
 PLAIN_FORM = LayerForm()
@@ -78,8 +78,8 @@ PLAIN_FORM = LayerForm()
 class LlamaConfig:
     """The hyperparameters of the Llama family (Touvron et al. 2023): RMSNorm, rotary, grouped queries, SiLU gate.
 
-    `rope_theta` is the base of the rotary angles, `norm_eps` the constant inside RMSNorm's root, `form` what the layers
-    of other families do otherwise. Raises `UserError` for impossible sizes.
+    `rope_theta` is the base of the rotary angles, `norm_eps` the constant inside RMSNorm's root, `form` the differences
+    of other families' layers. Raises `UserError` for impossible sizes.
     """
 
     vocab_size: int
@@ -125,9 +125,9 @@ class LlamaConfig:
         return len(set(self.form.ropes)) > 1
 
     def require_length(self, length: int, name: str) -> None:
-        """Raises `UserError` for rows of more tokens than the model, which the user calls `name`, can have here.
+        """Raises `UserError` for rows of more tokens than the model, which the user calls `name`, supports here.
 
-        A layer with a window sees as much as any other where rows are no longer than it.
+        A layer with a window sees as much as any other if rows are no longer than the window.
         """
         if length > self.max_positions:
             most = self.max_positions
@@ -166,15 +166,15 @@ class LlamaConfig:
         return {name.rpartition(".")[2]: shape for name, shape in self.linear_shapes().items()}[projection]
 
     def vector_sizes(self) -> dict[str, int]:
-        """Returns the sizes of what a layer has of VECTORS, in their order, as `model.layers.N.<name>`."""
+        """Returns the sizes of the VECTORS that a layer has, in order, named as in `model.layers.N.<name>`."""
         sizes = (self.query_size, self.kv_size, self.kv_size, self.head_dim, self.head_dim, *2 * [self.hidden_size])
         return {name: size for name, size in zip(VECTORS, sizes, strict=True) if name in self.form.vectors}
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns every tensor of the model in canonical order, under the names Hugging Face's Llama checkpoints use.
+        """Returns every tensor of the model in canonical order, with the names of Hugging Face's Llama checkpoints.
 
-        Where a family means something else by a name, its tensors are renamed as they are read (RESULT_NORMS).
-        `lm_head.weight` is absent when the output head is tied to the embedding.
+        If a family uses a name for something else, its tensors are renamed when they are read (RESULT_NORMS).
+        `lm_head.weight` is absent if the output head is tied to the embedding.
         """
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_size)}
         for layer in range(self.layers):
@@ -199,7 +199,7 @@ class LlamaConfig:
         )
 
     def shape_differences(self, other: LlamaConfig) -> list[str]:
-        """Lists where `other` differs, as `layers 30 instead of 22`; empty if all tensors have the same shapes."""
+        """Lists how `other` differs, such as `layers 30 instead of 22`; empty if all tensors have the same shapes."""
         return [
             f"{name} {getattr(other, name)} instead of {getattr(self, name)}"
             for name in SHAPE_FIELDS
@@ -207,7 +207,7 @@ class LlamaConfig:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain values, for hashes and metadata; without a form that is Llama's."""
+        """Returns the fields as plain values, for hashes and metadata; without `form` if it is Llama's."""
         return {name: value for name, value in asdict(self).items() if name != "form" or self.form != PLAIN_FORM}
 
 
@@ -218,15 +218,16 @@ def _require_positive(name: str, value: float) -> None:
 
 SCALINGS = ("default", "linear", "llama3")
 MOST_HEAD_DIM = 16_384
-"""Wider heads are a slip; each pair of a head's values has a divisor of its own."""
+"""Wider heads are a mistake; each pair of a head's values has its own divisor."""
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: Path) -> Rope:
-    """Returns the rotary positions of `rope_parameters` or `rope_scaling` in a config.json, or their like in GGUF.
+    """Returns the rotary positions of `rope_parameters` or `rope_scaling` in a config.json, or their equivalent in
+    GGUF.
 
-    `theta` is the base where `parameters` have none. Raises `UserError` for a scaling that is not supported, that
-    lacks a number, or of heads that no model has.
+    `theta` is the base if `parameters` have none. Raises `UserError` for a scaling that is not supported or lacks a
+    number, and for head sizes that no model has.
     """
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     base = _number(parameters.get("rope_theta", theta), "rope_theta", where)
@@ -253,9 +254,9 @@ def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: P
 def llama3_divisors(
     theta: float, half: int, factor: float, low: float, high: float, original_positions: float
 ) -> tuple[float, ...]:
-    """Returns by what Llama 3.1 divides each frequency.
+    """Returns Llama 3.1's divisor of each frequency.
 
-    Waves shorter than original_positions / high stay, those longer than original_positions / low are stretched by
+    Waves shorter than original_positions / high are kept, those longer than original_positions / low are stretched by
     `factor`, and between the two the frequency is interpolated linearly in original_positions / wavelength (Llama 3.1,
     arXiv 2407.21783, and its reference code).
     """

@@ -1,11 +1,11 @@
-"""Operators of our own inside of delegates: conversion between float32 and float16, and untransposed products.
+"""Our own operators inside delegates: conversion between float32 and float16, and untransposed products.
 
 The fp16 setting keeps in float32 what would lose digits (sums, norms, softmax) and multiplies in float16. ExecuTorch's
-partitioner leaves torch's own conversions outside of delegates, which would cut a layer into pieces;
+partitioner leaves torch's own conversions outside delegates, which would cut a layer into pieces;
 workloads.lowering.delegation puts these two inside, so that no runtime has to know them.
 
-A product with an untransposed matrix, as on the way back through a linear layer, is a flag of XNNPACK's product.
-torch's own operators would get there by a copy of the weight.
+A product with an untransposed matrix, as in the backward pass of a linear layer, is a flag of XNNPACK's product.
+torch's own operators would need a copy of the weight.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The families of models that are read: what the keys of a config.json mean in each, and how its tensors are named.
+"""The supported model families: what the keys of a config.json mean in each, and how its tensors are named.
 
-A family is a line of FAMILIES, or an entry point of a plugin. What its layers do otherwise than Llama's becomes numbers
-and vectors of a `LayerForm`, which all that computes or lowers a layer goes by; nothing else in the suite knows a
+A family is a line of FAMILIES, or a plugin's entry point. The differences of its layers from Llama's become numbers and
+vectors of a `LayerForm`, which all code that computes or lowers a layer uses; nothing else in the suite depends on a
 family's name.
 """
 
@@ -25,7 +25,7 @@ Settings = Mapping[str, Any]
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 
-#: Settings that change what a model computes, with the values that mean what is computed here.
+#: Settings that change what a model computes, with the values for which our computation is right.
 _PLAIN: dict[str, tuple[object, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
@@ -51,21 +51,21 @@ def _all_rotary(settings: Settings, layers: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class Family:
-    """One `model_type`. `defaults` are those that transformers has for keys which a file may leave out."""
+    """One `model_type`. `defaults` are transformers' defaults for keys that a file may leave out."""
 
     vectors: tuple[str, ...] = ()
     defaults: Mapping[str, object] = field(default_factory=dict)
     plain: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
-    """Values of settings where they differ from those of the others."""
+    """Values of settings that differ from those of other families."""
     gate: str = "silu"
     kinds: Callable[[Settings, int], list[str]] = _all_full
     """Returns whether each layer's attention is sliding or full."""
     may_list_kinds: bool = False
-    """Whether `layer_types` of the file says so instead, if it is there."""
+    """Whether the file's `layer_types`, if present, decides instead."""
     rotary: Callable[[Settings, int], list[bool]] = _all_rotary
     """Returns whether each layer has rotary positions."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Of a layer's tensors that the family names otherwise: its name by that of `LlamaConfig.tensor_shapes`."""
+    """The family's own names of a layer's tensors, by the name in `LlamaConfig.tensor_shapes`."""
     one_and_weight: bool = False
     """Whether norms multiply by 1 + weight, and the embedding is multiplied by sqrt(hidden_size)."""
 
@@ -76,7 +76,7 @@ class Family:
         return f"{prefix}{middle}{index}.{self.names[last]}" if last in self.names else name
 
     def value(self, config: LlamaConfig, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Returns the stored tensor of a name as the model here has it."""
+        """Returns a stored tensor in the form that our model uses."""
         if not self.one_and_weight:
             return tensor
         return with_scaled_embedding(config, name, 1.0 + tensor.float() if tensor.dim() == 1 else tensor)
@@ -85,8 +85,8 @@ class Family:
 def with_scaled_embedding(config: LlamaConfig, name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Returns a tensor of a model whose embedding is multiplied by sqrt(hidden_size).
 
-    The factor is multiplied into the table and, where the head is the same table, divided out of the last norm's
-    weight: the same logits, without a multiplication of its own.
+    The factor is multiplied into the table and, if the head is the same table, divided out of the last norm's weight:
+    this gives the same logits without an extra multiplication.
     """
     scale = math.sqrt(config.hidden_size)
     if name == "model.embed_tokens.weight":
@@ -108,7 +108,7 @@ def _with_rotary(settings: Settings, layers: int) -> list[bool]:
     listed = settings.get("no_rope_layers")
     if listed is None:
         return [(index + 1) % settings["no_rope_layer_interval"] != 0 for index in range(layers)]
-    return [bool(has) for has in listed[:layers]]  # its ones are the layers with rotary positions
+    return [bool(has) for has in listed[:layers]]  # ones mark the layers with rotary positions
 
 
 def _sliding_without_rotary(settings: Settings, layers: int) -> list[str]:
@@ -201,20 +201,20 @@ _FAMILIES: dict[str, Family] = {
 def _accept(name: str, loaded: object) -> Family:
     del name
     if not isinstance(loaded, Family):
-        raise TypeError(f"is of type {type(loaded).__name__}, and should be a workloads.models.families.Family")
+        raise TypeError(f"is of type {type(loaded).__name__} instead of workloads.models.families.Family")
     return loaded
 
 
 FAMILIES = Registry("families", _FAMILIES, _accept)
-"""By `model_type`, also those of plugins."""
+"""By `model_type`, including those of plugins."""
 
 
 def family_of(settings: Settings, path: Path) -> Family:
-    """Returns the family of a config.json; raises `UserError` for one that is not supported, or a setting of it."""
+    """Returns the family of a config.json; raises `UserError` for an unsupported family or setting."""
     kind = settings.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
-        others = " (of gemma3, the text model alone: gemma3_text)" if kind == "gemma3" else ""
+        others = " (for gemma3, only the text model: gemma3_text)" if kind == "gemma3" else ""
         raise UserError(
             f"{path} describes a model of type {str(kind)[:40]!r}: only {', '.join(FAMILIES)} are supported{others}."
         )
@@ -228,14 +228,14 @@ def family_of(settings: Settings, path: Path) -> Family:
 
 
 def form_of(family: Family, settings: Settings, layers: int, head_dim: int, path: Path) -> LayerForm:
-    """Returns what the layers of a model do otherwise than Llama's. Raises `UserError` for what is not supported."""
+    """Returns the differences of a model's layers from Llama's. Raises `UserError` for unsupported ones."""
     _require_one_spelling(settings, path)
     kinds = _kinds(family, settings, layers, path)
     has_rotary = _listed(family.rotary, settings, layers, "no_rope_layers", path)
     by_kind = {kind: _rope(settings, kind, head_dim, path) for kind in set(kinds)}
     ropes = tuple(by_kind[kind] if has else None for kind, has in zip(kinds, has_rotary, strict=True))
     plain = all(rope == Rope(plain_theta(settings)) for rope in ropes)
-    # Other families' files may have the key; transformers reads it in this one alone.
+    # Other families' files may have the key; transformers reads it only in this one.
     scalar = settings.get("query_pre_attn_scalar") if "query_pre_attn_scalar" in family.defaults else None
     if scalar is not None and (isinstance(scalar, bool) or not isinstance(scalar, int | float) or scalar <= 0):
         raise UserError(f"{path}: query_pre_attn_scalar must be a number above 0, but it is {str(scalar)[:40]}.")
@@ -264,7 +264,7 @@ def _kinds(family: Family, settings: Settings, layers: int, path: Path) -> list[
             f"{path}: layer_types should name {SLIDING} or {FULL} for each of {layers} layers: others are not "
             "supported."
         )
-    # A window that is switched off or absent leaves such layers without one.
+    # If the window is switched off or absent, such layers have none.
     off = settings.get("sliding_window") is None or settings.get("use_sliding_window") is False
     by_window = {SLIDING: FULL if off else SLIDING, FULL: FULL}
     return [by_window[kind] if "use_sliding_window" in settings else kind for kind in listed[:layers]]
@@ -277,10 +277,10 @@ def _listed(
         found = of(settings, layers)
     except (TypeError, ZeroDivisionError) as error:
         raise UserError(
-            f"{path}: {key} and what belongs to it make no sense ({error}): copy the file again."
+            f"{path}: {key} and the keys that belong to it make no sense ({error}): copy the file again."
         ) from error
     if len(found) != layers:
-        raise UserError(f"{path}: {key} speaks of {len(found)} layers instead of {layers}: copy the file again.")
+        raise UserError(f"{path}: {key} is for {len(found)} layers instead of {layers}: copy the file again.")
     return found
 
 
@@ -292,24 +292,24 @@ def _window(settings: Settings, path: Path) -> int | None:
 
 
 def _require_one_spelling(settings: Settings, path: Path) -> None:
-    """Raises `UserError` if a file's two ways to say how positions rotate say different things, or not for each kind.
+    """Raises `UserError` if a file's two descriptions of rotary positions differ, or don't cover each kind of layer.
 
-    transformers lets one of them win, in one family another than in the others.
+    In transformers one of them takes precedence, and not the same one in all families.
     """
     newer, older = settings.get("rope_parameters"), settings.get("rope_scaling")
     if newer and older and newer != older:
-        raise UserError(f"{path} has rope_parameters and another rope_scaling: remove the one that does not hold.")
+        raise UserError(f"{path} has rope_parameters and a different rope_scaling: remove the wrong one.")
     nested = isinstance(newer, Mapping) and (SLIDING in newer or FULL in newer)
     if newer and "rope_local_base_freq" in settings and not nested:
         raise UserError(f"{path}: rope_parameters should have {SLIDING} and {FULL}, each with its own: correct it.")
 
 
 def _parameters(settings: Settings, kind: str) -> Mapping[str, Any]:
-    """Returns the parameters of rotary positions, by the newer or the older key, of layers of one kind."""
+    """Returns the rotary parameters of one kind of layers, from the newer or the older key."""
     newer, older = settings.get("rope_parameters") or {}, settings.get("rope_scaling") or {}
     if isinstance(newer, Mapping) and (SLIDING in newer or FULL in newer):
         newer = newer.get(kind) or {}
-    # The older key never changes layers that have a base of their own.
+    # The older key never applies to layers with their own base.
     local = kind == SLIDING and "rope_local_base_freq" in settings
     found = newer or ({} if local else older)
     return found if isinstance(found, Mapping) else {"rope_type": found}

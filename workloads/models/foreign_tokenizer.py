@@ -1,13 +1,14 @@
-"""The tokenizer of a Hugging Face folder's tokenizer.json, in a process of its own.
+"""The tokenizer of a Hugging Face folder's tokenizer.json, in its own process.
 
-Such a file is a program for the `tokenizers` library: normalizers that grow text without end, regular expressions that
-take for ever, states in which the library panics or aborts. None of that can be told from the file, so it is read and
-used by a process whose memory and processor time are limited, and whose death is an error of the file.
+Such a file is a program for the `tokenizers` library: normalizers that grow text without limit, regular expressions
+that take forever, states in which the library panics or aborts. None of this is visible in the file, so it is read and
+used by a process with limited memory and processor time, whose death counts as an error of the file.
 
     python -m workloads.models.foreign_tokenizer SECONDS
 
-is that process. It reads the length of the file and the file from its standard input, then orders, one JSON object a
-line, and writes answers to its standard output, the first one to the file: lines with a part each, then one without.
+is that process. From its standard input it reads the length of the file and the file, then orders, one JSON object per
+line. To its standard output it writes answers, the first of them to the file itself: a line for each part, then one
+without a part.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from foundation.foreign_files import parse_json, read_regular
 from foundation.text import printable
 from workloads.models.tokenizer import LibraryTokenizer, Tokenizer, padding_id
 
-#: Limits of a tokenizer.json; Gemma 3's, the largest that is common, has 33 MB, 0.26 million tokens and 9 levels.
+#: Limits for a tokenizer.json; Gemma 3's, the largest common one, has 33 MB, 0.26 million tokens and 9 levels.
 MOST_BYTES = 64 << 20
 MOST_VALUES = 4_000_000
 MOST_TOKENS = 1_000_000
 DEEPEST = 16
 
-#: Limits of the process: processor seconds, more of them for so many bytes of text, and memory. One like Gemma 3's
+#: Limits for the process: processor seconds, bytes of text for each additional second, and memory. One like Gemma 3's
 #: takes 2 s and 370 MiB, and 0.3 s for a million bytes.
 SECONDS = 15
 BYTES_PER_SECOND = 100_000
 MEMORY_BYTES = 1 << 30
 MOST_IDS_PER_BYTE = 16
-"""What a text of normal forms and bytes alone becomes is less."""
+"""A text that is only normalized and split into bytes becomes fewer."""
 _CHUNK_BYTES = 1 << 16
-"""The library keeps some 200 bytes of each token until the ids of a chunk are written."""
+"""The library keeps about 200 bytes per token until the ids of a chunk are written."""
 
 
 @dataclass(frozen=True)
 class ForeignTokenizer(Tokenizer):
-    """A tokenizer in a process of its own. Everything that it is asked raises `UserError` if that process fails."""
+    """A tokenizer in its own process. All methods raise `UserError` if that process fails."""
 
     process: TokenizerProcess
 
@@ -70,7 +71,7 @@ class ForeignTokenizer(Tokenizer):
 
 
 def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_id: int | None) -> Tokenizer:
-    """Loads a tokenizer from Hugging Face's tokenizer.json, which also decides whether it adds a beginning token.
+    """Loads a tokenizer from Hugging Face's tokenizer.json, which also decides whether a start token is added.
 
     Raises `UserError` if the file is missing or is not a tokenizer.
     """
@@ -87,7 +88,7 @@ def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_
 
 
 class TokenizerProcess:
-    """The process that has read a tokenizer.json; it ends when nobody refers to it any more."""
+    """The process that has read a tokenizer.json; it ends when nothing refers to it any more."""
 
     def __init__(self, path: Path, data: bytes) -> None:
         self._path = path
@@ -128,9 +129,9 @@ class TokenizerProcess:
 def _reason(code: int) -> str:
     """Returns why the process ended with `code`."""
     if code == -signal.SIGXCPU:
-        return f"it takes more than {SECONDS} s of processor time, and 1 s for each {BYTES_PER_SECOND} bytes of text"
+        return f"it takes more than {SECONDS} s of processor time, plus 1 s for each {BYTES_PER_SECOND} bytes of text"
     if code == -signal.SIGABRT:
-        return f"the tokenizers library broke off; it may have up to {MEMORY_BYTES >> 20} MiB of memory"
+        return f"the tokenizers library aborted; it may use up to {MEMORY_BYTES >> 20} MiB of memory"
     return f"the process that reads it ended with {code}"
 
 
@@ -158,7 +159,7 @@ def main() -> None:
             total += len(line)
             _lower(resource.RLIMIT_CPU, seconds + total // BYTES_PER_SECOND)
             _answer(answers, _carry_out(tokenizer, json.loads(line)))
-    except BaseException as error:  # noqa: BLE001 - the library raises bare ones, and panics are none of Exception's
+    except BaseException as error:  # noqa: BLE001 - the library raises bare ones, and panics don't derive from Exception
         text = str(error) or f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
         _write(answers, {"error": text[:2000]})
 

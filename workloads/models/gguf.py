@@ -1,4 +1,4 @@
-"""Models from GGUF files: metadata, quantized tensors, the order of rotary's rows, and the tokenizer inside."""
+"""Models from GGUF files: metadata, quantized tensors, the row order for rotary positions, and the tokenizer inside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Keys of the architecture that `_config` reads, and those that say nothing about the arithmetic.
+#: Keys of the architecture that `_config` reads, and those that don't affect the arithmetic.
 UNDERSTOOD = frozenset(
     (
         *("vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length"),
@@ -59,27 +59,27 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "final_logit_softcapping": (0.0,),
 }
 DIVISORS = "rope_freqs.weight"
-"""By which the rotary frequencies are divided, as Llama 3.1 scales them."""
+"""The tensor with the divisors of the rotary frequencies, as in Llama 3.1's scaling."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What of an architecture a file does not say."""
+    """The properties of an architecture that are not in the file."""
 
     vectors: tuple[str, ...] = ()
     permuted: bool = False
-    """Whether the rows of queries and keys lie as neighbouring rotary pairs."""
+    """Whether the rows of queries and keys are ordered as neighbouring rotary pairs."""
     without_rotary: int | None = None
-    """Each so-manieth layer has no rotary positions."""
+    """Every n-th layer has no rotary positions."""
     full_every: int | None = None
-    """Each so-manieth layer sees all positions; the others see a window, and rotate by a base of their own."""
+    """Every n-th layer sees all positions; the others see a window, and have their own rotary base."""
     gate: str = "silu"
     scaled_embedding: bool = False
     """Whether the embedding is multiplied by sqrt(hidden_size)."""
     scales_by_width: int | None = None
-    """Models of so many layers divide queries by sqrt(hidden_size / heads) instead of sqrt(head_dim)."""
+    """Models with this number of layers divide queries by sqrt(hidden_size / heads) instead of sqrt(head_dim)."""
     keys: frozenset[str] = frozenset()
-    """What is understood besides UNDERSTOOD."""
+    """Supported keys in addition to UNDERSTOOD."""
 
 
 ARCHITECTURES = {
@@ -96,7 +96,7 @@ ARCHITECTURES = {
         keys=frozenset(("attention.sliding_window_pattern", "rope.freq_base_swa")),
     ),
 }
-"""Mistral's models are of the first. As llama.cpp converts and computes them (src/llama-model.cpp)."""
+"""By name, as llama.cpp converts and computes them (src/llama-model.cpp). Mistral's models are `llama`."""
 
 TOP_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -154,7 +154,7 @@ def read_gguf_config(path: Path) -> LlamaConfig:
 
 
 def canonical_name(name: str) -> str:
-    """Returns the Hugging Face name of a GGUF tensor; an unknown one stays as it is."""
+    """Returns the Hugging Face name of a GGUF tensor; an unknown name is unchanged."""
     if name in TOP_NAMES:
         return TOP_NAMES[name]
     parts = name.split(".")
@@ -176,7 +176,7 @@ def _open(path: Path) -> GgufHeader:
             magic = file.read(4)
         if magic != b"GGUF":
             raise UserError(
-                f"{path} is not a GGUF file (it begins with {magic!r}): give a .gguf file or a model folder."
+                f"{path} is not a GGUF file (it starts with {magic!r}): give a .gguf file or a model folder."
             )
         header = read_header(path)
     except OSError as error:
@@ -241,7 +241,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
 
 
 def _ropes(metadata: Metadata, kind: str, rope: Rope, head_dim: int, layers: int) -> tuple[Rope | None, ...]:
-    """Returns the rotary positions of each layer, nothing if all have a base alone."""
+    """Returns the rotary positions of each layer, empty if all have only a base."""
     architecture, path = ARCHITECTURES[kind], metadata.path
     if architecture.without_rotary is not None:
         return tuple(None if (layer + 1) % architecture.without_rotary == 0 else rope for layer in range(layers))
@@ -255,7 +255,7 @@ def _ropes(metadata: Metadata, kind: str, rope: Rope, head_dim: int, layers: int
 
 
 def _rope(metadata: Metadata, kind: str, head_dim: int, stored: TensorPlace | None) -> Rope:
-    """Returns the rotary positions of layers that see all positions; `stored` divides what the keys say once more."""
+    """Returns the rotary positions of layers that see all positions; `stored` has further divisors."""
     path, scaling = metadata.path, metadata.optional(f"{kind}.rope.scaling.type")
     parameters = {
         "rope_type": "default" if scaling in (None, "none") else scaling,
@@ -274,7 +274,7 @@ def _rope(metadata: Metadata, kind: str, head_dim: int, stored: TensorPlace | No
 
 
 def _architecture(metadata: Metadata) -> tuple[str, Architecture]:
-    """Returns the name and the properties of a supported architecture; refuses keys that are not understood."""
+    """Returns the name and the properties of a supported architecture; refuses unsupported keys."""
     kind = metadata.required("general.architecture")
     if kind not in ARCHITECTURES:
         raise UserError(
@@ -302,5 +302,5 @@ def _read_tensor(entry: TensorPlace, path: Path) -> torch.Tensor:
         values = gguf.dequantize(entry.read(), entry.type)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {entry.name} can't be read any more ({error}): copy the file again.") from error
-    # The file is mapped read-only and torch wants memory of its own.
+    # The file is mapped read-only, but torch needs its own memory.
     return torch.from_numpy(np.array(values, dtype=np.float32, copy=True))

@@ -1,8 +1,9 @@
-"""The header of a GGUF file: its keys, and where its tensors lie. No count is believed before the file was measured.
+"""The header of a GGUF file: its keys, and the places of its tensors. No count is trusted before checking the file's
+size.
 
-The gguf package's own reader makes some objects of numpy for each element that a list claims: a file of 100 bytes
-keeps it busy for ever, and a common vocabulary for many seconds.
-Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The gguf package's own reader creates numpy objects for each element that a list claims to have: a file of 100 bytes
+keeps it busy forever, and a common vocabulary for many seconds. Layout:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MOST_HEADER_BYTES = 64 << 20
 MOST_KEYS = 10_000
 MOST_TENSORS = 20_000
 MOST_ELEMENTS = 2_000_000
-"""Of all lists together: Gemma 3's tokens, scores and types, the largest that are common, are 0.8 million."""
+"""The limit for all lists together: Gemma 3's tokens, scores and types, the largest common ones, are 0.8 million."""
 
 _VERSIONS = (2, 3)
 _BOOL, _STRING, _LIST = 7, 8, 9
@@ -33,7 +34,7 @@ _FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", _BOOL: "?", 10
 _SIZES = {kind: struct.calcsize(f"<{form}") for kind, form in _FORMS.items()} | {_STRING: 8}
 _LEAST_KEY, _LEAST_TENSOR = 8 + 4 + 1, 8 + 4 + 4 + 8
 _MOST_DIMENSIONS = 4
-#: Types whose values numpy has itself; those of all others are blocks of bytes.
+#: Types that numpy has as well; values of all others are blocks of bytes.
 _PLAIN = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor of this shape, outermost dimension first, begins in its file, and how it is stored."""
+    """Where a tensor of this shape (outermost dimension first) starts in its file, and how it is stored."""
 
     path: Path
     name: str
@@ -53,7 +54,7 @@ class TensorPlace:
     def read(self) -> npt.NDArray[Any]:
         """Returns the stored values, or blocks of bytes as `gguf.dequantize` takes them, mapped and read-only.
 
-        Raises OSError and ValueError if the file is no longer there as a whole.
+        Raises OSError and ValueError if the file is no longer complete.
         """
         plain = _PLAIN.get(self.type.name)
         data = np.memmap(self.path, np.uint8, "r", self.offset, self.size_bytes)
@@ -74,8 +75,8 @@ class GgufHeader:
 def read_header(path: Path) -> GgufHeader:
     """Reads the header.
 
-    Raises ValueError, whose message is the reason, if it claims more than the file holds, or more than any model has;
-    `UserError` for what is no regular file, and OSError for one that can't be opened.
+    Raises ValueError, whose message is the reason, if it claims more than the file has, or more than any model has;
+    `UserError` for anything but a regular file, and OSError for one that can't be opened.
     """
     with (
         open_regular(path, what="a GGUF file") as stream,
@@ -106,7 +107,7 @@ class _Reader:
         entries = self._named(tensors, self._entry, "tensor")
         alignment = values.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-            raise ValueError(f"its alignment is {str(alignment)[:40]}, which is no power of two")
+            raise ValueError(f"its alignment is {str(alignment)[:40]}, which is not a power of two")
         begin = -(-self._place // alignment) * alignment
         return GgufHeader(values, tuple(self._tensor(name, begin, *entry) for name, entry in entries.items()))
 
@@ -133,9 +134,9 @@ class _Reader:
         size = math.prod(shape) // block * block_bytes
         missing = begin + offset + size - self._size
         if missing > 0:
-            raise ValueError(f"its tensor {name[:80]} goes {missing} bytes beyond the end")
+            raise ValueError(f"its tensor {name[:80]} extends {missing} bytes beyond the end")
         if shape and shape[-1] % block:
-            raise ValueError(f"the rows of its tensor {name[:80]} are no whole blocks of {stored.name}")
+            raise ValueError(f"the rows of its tensor {name[:80]} are not whole blocks of {stored.name}")
         return TensorPlace(self._path, name, shape, stored, begin + offset, size)
 
     def _value(self, kind: int) -> Any:
@@ -178,9 +179,9 @@ class _Reader:
     def _require(self, count: int, most: int, least_bytes: int, what: str) -> None:
         left = self._size - self._place
         if count * least_bytes > left:
-            raise ValueError(f"it claims {count} {what}, and {left} bytes are left")
+            raise ValueError(f"it claims {count} {what}, but only {left} bytes are left")
         if count > most:
-            raise ValueError(f"it claims {count} {what}, and {most} more is the limit")
+            raise ValueError(f"it claims {count} {what}, but the limit is {most} more")
 
     def _skip(self, count: int) -> None:
         self._place += count

@@ -1,4 +1,4 @@
-"""The metadata of a GGUF file, with typed access, and the tokenizer that it holds."""
+"""The metadata of a GGUF file, with typed access, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workloads.models.tokenizer import (
 T = TypeVar("T")
 
 MOST_PIECE_CHARS = 256
-"""Of a token of SentencePiece, which makes none above 16 unless it is asked to."""
+"""The longest SentencePiece token; by default, SentencePiece makes none above 16 characters."""
 
 
 class Metadata:
@@ -37,11 +37,11 @@ class Metadata:
     def optional(self, key: str) -> Any:
         """Returns the value of `key`, or None."""
         value = self._values.get(key)
-        # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
+        # A float32 such as 1e-05 reads as 9.99999974e-06, so the shortest decimal with the same value is used.
         return float(str(np.float32(value))) if isinstance(value, float) else value
 
     def keys_below(self, prefix: str) -> list[str]:
-        """Returns the keys that begin with `prefix`, without it."""
+        """Returns the keys that start with `prefix`, without it."""
         return [key.removeprefix(prefix) for key in self._values if key.startswith(prefix)]
 
     def required(self, key: str) -> Any:
@@ -84,7 +84,7 @@ def require_plain(metadata: Metadata, key: str, values: tuple[object, ...]) -> N
         )
 
 
-#: Keys of the tokenizer that change how text is cut, with the values that the tokenizers here have, by family.
+#: Keys of the tokenizer that change how text is cut, with the values of our tokenizers, by family.
 TOKENIZER_NEUTRAL: dict[str, dict[str, tuple[object, ...]]] = {
     "gpt2": {"add_space_prefix": (False,), "remove_extra_whitespaces": (False,)},
     "llama": {"add_space_prefix": (True, False), "remove_extra_whitespaces": (False,)},
@@ -133,7 +133,8 @@ def read_tokenizer(metadata: Metadata) -> LibraryTokenizer:
         bos_id=bos,
         eos_id=eos,
         pad_id=padding_id(pad, eos),
-        # SentencePiece models and Llama 3's begin with the token by default, other byte-level ones do not.
+        # By default, sequences of SentencePiece models and of Llama 3 start with the token, those of other byte-level
+        # ones don't.
         adds_bos=bos is not None and (by_default if adds_bos is None else bool(adds_bos)),
         backend=backend,
     )
@@ -166,7 +167,8 @@ def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
         raise UserError(f"{metadata.path}: {len(tokens)} tokens but {len(scores)} scores: fetch the file again.")
     if (longest := max(map(len, tokens), default=0)) > MOST_PIECE_CHARS:  # each is tried at every cut
         raise UserError(
-            f"{metadata.path}: a token has {longest} characters, {MOST_PIECE_CHARS} is the limit: fetch the file again."
+            f"{metadata.path}: a token has {longest} characters, but the limit is {MOST_PIECE_CHARS}: fetch the file "
+            "again."
         )
     unknown_id = _token_id(metadata, "unknown", len(tokens))
     adds_space = metadata.optional("tokenizer.ggml.add_space_prefix") is not False

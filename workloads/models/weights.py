@@ -1,4 +1,4 @@
-"""A model's weights under canonical names, each tensor made on access."""
+"""A model's weights under canonical names, with each tensor created on access."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Tensors that some checkpoints carry although they follow from the configuration.
+#: Tensors that some checkpoints contain although they follow from the configuration.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 
 
 Digest = Callable[[Path], str]
-"""Identifies a file by its content; that of files which are only looked at may read nothing."""
+"""Identifies a file by its content; for files that are only inspected, the function may skip reading."""
 
 
 class LazyTensors(Mapping[str, "torch.Tensor"]):
     """A state dict whose tensors are read, dequantized or drawn at each access.
 
-    A model of 7 billion values can thus be quantized without ever being in memory as a whole.
+    A model of 7 billion values can thus be quantized without ever being completely in memory.
     Nothing is cached: keep a reference to a tensor that is needed twice. `dict(tensors)` gives an ordinary state dict.
     """
 
@@ -48,7 +48,7 @@ class LazyTensors(Mapping[str, "torch.Tensor"]):
         return tensor
 
     def __contains__(self, name: object) -> bool:
-        return name in self._sources  # Mapping's own would make the tensor
+        return name in self._sources  # Mapping's own method would create the tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -58,7 +58,7 @@ class LazyTensors(Mapping[str, "torch.Tensor"]):
 
 
 def all_finite(values: torch.Tensor) -> bool:
-    """Returns whether `values` have neither a NaN nor an infinity: then a sum has none, unless it overflows."""
+    """Returns whether `values` have neither NaN nor infinity, in which case their sum has none, unless it overflows."""
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
@@ -67,7 +67,7 @@ class ModelWeights:
     """A model ready to be built.
 
     `state` maps the names of `config.tensor_shapes()` to float32 or float16 tensors of these shapes, in that order.
-    `sha256` identifies the weights: of the file or files they come from, or of shape and seed when they are random.
+    `sha256` identifies the weights: it is the hash of their files, or of shape and seed if they are random.
     `source` describes where they come from.
     """
 
@@ -79,8 +79,8 @@ class ModelWeights:
     source: str
 
     def with_tensors(self, others: Mapping[str, torch.Tensor]) -> ModelWeights:
-        """Returns the model with others beside its own tensors, none of which is loaded before it is asked for."""
-        state = ChainMap(dict(others), self.state)  # type: ignore[arg-type]  # nobody writes to a state
+        """Returns the model with additional tensors; none of its own is loaded before it is accessed."""
+        state = ChainMap(dict(others), self.state)  # type: ignore[arg-type] # a state is never written to
         return dataclasses.replace(self, state=state)
 
 
@@ -90,12 +90,11 @@ def check_tensors(
     where: Path,
     stored_name: Callable[[str], str] = str,
 ) -> None:
-    """Raises `UserError` unless `found` (name -> shape) holds exactly the tensors that `config` asks for.
+    """Raises `UserError` unless `found` (name -> shape) has exactly the tensors that `config` requires.
 
-    `stored_name` returns the name in the file of a tensor of `config`.
-
-    A tied model may carry a copy of its output head. Any other surplus tensor belongs to a feature that the
-    model here does not have (a bias, say), and ignoring it would compute something else.
+    `stored_name` returns a tensor's name in the file. A tied model may contain a copy of its output head. Any other
+    surplus tensor belongs to a feature that our model does not have (such as a bias), and ignoring it would compute
+    something else.
     """
     require_enough_tensors(config.layers, len(found), where)
     expected = {stored_name(name): shape for name, shape in config.tensor_shapes().items()}
@@ -112,28 +111,28 @@ def check_tensors(
     ]
     if surplus:
         raise UserError(
-            f"{where} holds {len(surplus)} tensors that its architecture doesn't have here, the first is {surplus[0]}: "
-            "use a model without these."
+            f"{where} has {len(surplus)} tensors that are not supported for its architecture, the first is "
+            f"{surplus[0]}: use a model without these."
         )
     for name, shape in expected.items():
         if found[name] != shape:
             raise UserError(
-                f"{where}: {name} has shape {list(found[name])}, but its configuration asks for {list(shape)}: "
-                "get configuration and weights from the same place."
+                f"{where}: {name} has shape {list(found[name])}, but its configuration requires {list(shape)}: get "
+                "configuration and weights from the same source."
             )
 
 
 def require_enough_tensors(layers: int, tensors: int, where: Path) -> None:
     """Raises `UserError` for more layers than tensors, before a nonsensical count makes a huge list."""
     if layers > tensors:
-        raise UserError(f"{where} holds {tensors} tensors, too few for {layers} layers: get the complete model.")
+        raise UserError(f"{where} has {tensors} tensors, too few for {layers} layers: get the complete model.")
 
 
 def within_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> Tokenizer:
-    """Returns the tokenizer, its padding moved into the vocabulary: padding is masked, so any known id will do.
+    """Returns the tokenizer with its padding id moved into the vocabulary: it is masked, so any known id will do.
 
     Raises `UserError` if text, or the token before it, can become an id that the embedding does not have. A special
-    token beyond it (a `[PAD]` that was added later, say) does no harm, as no text is read as one.
+    token beyond it (such as a `[PAD]` that was added later) is harmless, as text never becomes one.
     """
     beyond = tokenizer.reachable_from(config.vocab_size)
     beyond += [index for index in tokenizer.prefix if index >= config.vocab_size]

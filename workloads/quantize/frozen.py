@@ -1,8 +1,8 @@
-"""Frozen matrices as a setting stores them: how the runner's kernels get them, and what their values are.
+"""Frozen matrices in a setting's stored form: how the runner's kernels get them, and what their values are.
 
-The form follows from the type of the weight and the number of its scales: float32, float16 and bfloat16 without scales;
-int8 with one, of each row; uint8 is NF4, with an absmax of each block or, doubly quantized, with the three that stand
-for it.
+The form follows from the type of the weight and the number of its scale tensors: float32, float16 and bfloat16 have
+none; int8 has one, with a scale per row; uint8 is NF4, with an absmax per block or, doubly quantized, with the three
+tensors that represent it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def dequantize(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
 
 
 def columns(weight: Tensor) -> int:
-    """Returns how many values a row of a stored matrix stands for: a byte of NF4 has two."""
+    """Returns how many values a row of a stored matrix represents: a byte of NF4 has two."""
     return weight.shape[1] * (2 if weight.dtype == torch.uint8 else 1)
 
 
 def largest_magnitudes(weight: Tensor, *scales: Tensor) -> Tensor:
-    """Returns bounds of what a stored matrix stands for, infinite where its type cannot hold it.
+    """Returns bounds of a stored matrix's magnitudes, infinite where its type overflowed.
 
-    Of each value, or where there are scales of each row, group or block.
+    One for each value or, with scales, for each row, group or block.
     """
     if not scales:
         return weight
@@ -56,12 +56,12 @@ class Frozen(nn.Module):
 
     @property
     def scales(self) -> list[Tensor]:
-        """The scales in the order in which operators take them."""
+        """The scales in the order of the operators' arguments."""
         return [self.get_buffer(name) for name in self._names]
 
 
 class FrozenLinear(Frozen):
-    """A linear layer without bias whose weight stays as it is stored; the runner's kernel multiplies it by tiles."""
+    """A linear layer without bias whose weight stays in its stored form; the runner's kernel multiplies it in tiles."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [..., in] -> [..., out]."""
@@ -78,5 +78,5 @@ class FrozenEmbedding(Frozen):
             return nf4.look_up_rows(tokens, self.weight, _absmax(self.scales))
         rows = functional.embedding(tokens, self.weight).to(torch.float32)
         if self.weight.dtype == torch.int8:
-            rows = rows * self.scales[0][tokens].unsqueeze(-1)  # no view: the scales may lie in a data file
+            rows = rows * self.scales[0][tokens].unsqueeze(-1)  # not a view: the scales may be in a data file
         return rows

@@ -1,7 +1,7 @@
-"""8da4w: symmetric weights of 4 bits with a scale for each group of 32 in a row, and activations of 8 bits per token.
+"""8da4w: symmetric 4-bit weights with a scale for each group of 32 in a row, and 8-bit activations per token.
 
-That is XNNPACK's own product of 4 bits (qd8 with qb4w), which Llama programs for phones use; it takes bfloat16 scales.
-Scales and rounding are those of torchao's Int8DynamicActivationInt4WeightConfig, but for the scales' rounding.
+This is XNNPACK's own 4-bit product (qd8 with qb4w), which Llama programs for phones use; it takes bfloat16 scales.
+Scales and rounding are those of torchao's Int8DynamicActivationInt4WeightConfig, except for the scales' rounding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GroupedInt4Linear(DynamicLinear):
-    """A linear layer without bias: weight of 4 bits in groups, one code a byte until it is written to a program."""
+    """A linear layer without bias: 4-bit weight in groups, one code per byte until it is written to a program."""
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         super().__init__(weight, scale, torch.zeros(scale.shape, dtype=torch.int32))
@@ -43,7 +43,8 @@ class GroupedInt4Linear(DynamicLinear):
         return weight
 
     def written(self) -> dict[str, Tensor]:
-        """Returns the constants as XNNPACK's serializer writes them: two codes a byte, the first in the low nibble."""
+        """Returns the constants as XNNPACK's serializer writes them: two codes per byte, the first in the low
+        nibble."""
         codes = self.weight.to(torch.uint8) + 8
         return {"weight": codes[:, 1::2] << 4 | codes[:, ::2], "scale": self.scale.to(torch.bfloat16)}
 
@@ -59,7 +60,7 @@ def read_constants(module: nn.Module, written: Mapping[str, Tensor]) -> dict[str
 
 
 def written_constants(module: nn.Module) -> dict[str, Tensor]:
-    """Returns the constants of a module's products of 4 bits by name, as they are written to a program."""
+    """Returns the constants of a module's 4-bit products by name, as they are written to a program."""
     return {
         f"{prefix}{name}": tensor
         for prefix, part in _prefixes(module).items()
@@ -68,6 +69,6 @@ def written_constants(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _prefixes(module: nn.Module) -> dict[str, GroupedInt4Linear]:
-    """Returns the linears of 4 bits by what the names of their constants begin with."""
+    """Returns the 4-bit linears by the prefix of their constants' names."""
     named = ((name, part) for name, part in module.named_modules() if isinstance(part, GroupedInt4Linear))
     return {f"{name}." if name else "": part for name, part in named}

@@ -1,8 +1,8 @@
 """int8: symmetric weights with a scale for each output channel.
 
-Two settings store their weights like this: int8 multiplies them with float32 activations, int8-dynamic with activations
-that are quantized to 8 bits per token at run time. XNNPACK fuses the operators of the latter into one dynamically
-quantized product; run eagerly, they are its fake-quantized reference.
+Two settings store weights like this: int8 multiplies them by float32 activations, int8-dynamic by activations that are
+quantized to 8 bits per token at run time. XNNPACK fuses the operators of the latter into one dynamically quantized
+product; run eagerly, they are its fake-quantized reference.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normal_or_one(scale: Tensor) -> Tensor:
-    """Replaces zero and subnormal scales, which XNNPACK refuses, by one; all codes of theirs are then zero.
+    """Replaces zero and subnormal scales, which XNNPACK refuses, with one; all their codes are then zero.
 
-    A float32 below 1.2e-38 is subnormal, of bfloat16 likewise. Weights that small change no product.
+    A float32 or bfloat16 below 1.2e-38 is subnormal. Weights that small change no product.
     """
     return torch.where(scale < torch.finfo(torch.float32).tiny, torch.ones_like(scale), scale)
 
@@ -45,7 +45,7 @@ operators = torch.ops.quantized_decomposed
 
 
 class DynamicLinear(nn.Module, ABC):
-    """A linear layer without bias: codes with scales as weight, int8 activations by token."""
+    """A linear layer without bias: codes with scales as weight, int8 activations per token."""
 
     weight: Tensor
     scale: Tensor
@@ -68,7 +68,7 @@ class DynamicLinear(nn.Module, ABC):
 
 
 class DynamicInt8Linear(DynamicLinear):
-    """The same with a weight of 8 bits by channel."""
+    """The same with an 8-bit weight per channel."""
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         super().__init__(weight, scale, torch.zeros(weight.shape[0], dtype=torch.int64))
@@ -82,7 +82,7 @@ class DynamicInt8Linear(DynamicLinear):
 
 
 class DequantizedDynamicLinear(nn.Module):
-    """The same from `product`, whose weight was dequantized beforehand: for many eager calls of one layer."""
+    """The same with `product`, whose weight is already dequantized: for many eager calls of one layer."""
 
     def __init__(self, product: nn.Linear) -> None:
         super().__init__()

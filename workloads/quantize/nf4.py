@@ -3,10 +3,10 @@
 Dettmers et al., "QLoRA", arXiv 2305.14314; the codes, the packing (first value in the high nibble) and the rounding
 equal bitsandbytes' `quantize_4bit(quant_type="nf4", blocksize=64, compress_statistics=False)`.
 
-An absmax is a float32 or, doubly quantized (nf4-double), a code of 8 bits: the mean of all absmax of a matrix is
-subtracted; what is left is quantized in blocks of 256 with a float32 absmax of their own, to the nearest of 256 values
-of a dynamic data type (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", arXiv 2110.02861). Equals the
-same call with `compress_statistics=True`.
+An absmax is a float32 or, doubly quantized (nf4-double), an 8-bit code: the mean of all absmax of a matrix is
+subtracted; the rest is quantized in blocks of 256, each with its own float32 absmax, to the nearest of 256 values of a
+dynamic data type (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", arXiv 2110.02861). Equals the same
+call with `compress_statistics=True`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def without_subnormals(scale: Tensor) -> Tensor:
-    """Replaces float32 scales that are not normal numbers by zero."""
+    """Replaces float32 scales that are not normal numbers with zero."""
     return torch.where(scale < torch.finfo(torch.float32).tiny, torch.zeros_like(scale), scale)
 
 
@@ -70,7 +70,7 @@ def dequantize(packed: Tensor, absmax: Tensor) -> Tensor:
 
 
 def look_up_rows(tokens: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
-    """Rows of a packed table, dequantized alone: tokens int64 [...] -> float32 [..., in]."""
+    """Dequantizes only the tokens' rows of a packed table: tokens int64 [...] -> float32 [..., in]."""
     rows = packed[tokens]
     values = CODES[torch.stack([rows >> 4, rows & 0xF], dim=-1).long()].flatten(-2)
     width = values.shape[-1]
@@ -81,9 +81,10 @@ def look_up_rows(tokens: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
 ABSMAX_BLOCK = 256
 
 _STEPS = 65_535
-"""Equal steps from -1 to 1 to which a value is rounded before its code is chosen, as bitsandbytes does on CPUs.
+"""The number of equal steps from -1 to 1 to which a value is rounded before its code is chosen.
 
-It looks codes up in a table there. One absmax in 600 gets the neighbour of its nearest code by that.
+bitsandbytes does so on CPUs, where it looks up codes in a table. One absmax in 600 thus gets the neighbour of its
+nearest code.
 """
 
 
@@ -116,5 +117,5 @@ def compress_absmax(absmax: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def expand_absmax(codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Reverses `compress_absmax` but for the rounding -> absmax float32 [blocks]."""
+    """Reverses `compress_absmax`, except for the rounding -> absmax float32 [blocks]."""
     return ABSMAX_CODES[codes.int()] * scale.repeat_interleave(ABSMAX_BLOCK)[: codes.numel()] + offset

@@ -1,7 +1,7 @@
-"""The quantization settings: all that differs between them, in one table; without torch, which takes seconds to import.
+"""The quantization settings: everything that differs between them, in one table, without torch (slow to import).
 
-A setting says how the frozen weights are stored and in which type their products' operands are. Hidden states, norms,
-softmax, sums of products that a kernel of the runner makes, the trained adapter, noise and losses are float32 in each.
+A setting defines how the frozen weights are stored and the type of their products' operands. Hidden states, norms,
+softmax, sums of products in the runner's kernels, the trained adapter, noise and losses are float32 in every setting.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def _scale_of_scales(rows: int, columns: int) -> int:
 
 
 ROWS_PER_CHUNK = 512
-"""The fewest rows that a layer works on at a time: enough that reading its weights costs little beside multiplying."""
+"""The fewest rows that a layer works on at a time: enough to make reading its weights relatively cheap."""
 
 ROWS_PER_SMALL_CHUNK = 256
-"""The same where activations are large beside weights: of float32 beside weights of 8 bits and fewer."""
+"""The same if activations are large compared with weights: float32 with weights of 8 bits or fewer."""
 
 
 REFERENCE_STEPS = 3
@@ -60,9 +60,9 @@ LEAST_CORRELATION = 0.7
 
 @dataclass(frozen=True)
 class Costs:
-    """What a program costs beside its weights and activations, by who computes its layers.
+    """What a program costs in addition to its weights and activations, by what computes its layers.
 
-    Export in seconds: in all, for each layer, for each call of a layer. On the device in bytes: the runner with its
+    Export in seconds: in total, for each layer, for each call of a layer. On the device in bytes: the runner with its
     libraries and its threads' buffers; operators and graph of a layer's delegate. In the program's file: bytes of a
     call's instructions and tensors, and of the graph of a layer's delegate.
     """
@@ -84,7 +84,7 @@ def _by_delegate(bytes_per_layer: float, graph_bytes: int) -> Costs:
     return Costs(6.0, 0.3, 0.05, 6.6 * _MIB, bytes_per_layer, 1_600, graph_bytes)
 
 
-class UnsupportedRows(UserError):  # noqa: N818 - what a model has, not a fault
+class UnsupportedRows(UserError):  # noqa: N818 - a property of the model, not a fault
     """A model's rows can't be stored in the form of a setting, on whatever device."""
 
 
@@ -94,7 +94,7 @@ class QuantizationSetting:
 
     name: str
     bits: float
-    """Of a weight as stored."""
+    """Bytes of a stored weight."""
     costs: Costs
     flops_per_s: float
     """Of products, on two cores of a recent x86 (README.md has the steps they were taken from); those of bf16, int8 and
@@ -102,30 +102,31 @@ class QuantizationSetting:
     """
     scale_bytes: ScaleBytes = _no_scales
     largest_code: int = 1
-    """The largest magnitude of what a scale multiplies."""
+    """The largest magnitude that a scale multiplies."""
     scale_tensors: int = 1
-    """Tensors that the scales of a matrix are stored as, where it has any."""
+    """The number of tensors that store the scales of a matrix, if it has any."""
     products: str = "float32"
-    """The type of products' operands: weights once they are dequantized, A, B and activations."""
+    """The type of products' operands: dequantized weights, A, B and activations."""
     kernel: bool = False
     """Whether the runner's own kernels compute the layers, instead of XNNPACK's delegates."""
     row_multiple: int = 1
-    """A row of a matrix must have a multiple of so many values."""
+    """A matrix's row must have a multiple of this many values."""
     embedding: str | None = None
-    """The setting in whose form the embedding is stored, if not in that of the head."""
+    """The setting in whose form the embedding is stored, if it differs from the head's."""
     rows_per_chunk: int = ROWS_PER_CHUNK
     panel: int = 16
-    """Rows of a panel in which XNNPACK packs a matrix; smaller ones, such as A, are padded."""
+    """Rows of the panels in which XNNPACK packs a matrix; smaller matrices, such as A, are padded."""
     jitter: float = 1e-6
     """Relative difference of another correct implementation at the input of a layer (Reference.loss_noise)."""
     late_steps: tuple[int, ...] = ()
-    """The steps that show what updates do, where the noise of a loss may be as large as what one or two do to it.
+    """The steps that show the effect of updates, if the noise of a loss may be as large as the effect of one or two.
 
-    The last of the twelve that a session has at least, unless it is told to have fewer.
+    They are the last of the twelve that a session has by default at least.
     """
     correlations: Mapping[float, float] = field(default_factory=dict)
-    """How projected gradients correlate with the exact derivative of the model with these weights, by eps, as seen on
-    smollm2-135m (docs/measuring.md): what the arithmetic leaves of the gradient. For fp16 with sums in float16.
+    """The correlation of projected gradients with the exact derivative of the model with these weights, by eps,
+    measured on smollm2-135m (docs/measuring.md). It shows what the arithmetic preserves of the gradient. For fp16 with
+    sums in float16.
     """
     default_lr: float = 1e-3
     default_eps: float = 1e-2
@@ -138,7 +139,7 @@ class QuantizationSetting:
 
     @property
     def is_plain(self) -> bool:
-        """Whether torch's own modules hold the weights, in the type of products."""
+        """Whether torch's own modules contain the weights, in the type of products."""
         return self.bits >= 16 and not self.kernel
 
     @property
@@ -149,15 +150,16 @@ class QuantizationSetting:
     def multiplies_head(self, noise: str) -> bool:
         """Returns whether the runner's kernel multiplies the head, instead of a delegate.
 
-        That of fp16 as well, for sums in float32, unless the program is for a runtime without our kernels.
+        This includes fp16's head, for sums in float32, unless the program is for a runtime without our kernels.
         """
         return self.kernel or (self.products == "float16" and noise == "kernel")
 
     def poor_correlation(self, eps: float) -> float | None:
-        """Returns the correlation to expect if it is below LEAST_CORRELATION, else None: that seen at the nearest eps.
+        """Returns the correlation to expect (that measured at the nearest eps) if it is below LEAST_CORRELATION, else
+        None.
 
-        Beyond those seen the error of a projected gradient grows: below as 1 / eps, since a loss's noise stays what it
-        is, above as eps squared, the next term of the loss's series.
+        Outside the measured range the error of a projected gradient grows: below it as 1 / eps, as a loss's noise
+        doesn't change, and above it as eps squared, the next term of the loss's series.
         """
         if not self.correlations:
             return None
@@ -277,4 +279,4 @@ SETTINGS = {setting.name: setting for setting in _SETTINGS}
 QUANTIZATION_SETTINGS = tuple(SETTINGS)
 
 DEFAULT_SETTINGS = ("fp32", "fp16", "int8", "nf4")
-"""What a run measures unless it is asked for others: the settings of the MobiZO paper."""
+"""The settings that a run measures by default: those of the MobiZO paper."""

@@ -1,11 +1,11 @@
-"""The A of adapters from what a model's layers see of a task: the directions in which the classes of examples differ.
+"""Computes the adapters' A from a task's activations: the directions in which the classes of examples differ.
 
-P-RGE's estimate is the noisier the more values it perturbs, so those that are perturbed should matter. For a task of k
-classes with answers of one token, each projection gets k rows. The last k - 1 are Fisher's discriminants of its inputs
-at the position that predicts the answer, w = (S + c mean(diag S) I)^-1 (mean of a class - mean of the first), S the
-covariance within classes [Fisher 1936; the ridge: Friedman 1989]. The first one is along the mean input, which is the
-same for all examples: the B behind it shifts all answers alike, as the answers' words have to be learned, too, and
-the discriminants are made orthogonal to it. Forward passes are all that it takes, layer by layer.
+The more values P-RGE perturbs, the noisier its estimate, so the perturbed values should matter. For a task of k classes
+with answers of one token, each projection gets k rows. The last k - 1 are Fisher's discriminants of its inputs at the
+position that predicts the answer, w = (S + c mean(diag S) I)^-1 (mean of a class - mean of the first), S the covariance
+within classes [Fisher 1936; the ridge: Friedman 1989]. The first row is along the mean input, which is the same for all
+examples: its B shifts all answers alike, as the answers' words have to be learned too, and the discriminants are made
+orthogonal to it. Only forward passes are needed, layer by layer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from workloads.tasks.encoding import Example, RowLayout
 from workloads.workload import AdapterSlot, Workload, layout_of
 
 TOKENS = 65_536
-"""Of examples at full length, at most: 1,024 rows of 64 tokens, as many as 32 steps of q=4 and b=4 go through."""
+"""The most tokens of full-length examples: 1,024 rows of 64 tokens, as many as in 32 steps of q=4 and b=4."""
 FEWEST = 64
-"""Examples that are taken however long they are."""
+"""Examples that are used whatever their length."""
 _ROWS = 16
 _RIDGE = 2.0
 """c: with 1 and 2 trainings were alike, with .3 one diverged at the same rate (docs/training.md)."""
@@ -42,7 +42,7 @@ def discriminant_a(
     examples: Sequence[Example],
     layout: RowLayout,
 ) -> dict[str, Tensor]:
-    """Returns each A float32 [rank, in] by `name_of_a`, without the factor alpha / rank, from `examples` to learn from.
+    """Returns each A float32 [rank, in] by `name_of_a`, without the factor alpha / rank, from training `examples`.
 
     Raises UserError for a task whose answers have several tokens, a class without two examples, and for a rank that is
     not the number of classes.
@@ -62,7 +62,7 @@ def directions(x: Tensor, right: Tensor) -> Tensor:
     """Returns the rows of A, float32 [classes, in], for inputs x [n, in] of the classes `right` int64 [n].
 
     A's product with an input is 1 on average in its first row, and has a standard deviation of 1 in the others. Inputs
-    that are the same for all examples, as those of the first layer's attention may be, have no discriminants: zeros.
+    that are the same for all examples, as may be the case in the first layer's attention, have no discriminants: zeros.
     """
     x = x.double()
     classes = range(int(right.max()) + 1)
@@ -111,7 +111,7 @@ def _inputs_of_layers(
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yields, for each layer with adapters, the inputs [n, in] of its projections at each example's last position.
 
-    All examples go through a layer before the next one is made, so that one layer is in memory.
+    All examples pass through a layer before the next one is created, so that only one layer is in memory.
     """
     model = LayeredModel(config, state, "fp32")
     order = sorted(range(len(examples)), key=lambda place: len(examples[place].prompt))
@@ -138,7 +138,7 @@ def _inputs_of_layers(
 
 
 def _watch(layer: DecoderLayer, projections: Sequence[str]) -> dict[str, list[Tensor]]:
-    """Returns where each of these projections puts its input from now on."""
+    """Returns the lists to which these projections append their inputs from now on."""
     seen: dict[str, list[Tensor]] = {name: [] for name in projections}
     for owner in (layer.self_attn, layer.mlp):
         for name, module in owner.named_children():

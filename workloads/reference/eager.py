@@ -1,9 +1,9 @@
 """The eager reference: a literal implementation of the training, one query and one sign at a time.
 
-It shares nothing with the program but the model's arithmetic: no slices, no operators of our own, no pending update.
-The weights are those of the setting, quantized and dequantized; products of float16 are summed as on the device. A
-large model is computed layer by layer: each layer is made once for a group of forward passes, within bounded memory
-(KEPT_BYTES, GROUP_BYTES).
+It shares only the model's arithmetic with the program: no slices, none of our own operators, no pending update. The
+weights are the setting's, quantized and dequantized; float16 products are summed as on the device. A large model is
+computed layer by layer: each layer is created once for a group of forward passes, within bounded memory (KEPT_BYTES,
+GROUP_BYTES).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from workloads.reference.products import HalfProducts, float32_product
 from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 
 OnProgress = Callable[[float], None]
-"""Gets the finished share of a step, 0 to 1; an exception ends the training."""
+"""Receives the finished share of a step, 0 to 1; an exception ends the training."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Results of a training run: losses float32 [steps, 2, q], or as the method has them, and the adapter float32 [n]
+    """Results of a training run: losses float32 [steps, 2, q], or in the method's shape, and the adapter float32 [n]
     after all updates.
     """
 
@@ -79,9 +79,9 @@ class _Pass:
 class Reference:
     """A workload's model in the arithmetic of its setting, with weights rounded as the setting stores them.
 
-    `accumulation` matters only to fp16. Raises UserError if this host can't model it. With `exact`, only the weights
-    are the setting's: all arithmetic is float32 and nothing else is rounded, so that the loss has a derivative. So it
-    is where the program's kernels take float16 weights into float32 products.
+    `accumulation` matters only for fp16. Raises UserError if this host can't model it. With `exact`, only the weights
+    are the setting's: all arithmetic is float32 and nothing else is rounded, so that the loss has a derivative. The
+    same applies if the program's kernels use float16 weights in float32 products.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Reference:
     def losses(
         self, batches: Sequence[Batch], adapter: Tensor, *, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
-        """Yields the losses of one step after the other, [2, q] or as the method has them; trains `adapter`."""
+        """Yields the losses of one step after the other, [2, q] or in the method's shape; trains `adapter`."""
         yield from self._steps(batches, adapter, seed, lr, eps, on_progress)
 
     @torch.no_grad()
@@ -133,7 +133,7 @@ class Reference:
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
     def gradient(self, batch: Batch, adapter: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Returns the derivative of the loss by each value of `adapter`, or of a zero one -> float32 [n].
+        """Returns the derivative of the loss by each value of `adapter` (or of a zero one) -> float32 [n].
 
         By backpropagation, for an exact reference.
         """
@@ -145,8 +145,8 @@ class Reference:
     def loss_and_gradient(self, values: Tensor, batch: Batch, on_progress: OnProgress) -> tuple[float, Tensor]:
         """Returns the loss of an adapter, and its derivative float32 [n].
 
-        Each layer is computed again on the way back, so that memory holds the layers' inputs and the activations of
-        one of them.
+        Each layer is computed again in the backward pass, so that memory holds the layers' inputs and the activations
+        of one layer.
         """
         adapter = values.detach().requires_grad_()
         this = _Pass(torch.zeros_like(values), 0.0)
@@ -156,7 +156,7 @@ class Reference:
             for index in range(self.config.layers):
 
                 def layer(x: Tensor, index: int = index) -> Tensor:
-                    on_progress(index / self.config.layers)  # falls again on the way back
+                    on_progress(index / self.config.layers)  # decreases again in the backward pass
                     adapters = self._adapters(adapter, this, index)
                     return self._through(self._layers[index], x, rotaries[index], bias, adapters)
 
@@ -169,13 +169,13 @@ class Reference:
     def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
         """Returns the standard deviation between the losses of two correct implementations of this arithmetic.
 
-        They differ by the setting's jitter at the input of a layer. Two orders of a float32 sum of some thousand
-        products differ by 3e-7 to 1e-6 (measured). Where activations are rounded to a grid, a difference matters when a
-        value is rounded the other way: rare in few layers, common in many. From the sizes in the table of settings on,
-        the noise hardly grows (int8-dynamic, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+        They differ by the setting's jitter at the input of a layer. Two orders of a float32 sum of about a thousand
+        products differ by 3e-7 to 1e-6 (measured). If activations are rounded to a grid, a difference matters when a
+        value is rounded the other way: rare with few layers, common with many. From the sizes in the table of settings
+        on, the noise hardly grows (int8-dynamic, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
 
         The passes of the first query are repeated with jitter until there are NOISE_ROWS rows. The errors of rows are
-        independent, so that the error of a loss is sqrt(b) * rms / labels.
+        independent, so the error of a loss is sqrt(b) * rms / labels.
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
         found: list[Tensor] = []
@@ -194,7 +194,7 @@ class Reference:
         return rms * math.sqrt(b) / int((batch.labels >= 0).sum())
 
     def _passes(self, adapter: Tensor, seed: int, step: int, queries: Iterable[int], eps: float) -> list[_Pass]:
-        """Returns the passes of each query: + and -, or + alone."""
+        """Returns the passes of each query: + and -, or only +."""
         noise = DISTRIBUTIONS[self._method.noise or "normal"]
         noises = (torch.from_numpy(noise(seed, step, query, 0, adapter.numel())) for query in queries)
         return [_Pass(z, sign * eps) for z in noises for sign in self._method.sides.signs]
@@ -259,7 +259,7 @@ class Reference:
         hidden, below = [embedded] * len(passes), layers_below_adapters(self.layout)
         for index, layer in enumerate(self._layers):
             for number, this in enumerate(passes):
-                if index < below and number and this.jitter is None:  # nothing that differs has come yet
+                if index < below and number and this.jitter is None:  # all passes are still the same here
                     hidden[number] = hidden[0]
                     continue
                 adapters = self._adapters(adapter, this, index)
@@ -286,7 +286,7 @@ class Reference:
     def _through(
         self, layer: DecoderLayer, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]
     ) -> Tensor:
-        """Computes a layer for x [1, rows * T, hidden], as many rows at a time as GROUP_BYTES allow."""
+        """Computes a layer for x [1, rows * T, hidden], with as many rows at a time as GROUP_BYTES allows."""
         config, length = self.config, rotary.key_cos.shape[0]
         widest = max(config.intermediate_size, config.hidden_size, config.heads * length)
         together = max(1, GROUP_BYTES // (4 * length * widest))
@@ -304,11 +304,11 @@ class Reference:
         return losses.reshape(labels.shape).sum(dim=1)
 
     def _head_is_delegated(self) -> bool:
-        """Returns whether the head's products are float16, as the layers' are; the runner sums them in float32."""
+        """Returns whether the head's products are float16 like the layers'; the runner sums them in float32."""
         return self._products == torch.float16 and self.workload.noise == "stock"
 
     def _layers_to_go_through(self) -> Sequence[DecoderLayer]:
-        """Returns the layers, ready to compute with: kept if they fit, else made from the stored form each time."""
+        """Returns the layers, ready to compute with: kept if they fit, else created from the stored form each time."""
         count, model = self.config.layers, self._model
         first = model.layer(0)
         ready = self._ready(copy.deepcopy(first), 0)
@@ -320,7 +320,7 @@ class Reference:
         return MadeOnDemand(count, lambda index: self._ready(model.layer(index), index))
 
     def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
-        """Turns a layer as the setting stores it, in place, into one that computes eagerly with its adapters."""
+        """Converts a layer in its stored form, in place, into one that computes eagerly with its adapters."""
         if self._products != torch.float16:
             in_float32(layer, self._exact)
         layer.self_attn.products = layer.mlp.products = self._products
@@ -334,9 +334,7 @@ class Reference:
 
 
 def in_float32(module: nn.Module, exact: bool = False) -> None:
-    """Dequantizes weights for float32 products; activations of 8 bits stay quantized, as they are the setting's, unless
-    `exact`.
-    """
+    """Dequantizes weights for float32 products; 8-bit activations stay quantized, as in the setting, unless `exact`."""
     module.float()
     for owner in list(module.modules()):
         for name in (*PROJECTIONS, "lm_head"):

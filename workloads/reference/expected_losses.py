@@ -1,4 +1,4 @@
-"""What the losses of a session are compared with: those of the eager reference, as files and processes pass them on."""
+"""The eager reference's losses, with which a session's are compared, as stored in files and passed to processes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 Losses = tuple[float, ...]
-"""Of one step, flattened: in the order that the method's program has them."""
+"""The losses of one step, flattened in the order of the method's program."""
 
 
 @dataclass(frozen=True)
 class LateStep:
-    """A step that tells what the updates before it did, where one or two do less than the noise of a loss.
+    """A step that shows the effect of the updates before it, if that of one or two is smaller than the noise of a loss.
 
     `untrained`: its losses without any update. `slopes`: the derivative of its loss along the noise of each query of
-    each step before it, at a zero adapter, flattened [step, q]. `left_out`: what this misses of the
-    loss's change, for an adapter as far away as the first updates suggest.
+    each step before it, at a zero adapter, flattened [step, q]. `left_out`: the part of the loss's change that this
+    misses, for an adapter as far away as the first updates suggest.
     """
 
     step: int
@@ -29,9 +29,9 @@ class LateStep:
 class ReferenceLosses:
     """Losses of the first steps; `shortfall` says why they, or the late steps, are fewer than requested.
 
-    `untrained`: the losses of the last two of these steps (but never the first) if no update had been made. `noise`:
-    the difference between two correct implementations (Reference.loss_noise); None without any loss. Where that noise
-    hides what these updates do, `late` is there in the place of `untrained`.
+    `untrained`: the losses that the last two of these steps (but never the first) would have without any update.
+    `noise`: the difference between two correct implementations (Reference.loss_noise); None without any loss. If that
+    noise hides the effect of these updates, there is `late` instead of `untrained`.
     """
 
     losses: tuple[Losses, ...]
@@ -45,7 +45,7 @@ def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
     """Reverses `dataclasses.asdict`. Raises LookupError, TypeError or ValueError for anything else."""
     noise = document["noise"]
     if (noise is None) != (not document["losses"]):
-        raise ValueError("losses come with their noise")
+        raise ValueError("losses without their noise")
     return ReferenceLosses(
         tuple(map(_numbers, document["losses"])),
         document["shortfall"],

@@ -1,4 +1,4 @@
-"""What the updates before a step should do to its loss, to first order, and how far that can be trusted."""
+"""The effect that the updates before a step should have on its loss, to first order, and its error."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def late_steps(
     seed: int,
     on_progress: OnProgress,
 ) -> tuple[LateStep, ...]:
-    """Returns the steps of `batches`, with their `untrained` losses, by an exact reference.
+    """Returns the late steps for `batches`, with their `untrained` losses, from an exact reference.
 
-    `update` float32 [n] is what one step does to the adapter, on average over the first ones: what the first order
-    leaves out is looked for where as many of these as there are steps before would have led.
+    `update` float32 [n] is the mean update of the first steps: the error of the first order is computed at the adapter
+    to which one such update for each earlier step would lead.
     """
     gradients: dict[int, Tensor] = {}
     left_out: dict[int, float] = {}
     for place, (step, batch) in enumerate(batches.items()):
 
         def stand_still(_: float, done: float = place / len(batches)) -> None:
-            on_progress(done)  # a layer's share would fall again on the way back
+            on_progress(done)  # a layer's share would decrease again in the backward pass
 
         loss, gradients[step] = exact.loss_and_gradient(torch.zeros_like(update), batch, stand_still)
         moved = exact.loss(step * update, batch) - loss

@@ -1,7 +1,7 @@
-"""The reference losses of the first steps: stored with the artifact, bounded in time.
+"""The reference losses of the first steps: stored with the artifact, limited in time.
 
-If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs in
-every comparison with them.
+If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs in every
+comparison with them.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from workloads.reference.eager import Batch
 
 OnProgress = Callable[[float], None]
-"""Gets the finished share of all steps, 0 to 1."""
+"""Receives the finished share of all steps, 0 to 1."""
 
 
 _CLEAR = 2.0
-"""The first updates are clear where their effect is this many times the noise: a slope of .75 or more is left of 1."""
+"""The first updates are clear if their effect is this many times the noise: a slope of 1 then reads .75 or more."""
 
 
 class _OutOfTimeError(Exception):
-    """Raised by the clock, as the estimate was too low."""
+    """Raised when time runs out, as the estimate was too low."""
 
 
 def kept_losses(
@@ -104,8 +104,8 @@ def _compute(
     except _OutOfTimeError:
         shortfall = (
             f"the eager reference did {len(calculation.losses)} of {steps} steps"
-            f"{' and nothing for their updates' * (len(calculation.losses) == steps)} "
-            f"in {calculation.seconds:.0f} s, its limit"
+            f"{' and nothing for their updates' * (len(calculation.losses) == steps)} in {calculation.seconds:.0f} s, "
+            f"its limit"
         )
     return ReferenceLosses(
         tuple(calculation.losses),
@@ -117,7 +117,7 @@ def _compute(
 
 
 class _Calculation:
-    """The losses of one reference, as far as they have come: what is finished counts, even if time runs out."""
+    """The losses of one reference so far: finished ones count, even if time runs out."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Calculation:
         training: TrainingSettings,
         accumulation: Accumulation,
     ) -> None:
-        from workloads.reference.eager import Batch  # takes seconds to import: only where it is used
+        from workloads.reference.eager import Batch  # takes seconds to import
 
         self._workload, self._weights = workload, weights
         self._training, self._accumulation = training, accumulation
@@ -140,11 +140,11 @@ class _Calculation:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """The time since the start."""
         return time.monotonic() - self._begin
 
     def carry_out(self, steps: int, on_progress: OnProgress) -> None:
-        """Computes the first `steps` steps and what tells of their updates. Raises _OutOfTimeError."""
+        """Computes the first `steps` steps and the check of their updates. Raises _OutOfTimeError."""
         import torch
 
         from workloads.reference.eager import Reference
@@ -188,7 +188,7 @@ class _Calculation:
             self.untrained = []
             place = parts - 2 * len(late)
             untrained = {step: untrained_losses(step, place + index) for index, step in enumerate(late)}
-            del reference, trajectory  # the exact one needs the room
+            del reference, trajectory  # the exact one needs the memory
             self.late = late_steps(
                 Reference(self._workload, self._weights.config, self._weights.state, self._accumulation, exact=True),
                 {step: self._batch(step) for step in late},
@@ -221,8 +221,8 @@ def _too_long(
 ) -> str:
     each = step_seconds(workload, weights.config, accumulation)
     return (
-        f"the eager reference would take about {each:.0f} s for each of {steps} steps and {ALLOWED_SECONDS:.0f} s are "
-        f"allowed for all, so it did {affordable}"
+        f"the eager reference would take about {each:.0f} s for each of {steps} steps, and {ALLOWED_SECONDS:.0f} s "
+        f"are allowed for all, so it did {affordable}"
     )
 
 

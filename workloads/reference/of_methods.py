@@ -1,14 +1,14 @@
-"""The eager reference of each training method; P-RGE's own, from which all others are made, is in eager.py.
+"""The eager reference of each training method; P-RGE's own, from which all others derive, is in eager.py.
 
-Training all weights, or their scales, from MeZO's formula: perturb all, two forward passes, update. It shares nothing
-with the programs but the model's arithmetic and the definition of the noise: all perturbed weights are made at once and
-stand in the model during a pass, and updates are rounded between two neighbours that numpy names.
+Training all weights, or their scales, follows MeZO's formula: perturb all, two forward passes, update. It shares only
+the model's arithmetic and the definition of the noise with the programs: all perturbed weights are computed at once and
+are in the model during a pass, and updates are rounded to one of two neighbours found by numpy.
 
-Methods whose steps build on each other, from the formulas of schedules.py: they share P-RGE's losses and slopes with
-the reference of the others, and neither pending updates nor factors with the programs.
+Methods whose steps build on each other follow the formulas of schedules.py. They share P-RGE's losses and slopes with
+the other references, but neither pending updates nor factors with the programs.
 
-Training by backpropagation: torch's autograd and torch's optimizers, and of the program nothing but the model's
-arithmetic on the way forward.
+Training by backpropagation uses torch's autograd and optimizers, and shares only the arithmetic of the forward pass
+with the program.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class AllWeightsReference(Reference):
         self._places = self._own_places()
 
     def _own_places(self) -> Stored:
-        """Gives the model tensors of its own, which nobody else reads, and returns them by name."""
+        """Gives the model its own tensors, which nothing else reads, and returns them by name."""
         places = dict(self._model.ends.named_parameters())
         for index, layer in enumerate(self._layers):
             for name, value in layer.named_parameters():
@@ -90,7 +90,7 @@ class AllWeightsReference(Reference):
             step += 1
 
     def _taken(self, difference: float, eps: float) -> float:
-        """Returns the slope that an update takes, from L+ - L-."""
+        """Returns the slope that an update uses, from L+ - L-."""
         return difference / (2.0 * eps)
 
     def _step(
@@ -124,7 +124,7 @@ class AllWeightsReference(Reference):
             place.data.copy_(torch.add(weights[name].float(), noise[name], alpha=scale).reshape(place.shape))
 
     def _move(self, weights: Stored, noise: Stored, rate: float, seed: int, step: int) -> None:
-        """Takes rate * noise from the weights, in place."""
+        """Subtracts rate * noise from the weights, in place."""
         for name in self._places:
             slot = self._slots[name]
             values, noises = weights[name].numpy(), noise[name].numpy()
@@ -137,7 +137,7 @@ class AllWeightsReference(Reference):
 class ScalesReference(AllWeightsReference):
     """A reference whose steps train the scales of quantized weights, from QZO's formula.
 
-    What is perturbed is the largest magnitude of a row or block: int8 stores a 127th of it.
+    The largest magnitude of a row or block is perturbed; int8 stores a 127th of it.
     """
 
     @functools.cached_property
@@ -150,7 +150,7 @@ class ScalesReference(AllWeightsReference):
         return {"int8": 127.0, "nf4": 1.0}[self.workload.quant]
 
     def _own_places(self) -> Stored:
-        """Gives the model tensors of its own in the place of its matrices, and returns them by name."""
+        """Gives the model its own tensors instead of its matrices, and returns them by name."""
         head = self._model.ends.lm_head.get_parameter("weight")
         table = head if self.config.tie_embeddings else nn.Parameter(dequantize(*self._coded[TABLE]), False)
         rows, columns = table.shape
@@ -161,11 +161,11 @@ class ScalesReference(AllWeightsReference):
         return {name: places[name] for name in self._coded}
 
     def _stored(self) -> Stored:
-        """Returns the scales as they are stored."""
+        """Returns the stored scales."""
         return {name: scales[0].clone() for name, (_, scales) in self._coded.items()}
 
     def _taken(self, difference: float, eps: float) -> float:
-        """Returns the slope that an update takes: at most 100 in magnitude, and for scales as they are stored."""
+        """Returns the slope that an update uses: at most 100 in magnitude, in terms of the stored scales."""
         return max(-100.0, min(100.0, super()._taken(difference, eps))) / self._parts
 
     def _set(self, weights: Stored, noise: Stored, scale: float) -> None:
@@ -191,9 +191,9 @@ def _matrices(model: LayeredModel) -> Iterator[tuple[str, tuple[Tensor, list[Ten
 def _between(
     exact: NDArray[np.float64], dtype: np.dtype[np.floating], draws: NDArray[np.float32]
 ) -> NDArray[np.floating]:
-    """Rounds to one of the two values of a type beside each number.
+    """Rounds each number to one of the two neighbouring values of a type.
 
-    It is that of larger magnitude where the draw is below the part of the way there.
+    It is the one of larger magnitude if the draw is below the fraction of the way there.
     """
     near = exact.astype(dtype)
     beyond = np.where(np.abs(near) > np.abs(exact), np.float64(0.0), np.copysign(np.inf, exact)).astype(dtype)

@@ -1,4 +1,4 @@
-"""How the reference multiplies: float32 by oneDNN, float16 with sums as the device has them
+"""The reference's products: float32 by oneDNN, float16 with sums as on the device
 (workloads.lowering.arithmetic_probe).
 """
 
@@ -34,9 +34,9 @@ _MOST_PREPARED = 14  # the weights of a decoder layer, with the A of each
 
 
 def float32_product(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiplies x [..., in] by weight [out, in], where nobody asks for a gradient by oneDNN.
+    """Multiplies x [..., in] by weight [out, in], with oneDNN if no gradient is needed.
 
-    By default torch takes MKL, which has no AVX-512 loops for processors of AMD: 103 against 229 GFLOP/s on one core.
+    By default torch uses MKL, which has no AVX-512 loops for AMD processors: 103 against 229 GFLOP/s on one core.
     """
     if torch.is_grad_enabled() or not _HAS_ONEDNN:
         return functional.linear(x, weight)
@@ -45,8 +45,8 @@ def float32_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class HalfProducts(TorchFunctionMode):
-    """A mode in which `linear` and `bmm` of float16 tensors sum as `accumulation` says, and round to float16 at the
-    end.
+    """A mode in which `linear` and `bmm` of float16 tensors sum in the type of `accumulation`, and round to float16 at
+    the end.
 
     Raises UserError for fp16 sums if this host has no C++ compiler.
     """
@@ -74,7 +74,7 @@ class HalfProducts(TorchFunctionMode):
 
     def _linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
         """Multiplies x float16 [..., in] by weight [out, in]; a weight is prepared once for successive passes."""
-        assert bias is None  # noqa: S101 - a model of ours has none
+        assert bias is None  # noqa: S101 - our models have none
         found = self._prepared.get(id(weight))
         if found is None:
             if len(self._prepared) >= _MOST_PREPARED:

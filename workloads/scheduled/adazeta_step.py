@@ -1,10 +1,10 @@
 """AdaZeta's query schedule (Yang et al., arXiv 2406.18060) over P-RGE's step.
 
-The steps of a group take their queries around the same adapter and add up what they estimate; after the last one
+The steps of a group take their queries around the same adapter and add up their estimates; after the last one
 
     B = B - lr / m * sum over the m steps of mean_i(g_i z_i)
 
-(QueryGroups). An update so has m q queries, which is all that the schedule asks for, and a step always costs the same.
+(QueryGroups). An update thus has m q queries, which is what the schedule requires, and every step costs the same.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from workloads.workload import Workload
 
 
 def pending_key(key: Tensor, eps: Tensor) -> Tensor:
-    """key int64 [2] -> that of the update a step leaves pending: with eps = 0 none."""
+    """key int64 [2] -> the key of the update that a step leaves pending; none with eps = 0."""
     return torch.stack([key[0], torch.where(eps > 0, key[1], NOTHING)])
 
 
 def query_group(key: Tensor, lr: Tensor, period: int, sizes: Sequence[int]) -> list[Tensor]:
-    """Returns, for the step of a pending key, the rate of what its group has added up, and whether the group ends."""
+    """Returns, for the step of a pending key, the rate of its group's sum, and whether the group ends."""
     size = QueryGroups(period, tuple(sizes)).ended(int(key[1]))
     return [lr / size if size else torch.zeros(()), torch.tensor(float(size > 0))]
 
 
 def replaced(x: Tensor, other: Sequence[Tensor], flag: Tensor) -> Tensor:
-    """x float32 [n], or where the flag is set the other one, zeros if there is none."""
+    """x float32 [n] or, if the flag is set, the other one, or zeros if there is none."""
     if not flag:
         return x.clone()
     return other[0].clone() if other else torch.zeros_like(x)
@@ -55,7 +55,7 @@ register("replaced", "Tensor x, Tensor[] other, Tensor flag", ONE, replaced, lik
 
 
 class DirectedStep(PrgeStep):
-    """P-RGE's step with one more state: direction float32 [n], along which the adapter moves."""
+    """P-RGE's step with an additional state: direction float32 [n], along which the adapter moves."""
 
     direction: Tensor
     added: Tensor
@@ -72,10 +72,10 @@ class DirectedStep(PrgeStep):
 
 
 class AdaZetaStep(DirectedStep):
-    """The step; its direction is what the steps of a group have added up."""
+    """The step; its direction is the sum of its group's estimates so far."""
 
     def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
-        """Returns the adapter after the update that is due, if one is."""
+        """Returns the adapter after the update, if one is due."""
         del key
         ops = torch.ops.prge
         direction = self.noise.update(self.direction, self.projected_gradient, self.pending_key, self.added)

@@ -1,9 +1,9 @@
-"""P-RGE's step with momentum: each update goes along a moving mean of all estimates so far.
+"""P-RGE's step with momentum: each update follows a moving mean of all estimates so far.
 
     m = beta m + (1 - beta) mean_i(g_i z_i),    B = B - lr m
 
-(Polyak 1964; for MeZO see Malladi et al., arXiv 2305.17333, section 2). With the factor 1 - beta a step is in the long
-run as long as P-RGE's at the same rate, while the noise of its direction is that of some (1 + beta) / (1 - beta) times
+(Polyak 1964; for MeZO see Malladi et al., arXiv 2305.17333, section 2). With the factor 1 - beta, a step is in the long
+run as long as P-RGE's at the same rate, while the noise of its direction is that of about (1 + beta) / (1 - beta) times
 as many queries.
 """
 
@@ -33,7 +33,7 @@ class MomentumStep(DirectedStep):
         self.register_buffer("always", torch.tensor(1.0), persistent=False)
 
     def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
-        """Returns the adapter after the pending update; where nothing is pending, m stays as it is too."""
+        """Returns the adapter after the pending update; if nothing is pending, m doesn't change either."""
         del key
         ops = torch.ops.prge
         rate, is_due = ops.query_group(self.pending_key, lr, 1, [1])

@@ -1,11 +1,11 @@
-"""When methods make an update whose steps build on each other, and of what: without torch, as the host asks too.
+"""When and how methods whose steps build on each other make an update; without torch, as the host needs it too.
 
-AdaZeta (Yang et al., arXiv 2406.18060) takes more queries for an update as training goes on: min(alpha e^beta, most) of
-them in epoch e = 1, 2, ... A program has a fixed number of queries, so that here an update has those of a *group* of
-steps, each on the next batch; all are taken around the same adapter.
+AdaZeta (Yang et al., arXiv 2406.18060) uses more queries per update as training proceeds: min(alpha e^beta, most) in
+epoch e = 1, 2, ... A program has a fixed number of queries, so here an update has those of a *group* of steps, each on
+the next batch, all around the same adapter.
 
-MeZO-SVRG (Gautam et al., arXiv 2404.08080) estimates, every so often, the gradient at the adapter of that time, the
-*anchor*, from many rows, and corrects each estimate in between by what the same noise and batch say of the anchor.
+MeZO-SVRG (Gautam et al., arXiv 2404.08080) periodically estimates the gradient at the current adapter, the *anchor*,
+from many rows, and corrects each estimate in between by the estimate with the same noise and batch at the anchor.
 
 Momentum (Polyak 1964) moves along a moving mean of all estimates.
 """
@@ -31,15 +31,15 @@ NOTHING = -1
 
 @dataclass(frozen=True)
 class QueryGroups:
-    """Groups of steps: `sizes` has how many make an update in each epoch of `period` steps; the last one stays."""
+    """Groups of steps: `sizes` has the steps per update in each epoch of `period` steps; the last size stays."""
 
     period: int
     sizes: tuple[int, ...]
 
     def ended(self, step: int) -> int:
-        """Returns how many steps make the update that is due after `step`, 0 if none is.
+        """Returns how many steps make up the update that is due after `step`, 0 if none is.
 
-        An epoch's last group has what is left of it.
+        An epoch's last group has the remaining steps.
         """
         if step == NOTHING:
             return 0
@@ -52,7 +52,7 @@ class QueryGroups:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Periods of steps: each begins with a new anchor, whose gradient its first `batches` steps gather."""
+    """Periods of steps: each starts with a new anchor, whose gradient its first `batches` steps gather."""
 
     period: int
     batches: int
@@ -71,20 +71,20 @@ class Anchors:
 
 
 GROUPS = QueryGroups(100, tuple(int(epoch**0.5) for epoch in range(1, 17)))
-"""alpha is the queries of a step, beta 1/2, an epoch 100 steps, and an update has those of 4 steps at most."""
+"""alpha is a step's number of queries, beta 1/2, an epoch 100 steps; an update has at most 4 steps' queries."""
 
 ANCHORS = Anchors(period=16, batches=4)
 
 BETA = 0.9
-"""What a moving mean of estimates keeps of itself at each step."""
+"""The share of a moving mean of estimates that is kept at each step."""
 
 
 def updated(state: State, method: Method, lr: float) -> Float32Array:
-    """Returns the adapter float32 [n] that a program's state stands for: with the pending update, at rate `lr`.
+    """Returns the adapter float32 [n] of a program's state, including the pending update at rate `lr`.
 
-    That is lr times the mean over the queries of projected gradient times noise (docs/contracts.md), or what the method
-    makes of that mean. A method without noise leaves nothing pending, and neither does the start of a training. Raises
-    KeyError if the state is not that of a training.
+    The update is lr times the mean over the queries of projected gradient times noise (docs/contracts.md), or what the
+    method derives from that mean. A method without noise leaves nothing pending, and neither does the start of a
+    training. Raises KeyError if the state is not that of a training.
     """
     adapter: Float32Array = state["adapter"]
     gradients, key = state.get("projected_gradient"), state.get("pending_key")

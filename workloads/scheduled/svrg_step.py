@@ -5,8 +5,8 @@ With B' the anchor, the same noise z_i and batch at both points, and g the gradi
     d = 1/q sum of z_i ([L(B + eps z_i) - L(B - eps z_i)] - [L(B' + eps z_i) - L(B' - eps z_i)]) / (2 eps)
     B = B - lr (d + g)
 
-A period (Anchors) begins with B' = B; its first steps estimate g, each on its batch, and then B = B - lr g. In these
-steps both points are the same, and the losses around the anchor say nothing new.
+A period (Anchors) starts with B' = B; its first steps estimate g, each on its batch, and then B = B - lr g. In these
+steps both points are the same, and the losses around the anchor add no information.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workloads.workload import Workload
 
 def anchor_terms(pending: Tensor, key: Tensor, lr: Tensor, period: int, batches: int) -> list[Tensor]:
     """Returns factors, float32 [] each: with which the pending estimate is subtracted from the anchor's gradient and
-    from the adapter, the rate of the anchor's gradient, and whether the step of `key` begins with a new anchor.
+    from the adapter, the rate of the anchor's gradient, and whether the step of `key` starts with a new anchor.
     """
     anchors, step = Anchors(period, batches), int(pending[1])
     gathers = step != NOTHING and anchors.gathers(step)
@@ -39,8 +39,8 @@ def anchor_terms(pending: Tensor, key: Tensor, lr: Tensor, period: int, batches:
 
 
 def anchored_gradient(slopes: Tensor, key: Tensor, period: int, batches: int) -> Tensor:
-    """slopes float32 [2 q], around the adapter and around the anchor -> their differences [q], or the first ones where
-    the step of `key` estimates the anchor's gradient.
+    """slopes float32 [2 q], around the adapter and around the anchor -> their differences [q], or the former if the
+    step of `key` estimates the anchor's gradient.
     """
     here, there = slopes.chunk(2)
     return here.clone() if Anchors(period, batches).gathers(int(key[1])) else here - there
@@ -62,9 +62,9 @@ register("anchored_gradient", "Tensor slopes, Tensor key, int period, int batche
 
 
 class SvrgStep(PrgeStep):
-    """The step; its losses are float32 [2, 2 q], those around the anchor behind the others.
+    """The step; its losses are float32 [2, 2 q], with those around the anchor after the others.
 
-    State besides: anchor float32 [n] and anchor_gradient float32 [n].
+    Additional state: anchor float32 [n] and anchor_gradient float32 [n].
     """
 
     anchor: Tensor
@@ -76,7 +76,7 @@ class SvrgStep(PrgeStep):
         self.register_buffer("anchor_gradient", torch.zeros_like(self.adapter))
 
     def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
-        """Returns the adapter after the update that is due, if one is, and the anchor."""
+        """Returns the adapter after the update, if one is due, and the anchor."""
         ops, pending = torch.ops.prge, (self.projected_gradient, self.pending_key)
         terms = ops.anchor_terms(self.pending_key, key, lr, ANCHORS.period, ANCHORS.batches)
         gathered, corrected, moved, begins = terms
@@ -94,7 +94,7 @@ class SvrgStep(PrgeStep):
         return result
 
     def pending(self, key: Tensor, eps: Tensor) -> Tensor:
-        """Returns the key of what is left pending."""
+        """Returns the key of the update left pending."""
         left: Tensor = torch.ops.prge.pending_key(key, eps)
         return left
 

@@ -1,11 +1,11 @@
-"""The examples of a task as batches: which rows, in which order, as which tokens; and which of them train or validate.
+"""The examples of a task as batches: which rows, in which order, as which tokens; and the training/validation split.
 
 An example is cut to length and padded on the left, with its labels at the end. Measuring takes batches of a fixed
 shape. The runner's inputs.bin holds the batches of each input one after the other, int64, little endian.
 
-Training takes batches as long as their longest row needs, where padding would only cost: rows are padded to the longest
-of their batch, rounded up to a multiple of 8, as the paper's code does. A program has one length: a training has a few,
-of lengths that its task's rows decide, and the runner takes for each batch the shortest that holds it.
+Training takes batches that are only as long as their longest row, rounded up to a multiple of 8, as the paper's code
+does: more padding would only cost time. A program has one length, so a training has a few programs, with lengths that
+fit its task's rows, and the runner uses the shortest one that fits each batch.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class TaskBatches:
     `first` int64 [n, b]: the index of each row's first real token.
     `labels` int64 [n, b, K]: what the last K positions predict, -1 where an answer is shorter than K.
     `classes` int64 [n, b]: the index of each row's right candidate. `candidates`: how many candidates every example of
-    the task has, if all are one token; else 1, as each then needs a row of its own.
-    There are `rows` different examples, of which `truncated_rows` lost the beginning of their text.
+    the task has, if all are single tokens; else 1, as each then needs its own row. There are `rows` different examples,
+    of which `truncated_rows` lost the start of their text.
     """
 
     tokens: Int64Array
@@ -70,8 +70,8 @@ def batches(
 ) -> TaskBatches:
     """Makes `count` batches of `b` rows of `T` tokens; the same arguments give the same arrays on any machine.
 
-    Every example comes once before any comes again. K is that of the program, or the length of the longest candidate
-    of the whole task. Raises `UserError` if b, T or count is not above 0, if T is too short for the prompt, or if a
+    Every example is used once before any is used again. K is the program's, or the length of the longest candidate of
+    the whole task. Raises `UserError` if b, T or count is not above 0, if T is too short for the prompt, or if a
     candidate is longer than K.
     """
     for name, value in (("b", b), ("T", T), ("the number of batches", count)):
@@ -80,7 +80,7 @@ def batches(
     order = shuffled(len(task.examples), count * b, seed)
     used = sorted(set(order))
     encoded = encode_examples([task.examples[index] for index in used], task.template, tokenizer)
-    # K must not depend on which examples are drawn: where candidates differ from row to row, all of them count.
+    # K must not depend on which examples are drawn: if candidates differ from row to row, all of them count.
     whole = encoded
     if task.template.constants is None:
         whole = encode_examples((*task.examples, *task.validation), task.template, tokenizer)
@@ -128,14 +128,14 @@ class FileInput:
     batches: int
 
     def as_job_entry(self) -> dict[str, object]:
-        """Returns the entry as the job file has it."""
+        """Returns the entry in the job file's form."""
         return {**asdict(self), "shape": list(self.shape)}
 
 
 def write_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> list[FileInput]:
     """Writes arrays [batches, ...] one after the other, little endian; returns their entries in the same order.
 
-    The file appears whole or not at all. Raises OSError.
+    The file appears complete or not at all. Raises OSError.
     """
     entries = []
     offset = 0
@@ -169,17 +169,17 @@ class PaddedBatch:
 
 
 def padded_length(longest: int, T: int) -> int:
-    """Returns the length of a batch whose longest row has so many real tokens: rounded up, but not above T."""
+    """Returns the length of a batch whose longest row has `longest` real tokens: rounded up, but at most T."""
     return min(-(-longest // ROUNDED_TO) * ROUNDED_TO, T)
 
 
 def _needed_tokens(row: Row) -> int:
-    """Returns the number of real tokens, but K at least: so many positions predict."""
+    """Returns the number of real tokens, but at least K, the number of positions that predict."""
     return max(len(row.labels), len(row.tokens) - row.first)
 
 
 def padded_batch(rows: Sequence[Row], *, fixed: bool = False) -> PaddedBatch:
-    """Returns rows of T tokens as a batch of the length that they need, or `fixed`: T."""
+    """Returns rows of T tokens as a batch of the length that they need, or T if `fixed`."""
     T = len(rows[0].tokens)
     length = T if fixed else padded_length(max(map(_needed_tokens, rows)), T)
     columns = (
@@ -191,18 +191,18 @@ def padded_batch(rows: Sequence[Row], *, fixed: bool = False) -> PaddedBatch:
 
 
 MOST_SHORTER = 2
-"""Programs for shorter rows that a training may have beside its own: each is exported, deployed and loaded."""
+"""The most programs for shorter rows that a training may have: each is exported, deployed and loaded."""
 
 LEAST_GAIN = 0.05
-"""Share of a training's tokens that such a program has to save."""
+"""The share of a training's tokens that such a program must save."""
 
 LEAST_STEPS = 32
-"""Steps that have to use it."""
+"""The number of steps that must use it."""
 
 
 @dataclass(frozen=True)
 class RowLengths:
-    """How many tokens the rows of a task need, [examples], of which a batch takes `b` at random."""
+    """How many tokens the rows of a task need, [examples]; a batch takes `b` of them at random."""
 
     needed: tuple[int, ...]
     b: int
@@ -210,25 +210,25 @@ class RowLengths:
 
     @classmethod
     def of(cls, examples: Sequence[Example], layout: RowLayout, b: int) -> RowLengths:
-        """Measures the rows that training on the examples takes."""
+        """Measures the rows for training on the examples."""
         rows = (layout.row(example, example.right) for example in examples)
         return cls(tuple(map(_needed_tokens, rows)), b, layout.T)
 
     def fitting_share(self, length: int) -> float:
-        """Returns the share of batches in which no row is longer: that of rows, to the power of b."""
+        """Returns the share of batches in which no row is longer: the share of such rows to the power of b."""
         return (sum(each <= length for each in self.needed) / len(self.needed)) ** self.b
 
     def tokens_of_a_row(self, shorter: Sequence[int]) -> float:
-        """Returns the tokens of a row on average, if each batch takes the shortest of these lengths, else T."""
+        """Returns the average tokens of a row if each batch takes the shortest of these lengths that fits, else T."""
         lengths = [*sorted(shorter), self.T]
         shares = [*(self.fitting_share(length) for length in lengths[:-1]), 1.0]
         used = [share - before for share, before in zip(shares, [0.0, *shares], strict=False)]
         return sum(length * share for length, share in zip(lengths, used, strict=True))
 
     def shorter(self, steps: int) -> tuple[int, ...]:
-        """Returns the lengths below T, ascending, whose programs pay in a training of `steps` steps.
+        """Returns the lengths below T, ascending, whose programs are worth their cost in a training of `steps` steps.
 
-        The one that saves most is chosen first. They depend on the task and the shape alone, not on any seed.
+        The one that saves most is chosen first. They depend only on the task and the shape, not on a seed.
         """
         chosen: tuple[int, ...] = ()
         while len(chosen) < MOST_SHORTER:
@@ -257,16 +257,16 @@ class Split:
 
 
 def first_of_each(task: Task) -> Task:
-    """Returns the task with the first 1,000 of its examples, and of its validation examples, in the files' order."""
+    """Returns the task with its first 1,000 examples and validation examples, in the files' order."""
     return replace(task, examples=task.examples[:PAPER_EXAMPLES], validation=task.validation[:PAPER_EXAMPLES])
 
 
 def split_task(task: Task, kind: str = WHOLE, *, seed: int | None = None, held_out: int | None = None) -> Split:
-    """Returns the examples to train on and those to validate with, at most `held_out` of these.
+    """Returns the examples for training and those for validation, at most `held_out` of the latter.
 
-    A task without a validation file is divided by `seed` (the template's own if None), in an order that is the same on
-    any machine; without `held_out`, a share that the template names is for validation. Raises `UserError` for an
-    unknown kind of split, and if a part would be empty.
+    A task without a validation file is split by `seed` (the template's if None), in the same way on any machine;
+    without `held_out`, the template names the share for validation. Raises `UserError` for an unknown kind of split,
+    and if a part would be empty.
     """
     if kind not in SPLITS:
         raise unknown_name("split", kind, SPLITS)

@@ -1,8 +1,8 @@
-"""TSV and CSV text as rows of cells, in the dialect that the file is written in.
+"""Reads TSV and CSV text as rows of cells, in whichever dialect the file has.
 
-GLUE's TSV files have no quoting: a quotation mark is a character of the text. pandas and the csv module put a cell
-that holds a tab, a line's end or a quotation mark between quotation marks and double those inside. Both are called TSV,
-and which one a file is follows from all of its lines.
+GLUE's TSV files have no quoting: a quotation mark is a character of the text. pandas and the csv module put a cell that
+contains a tab, a line end or a quotation mark between quotation marks and double those inside. Both are called TSV;
+which one a file is follows from all of its lines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from foundation.errors import UserError
 from foundation.text import printable
 
 Cells = tuple[int, list[str]]
-"""The line a row begins in, from 1, and the row's cells."""
+"""The line in which a row starts, from 1, and the row's cells."""
 
-#: A cell, quoted or with no quotation mark in it, and what ends it. A lone carriage return is a character of the text.
+#: A cell, quoted or without quotation marks, and what ends it. A lone carriage return is a character of the text.
 _CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?\Z)|([^"\t\n]*+))(\t|\r?\n|\r?\Z)')
 MOST_LINE_CHARS = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
@@ -33,11 +33,12 @@ def read_tsv(text: str, where: str) -> list[Cells]:
     for number, line in lines:
         if len(line) > MOST_LINE_CHARS:
             raise UserError(
-                f"{where}: line {number} has {len(line)} characters, {MOST_LINE_CHARS} is the limit: shorten its text."
+                f"{where}: line {number} has {len(line)} characters, but the limit is {MOST_LINE_CHARS}: shorten its "
+                "text."
             )
     plain = [(number, line.split("\t")) for number, line in lines]
     if plain and not any(len(cells) > 1 for _, cells in plain):
-        raise UserError(f"{where} has no labels, only one column: write each line as text, a tab, label.")
+        raise UserError(f"{where} has no labels, only one column: write each line as text, tab, label.")
     quoted = _quoted_rows(text) if '"' in text else None
     if quoted is None or not _is_even([(line, cells) for line, cells, _ in quoted]):
         return plain
@@ -49,9 +50,9 @@ def read_tsv(text: str, where: str) -> list[Cells]:
 
 
 def _quoted_rows(text: str) -> list[tuple[int, list[str], bool]] | None:
-    """Returns line and cells of each row as pandas quotes them, None if the text has quotation marks that it doesn't.
+    """Returns line and cells of each row in pandas' quoting; None if the text has quotation marks that don't fit it.
 
-    And whether only quoting explains a cell that its lines could be split without: it has doubled quotation marks.
+    The third value is whether only quoting explains a cell, because it has doubled quotation marks.
     """
     rows: list[tuple[int, list[str], bool]] = []
     begin, line, place = 1, 1, 0
@@ -81,7 +82,7 @@ def _quoted_rows(text: str) -> list[tuple[int, list[str], bool]] | None:
 
 
 def read_csv(text: str, where: str, known: Collection[str]) -> list[Cells]:
-    """Returns the rows of a CSV file with the delimiter that gives most of the `known` column names, else the comma.
+    """Returns the rows of a CSV file, with the delimiter that yields most of the `known` column names, else the comma.
 
     Raises `UserError`, with the line's number, for a quotation mark that is never closed.
     """
@@ -111,12 +112,12 @@ def _read_quoted(text: str, delimiter: str, where: str) -> list[Cells]:
             begin = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
-            f"{where}: the row that begins in line {begin} is not valid CSV ({printable(str(error), 80)}): double the "
+            f"{where}: the row that starts in line {begin} is not valid CSV ({printable(str(error), 80)}): double the "
             "quotation marks inside a quoted cell and close it."
         ) from error
     return rows
 
 
 def _is_even(rows: Sequence[Cells]) -> bool:
-    """Returns True if all rows have as many cells as the first."""
+    """Returns whether all rows have as many cells as the first."""
     return len({len(cells) for _, cells in rows}) == 1

@@ -1,4 +1,4 @@
-"""Labelled texts as token ids, and rows of them: padded on the left, the answer's predecessors at the end."""
+"""Labelled texts as token ids, and as rows: padded on the left, the positions that predict the answer at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workloads.models.tokenizer import Tokenizer
 from workloads.tasks.labelled import LabelledText
 from workloads.tasks.template import Template
 
-#: A text after which a new token certainly starts; what follows is tokenized as after any text.
+#: A text after which a new token certainly starts; what follows is tokenized as it would be after any text.
 ANCHOR = "a"
 NO_LABEL = -1
 
@@ -19,7 +19,7 @@ NO_LABEL = -1
 class Example:
     """A labelled text as token ids: its prompt (without the tokens before every text), and each of its candidates.
 
-    `right` is the index of the right candidate. `line` is where the example comes from.
+    `right` is the index of the right candidate, `line` the line that the example comes from.
     """
 
     prompt: tuple[int, ...]
@@ -31,9 +31,9 @@ class Example:
 def encode_examples(texts: Sequence[LabelledText], template: Template, tokenizer: Tokenizer) -> list[Example]:
     """Returns the texts as token ids.
 
-    Candidates that are the same for all are encoded as after any text, others as behind their own prompt: where the
-    tokenizer joins a candidate with the end of its prompt, the joined token belongs to the candidate. Raises
-    `UserError` if it would do so with the template's own words.
+    Candidates that are the same for all examples are encoded as after any text, others as after their own prompt: if
+    the tokenizer joins a candidate with the end of its prompt, the joined token belongs to the candidate. Raises
+    `UserError` if it would join the template's own words.
     """
     prompts = tokenizer.encode_many([text.text for text in texts])
     answers = constant_answers(template, tokenizer)
@@ -54,7 +54,7 @@ def encode_examples(texts: Sequence[LabelledText], template: Template, tokenizer
 
 
 def candidates_of_a_row(examples: Sequence[Example]) -> int:
-    """Returns how many candidates one row can have: all, if each is one token and all examples have as many; else 1."""
+    """Returns how many candidates a row can have: all, if they are single tokens, equally many everywhere; else 1."""
     counts = {len(example.candidates) for example in examples}
     are_tokens = all(len(one) == 1 for example in examples for one in example.candidates)
     return counts.pop() if are_tokens and len(counts) == 1 else 1
@@ -70,7 +70,7 @@ def constant_answers(template: Template, tokenizer: Tokenizer) -> tuple[tuple[in
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Returns the number of tokens with which both begin."""
+    """Returns the number of leading tokens that both share."""
     pairs = zip(first, second, strict=False)
     return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
@@ -80,7 +80,7 @@ def _continuation(tokenizer: Tokenizer, before: str, text: str) -> tuple[int, ..
     head, whole = tokenizer.encode(before), tokenizer.encode(before + text)
     if whole[: len(head)] != head or len(whole) == len(head):
         raise UserError(
-            f"The tokenizer merges {text!r} with the text before it: begin the prompt and the answers with a space."
+            f"The tokenizer merges {text!r} with the text before it: start the prompt and the answers with a space."
         )
     return tuple(whole[len(head) :])
 
@@ -97,7 +97,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RowLayout:
-    """How an example becomes a row of T tokens and K labels, behind the tokens `prefix` of every sequence."""
+    """How an example becomes a row of T tokens and K labels, after the tokens `prefix` of every sequence."""
 
     T: int
     K: int
@@ -108,7 +108,7 @@ class RowLayout:
     def fitting(
         cls, examples: Sequence[Example], template: Template, tokenizer: Tokenizer, T: int, K: int | None = None
     ) -> RowLayout:
-        """Returns the layout of rows of T tokens whose K is that of a program, or the longest candidate's length.
+        """Returns the layout of rows of T tokens, with a program's K or the longest candidate's length.
 
         Raises `UserError` if a candidate is longer than K, or if T leaves no room for a token of the text.
         """
@@ -124,13 +124,13 @@ class RowLayout:
         needed = len(prefix) + 1 + tail + longest - 1
         if needed > T:
             raise UserError(
-                f"T is {T}, but the prompt {template.tail!r} and its answers need {needed} tokens, one of the text "
-                f"among them: use T={needed} or more."
+                f"T is {T}, but the prompt {template.tail!r} and its answers need {needed} tokens, including one of "
+                f"the text: use T={needed} or more."
             )
         return cls(T, longest if K is None else K, tokenizer.pad_id, prefix)
 
     def row(self, example: Example, candidate: int) -> Row:
-        """Returns the row of an example with one of its candidates; a prompt that is too long loses its beginning."""
+        """Returns the row of an example with one of its candidates; a prompt that is too long loses its start."""
         answer = example.candidates[candidate]
         budget = self.T - len(self.prefix) - (len(answer) - 1)
         tail = example.prompt[-budget:]

@@ -1,7 +1,7 @@
-"""How well candidates are told apart: the rows that an evaluation computes, and accuracy from their losses.
+"""The accuracy of choosing among candidates: the rows that an evaluation computes, and accuracy from their losses.
 
-The candidate with the lowest mean loss over its tokens is the answer. Candidates of one token share a row, as the model
-sees the same tokens before each of them; longer ones have a row each.
+The candidate with the lowest mean loss over its tokens is the answer. Candidates of one token share a row, as the same
+tokens precede each of them; longer ones have a row each.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ FILLER = -1
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Rows to evaluate: `example` int64 [rows], the index of each row's example or FILLER; `candidate` int64 [rows],
-    which of its candidates the row has (0 where a row has all).
+    """Rows to evaluate: `example` int64 [rows], the index of each row's example, or FILLER; `candidate` int64 [rows],
+    which of its candidates the row has (0 if a row has all).
     """
 
     rows: PaddedBatch
@@ -35,7 +35,7 @@ class EvaluationBatch:
 class EvaluationBatches:
     """All candidates of all examples, for a program that gives losses [candidates, rows] of a batch.
 
-    `candidates` is 1 where each has a row of its own; else each of the labels [rows, candidates] is a whole answer.
+    `candidates` is 1 if each has its own row; else each of the labels [rows, candidates] is a complete answer.
     `right` int64 [examples] is the index of each example's right candidate.
     """
 
@@ -46,9 +46,9 @@ class EvaluationBatches:
     def scores(self, losses: Sequence[npt.ArrayLike]) -> tuple[float, float]:
         """Returns accuracy, and the mean loss per token of the right candidates.
 
-        `losses` are those of each batch, float [candidates, rows], summed over the tokens of a row's answer. Of n
-        candidates with the same lowest loss, one of them the right one, an example counts 1/n; a loss that is not a
-        number is never the lowest. Raises ValueError if the losses don't belong to these batches.
+        `losses` are those of each batch, float [candidates, rows], summed over the tokens of a row's answer. If n
+        candidates share the lowest loss and one of them is right, the example counts 1/n; NaN is never the lowest.
+        Raises ValueError if the losses don't belong to these batches.
         """
         found: list[dict[int, float]] = [{} for _ in self.right]
         for batch, values in zip(self.batches, losses, strict=True):
@@ -81,9 +81,9 @@ def _share(of_right: float, every: Sequence[float]) -> float:
 def evaluation_batches(
     examples: Sequence[Example], layout: RowLayout, rows: int, *, fixed: bool = False
 ) -> EvaluationBatches:
-    """Returns every candidate of every example in batches of `rows` rows, rows of like length together.
+    """Returns every candidate of every example in batches of `rows` rows, with rows of similar length together.
 
-    A batch is as long as it needs, or T where the program has a `fixed` shape. The last one is filled with copies of
+    A batch is as long as it needs to be, or T if the program has a `fixed` shape. The last one is filled with copies of
     its last row. Raises `UserError` if there are no examples.
     """
     if not examples:
@@ -110,6 +110,6 @@ def evaluation_batches(
 
 
 def _row_of_all(example: Example, layout: RowLayout) -> Row:
-    """Returns the prompt as a row, whose labels are the one token of each candidate."""
+    """Returns the prompt as a row whose labels are the single tokens of the candidates."""
     row = layout.row(example, 0)
     return Row(row.tokens, row.first, [token for (token,) in example.candidates], row.truncated)

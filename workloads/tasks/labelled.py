@@ -1,4 +1,4 @@
-"""Rows of a file as labelled texts, by a template: a prompt, its candidates, and which of them is right."""
+"""Turns rows of a file into labelled texts with a template: a prompt, its candidates, and which of them is right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_LABEL = ("", "-1")
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A prompt's `text`, what may follow it, which of these is `right`, and the `line` (row, entry) it comes from."""
+    """A prompt's `text`, its candidates, which of these is `right`, and the `line` (row, entry) it comes from."""
 
     text: str
     candidates: tuple[str, ...]
@@ -30,7 +30,7 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels of a file mean: `renamed` (from the command line) first, then what the template says."""
+    """The meaning of a file's labels: first `renamed` (from the command line), then the template."""
 
     template: Template
     renamed: Mapping[str, str]
@@ -43,13 +43,13 @@ class Labels:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """All labels that a file may have; none if each row has its own."""
+        """All labels that a file may have; empty if each row has its own."""
         names = (*self.renamed, *self.template.candidates, *self.template.labels)
         return tuple(dict.fromkeys(names)) if self.template.choices is None else ()
 
 
 def label_text(value: object) -> str:
-    """Returns a label as text: 1, 1.0, "1" and "1.0" are the same, and so are true and "True"; a missing one is empty.
+    """Returns a label as text: 1, 1.0, "1" and "1.0" are equal, and so are true and "True"; a missing label is empty.
 
     Raises ValueError for a list or an object.
     """
@@ -61,14 +61,14 @@ def label_text(value: object) -> str:
 
 
 def check_label_map(template: Template, renamed: Mapping[str, str]) -> None:
-    """Raises `UserError` if a label is to be read as one that the template does not have."""
+    """Raises `UserError` if a label is mapped to one that the template does not have."""
     if template.choices is not None:
         return
     for source, name in renamed.items():
         if name not in template.candidates:
             raise UserError(
-                f"--label-map reads {source!r} as {name!r}, which the template does not have: "
-                f"choose from {listed(template.candidates)}."
+                f"--label-map reads {source!r} as {name!r}, which the template does not have: choose from "
+                f"{listed(template.candidates)}."
             )
 
 
@@ -131,7 +131,7 @@ def _check_known(table: Table, labels: Labels, values: Sequence[str]) -> None:
         header = "" if table.has_names or line > 1 else ", or name the columns in a header"
         raise UserError(
             f"{table.where} has an unknown label in {len(unknown)} of {len(values)} rows, the first is "
-            f"{printable(value, 40)!r} in {table.unit} {line}: use {listed(labels.known)}, say what it stands for with "
+            f"{printable(value, 40)!r} in {table.unit} {line}: use {listed(labels.known)}, map it with "
             f"--label-map{header}."
         )
 
@@ -146,8 +146,8 @@ def _labelled_text(table: Table, template: Template, labels: Labels, row: Row, v
         word = fold_label(fields[name])
         if word not in replaced:
             raise UserError(
-                f"{table.where}: {name} in {table.unit} {row.line} is {printable(fields[name], 40)!r}, "
-                f"which the template does not have: use {listed(replaced)}."
+                f"{table.where}: {name} in {table.unit} {row.line} is {printable(fields[name], 40)!r}, which the "
+                f"template does not have: use {listed(replaced)}."
             )
         fields[name] = replaced[word]
     if template.choices is not None:
@@ -180,8 +180,8 @@ def _text(table: Table, template: Template, row: Row, name: str) -> str:
     value = row.values[column] if column is not None else None
     if column is None:
         raise UserError(
-            f"{table.where}: {table.unit} {row.line} has no {' or '.join(template.fields[name])}: "
-            f"add it, or remove the {table.unit}."
+            f"{table.where}: {table.unit} {row.line} has no {' or '.join(template.fields[name])}: add it, or remove "
+            f"the {table.unit}."
         )
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -222,7 +222,7 @@ def _choices(table: Table, template: Template, choices: Choices, row: Row) -> tu
 
 
 def _is_unicode(text: str) -> bool:
-    """Returns False for half a surrogate pair, which JSON allows but no tokenizer reads."""
+    """Returns False for half a surrogate pair, which JSON allows but no tokenizer accepts."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Which template reads a file: the one that the user names, else the only one that explains all of its columns.
+"""Chooses the template for a file: the one that the user names, else the only one that explains all of its columns.
 
-A column that no field uses may change what the label means (of QNLI's question and sentence, neither is enough), so
-it is never passed over: the user says that it doesn't matter, or takes a template that uses it.
+A column that no field uses may change what the label means (QNLI needs both question and sentence), so it is never
+ignored silently: the user declares it irrelevant, or chooses a template that uses it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from workloads.tasks.labelled import Labels, label_text
 from workloads.tasks.table import Table
 from workloads.tasks.template import NUMBERING, Template
 
-#: What plain sentences with a label are taken for if their labels leave it open.
+#: The template for plain sentences with a label, if the labels don't decide.
 DEFAULT = "sst2"
 
 
 def known_columns(templates: Collection[Template]) -> frozenset[str]:
-    """Returns all names by which the header of a file is recognized."""
+    """Returns all names that identify a file's header."""
     names: set[str] = set(NUMBERING) - {""}
     for template in templates:
         names |= {*template.label, *template.ignored, *(name for names in template.fields.values() for name in names)}
@@ -40,7 +40,7 @@ def recognize(
 ) -> str:
     """Returns the name of the template that reads the table.
 
-    Where several explain its columns, the labels decide, then the names in the file's path (as `glue/RTE/train.tsv`).
+    If several explain its columns, the labels decide, then the names in the file's path (such as `glue/RTE/train.tsv`).
     Raises `UserError` if none or more than one is left.
     """
     fitting = {name: each for name, each in templates.items() if not _lacks(laid_out(table, each), each)}
@@ -70,8 +70,8 @@ def require_columns(table: Table, name: str, template: Template, ignored: Collec
     missing = _lacks(table, template)
     if missing:
         raise UserError(
-            f"{table.where} has no {missing[0]}, which the template {name} needs, only {_columns(table)}: "
-            "choose another with --template."
+            f"{table.where} has no {missing[0]}, which the template {name} needs, only {_columns(table)}: choose "
+            "another with --template."
         )
     others = unexplained(table, template, ignored)
     if others:
@@ -89,7 +89,7 @@ def unexplained(table: Table, template: Template, ignored: Collection[str]) -> l
 
 
 def _lacks(table: Table, template: Template) -> list[str]:
-    """Returns what the table lacks, the label last, by the names that the columns may have."""
+    """Returns the columns that the table lacks, the label last, with the names that they may have."""
     columns = table.columns
     lacking = [field for field in template.fields if template.column_of(columns, field) is None]
     found = [" or ".join(template.fields[field]) for field in lacking]
@@ -100,7 +100,7 @@ def _unexplained_error(table: Table, name: str, columns: list[str]) -> UserError
     names = ",".join(printable(column, 40) for column in columns[:6])
     return UserError(
         f"{table.where} has {len(columns)} columns that the template {name} does not use ({names}): choose one that "
-        f"does with --template, or say --ignore-columns {names!r} if they do not change what the label means."
+        f"does with --template, or add --ignore-columns {names!r} if they do not change what the label means."
     )
 
 
@@ -113,8 +113,8 @@ def _no_template(table: Table, templates: Mapping[str, Template]) -> UserError:
             )
     if not table.has_names:
         return UserError(
-            f"{table.where} has no header that names its {len(table.columns)} columns: add one, as `sentence` and "
-            "`label`, or name a template with `headerless` columns with --template."
+            f"{table.where} has no header that names its {len(table.columns)} columns: add one, such as `sentence` "
+            "and `label`, or choose a template that has `headerless` columns with --template."
         )
     return UserError(
         f"{table.where} has the columns {_columns(table)}, which none of the templates {', '.join(templates)} reads: "
@@ -146,14 +146,14 @@ def _knows_labels(table: Table, template: Template, renamed: Mapping[str, str]) 
 
 
 def _reading(table: Table, template: Template, renamed: Mapping[str, str]) -> tuple[object, ...]:
-    """Returns all by which templates with the same columns differ: MNLI's 1 is neutral, CB's a contradiction."""
+    """Returns everything in which templates with the same columns differ: MNLI's 1 is neutral, CB's a contradiction."""
     labels = Labels(template, renamed)
     meanings = {value: labels.name(value) for value in _labels(table, template)}
     return template.prompt, template.candidates, meanings
 
 
 def _words(path: Path) -> set[str]:
-    """Returns the names in the path of a file, as templates are called: `SST-2` is sst2, `ARC-Easy` has arc."""
+    """Returns the names in a file's path in the form of template names: `SST-2` gives sst2, `ARC-Easy` gives arc."""
     parts = (*path.resolve().parts[-3:-1], path.stem)
     whole = {re.sub(r"[^a-z0-9]", "", part.lower()) for part in parts}
     return whole | {word for part in parts for word in re.split(r"[^a-z0-9]+", part.lower())}

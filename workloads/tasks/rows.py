@@ -1,7 +1,7 @@
 """Rows of a data file, whatever its format: TSV, CSV, JSON, JSON Lines or Parquet, as GLUE, SuperGLUE, pandas and
 the Hugging Face datasets write them.
 
-Names of columns are folded to lower case, as one export differs from the next.
+Names of columns are converted to lower case, as exports differ in this.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-#: Of a large file, this share of rows may be damaged: they are left out and counted. (GLUE's QQP has some.)
+#: In a large file, this share of rows may be damaged; they are left out and counted. (GLUE's QQP has some.)
 DAMAGED_SHARE = 0.001
-#: Of the published tasks, MNLI is the largest with 80 MB.
+#: The largest published task is MNLI with 80 MB.
 MOST_BYTES = 256 << 20
 MOST_TEXT_CHARS = 1 << 20
 _ROWS_AT_ONCE = 1024
 
 
 def read_table(path: Path, known: Collection[str]) -> Table:
-    """Reads a file by its ending; `known` are the names by which the header of a delimited file is recognized.
+    """Reads a file according to its ending; `known` are the names that identify the header of a delimited file.
 
-    Raises `UserError`, with the line's number where there is one, for a file that can't be read, is of another format,
-    is damaged or exceeds a limit.
+    Raises `UserError`, with the line's number if there is one, for a file that can't be read, has another format, is
+    damaged or exceeds a limit.
     """
     ending, where = path.suffix.lower(), str(path)
     if ending == ".parquet":
@@ -48,7 +48,7 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     }
     readers |= {".txt": readers[".tsv"], ".ndjson": readers[".jsonl"]}
     if ending not in readers:
-        named = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        named = f"ends with {path.suffix!r}" if path.suffix else "has no file extension"
         raise UserError(f"{path} {named}: a task is a .tsv, .csv, .jsonl, .json or .parquet file.")
     return readers[ending](_read_text(path))
 
@@ -86,7 +86,7 @@ def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
             raise UserError(
                 f"{where}: line {line} has {len(cells)} columns instead of {len(names)}: correct or remove the line."
             )
-        notes = (f"{len(odd)} of {len(body)} rows of {where} have other columns and are left out, first line {line}",)
+        notes = (f"{len(odd)} of {len(body)} rows of {where} differ in columns and are left out, first line {line}",)
     whole = [Row(line, dict(zip(names, cells, strict=True))) for line, cells in body if len(cells) == len(names)]
     for row in whole:
         if sum(map(len, row.values.values())) > MOST_TEXT_CHARS:
@@ -95,7 +95,7 @@ def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
 
 
 def _is_header(cells: Sequence[str], known: Collection[str]) -> bool:
-    """Returns True for a line with two known names, or with one and no number beside it."""
+    """Returns True for a line with two known names, or with one and no number."""
     count = sum(cell in known for cell in cells)
     return count >= 2 or (count == 1 and not any(_is_number(cell) for cell in cells))
 
@@ -124,7 +124,7 @@ def _read_json_lines(text: str, where: str) -> Table:
         try:
             entry = parse_json(line.encode(), finite=False)
         except ValueError as error:
-            raise UserError(f"{where}: line {number} is not JSON ({error}): each line holds one object.") from error
+            raise UserError(f"{where}: line {number} is not JSON ({error}): each line must be one object.") from error
         rows.append(_row(entry, number, "line", where))
     return Table(where, "line", tuple(rows))
 
@@ -143,7 +143,7 @@ def _read_json(text: str, where: str, known: Collection[str]) -> Table:
         entries = _entries(document, known)
         require_few(len(entries), 1, where)
     except ValueError as error:
-        raise UserError(f"{where} holds {error}: write one object for each example, as in JSON Lines.") from error
+        raise UserError(f"{where} has {error}: write one object for each example, as in JSON Lines.") from error
     rows = [_row(entry, number, "entry", where) for number, entry in enumerate(entries, start=1)]
     return Table(where, "entry", tuple(rows))
 
@@ -151,7 +151,7 @@ def _read_json(text: str, where: str, known: Collection[str]) -> Table:
 def _entries(document: Json, known: Collection[str]) -> Sequence[Json]:
     """Returns the objects of a JSON document in one of the shapes that pandas and the datasets library write.
 
-    Raises ValueError, whose message is what it holds instead.
+    Raises ValueError, whose message is what it has instead.
     """
     if isinstance(document, list):
         return document
@@ -196,7 +196,7 @@ def _read_parquet(path: Path) -> Table:
         raise UserError(f"{path} can't be read ({reason}): check the path of the task file.") from error
     except (ValueError, pyarrow.ArrowException) as error:
         raise UserError(
-            f"{path} is not a whole Parquet file ({printable(str(error), 120)}): export or copy it again."
+            f"{path} is not a complete Parquet file ({printable(str(error), 120)}): export or copy it again."
         ) from error
     _distinct([name.strip().casefold() for name in content.column_names], str(path))
     try:
@@ -214,7 +214,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _open_parquet(stream: BinaryIO) -> pyarrow.parquet.ParquetFile:
-    """Opens a file whose texts inside lists are read as references: a single row can share one with itself."""
+    """Opens a file with texts inside lists read as references, as a single row can contain the same text many times."""
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(stream)
@@ -226,7 +226,7 @@ def _open_parquet(stream: BinaryIO) -> pyarrow.parquet.ParquetFile:
 
 
 def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Table:
-    """Returns all rows, of which the decompressed ones may take MOST_BYTES: a small file can hold very much."""
+    """Returns all rows, which may take MOST_BYTES when decompressed: a small file can contain very much."""
     import pyarrow
 
     metadata, columns = file.metadata, range(file.metadata.num_columns)
@@ -234,13 +234,13 @@ def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Tabl
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     chunks = [(group.column(index), file.schema.column(index)) for group in groups for index in columns]
     if sum(chunk.num_values for chunk, _ in chunks) > MOST_CELLS:
-        raise UserError(f"{where}, with what lies inside its lists, has {too_many()}: keep a part of it.")
+        raise UserError(f"{where}, including the contents of its lists, has {too_many()}: keep a part of it.")
     sizes = [max(chunk.total_uncompressed_size, chunk.num_values * column.length) for chunk, column in chunks]
     batches, size = [], sum(sizes)
     too_large = UserError(f"{where} has more than {MOST_BYTES} bytes, decompressed: keep a part of it.")
     if size > MOST_BYTES:
         raise too_large
-    # A text that many rows share is stored once, and could be as long as all of its column.
+    # A text shared by many rows is stored once, and could be as long as its whole column.
     rows_at_once = max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max([1, *sizes])))
     size = 0
     for batch in file.iter_batches(batch_size=rows_at_once):
@@ -252,7 +252,7 @@ def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Tabl
 
 
 def _leaves(array: pyarrow.Array) -> Iterator[pyarrow.Array]:
-    """Yields what lies inside all lists and objects of an array."""
+    """Yields the contents of all lists and objects of an array."""
     import pyarrow
 
     kind = pyarrow.types
@@ -268,7 +268,7 @@ def _leaves(array: pyarrow.Array) -> Iterator[pyarrow.Array]:
 
 
 def _text_bytes(leaf: pyarrow.Array) -> int:
-    """Returns how large an array is when each of its texts is there by itself, also those that share one."""
+    """Returns the size of an array with every text counted separately, including shared ones."""
     import pyarrow
     from pyarrow import compute
 
@@ -280,7 +280,7 @@ def _text_bytes(leaf: pyarrow.Array) -> int:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Returns the names of classes by column, which the datasets library keeps beside their numbers."""
+    """Returns the class names by column, which the datasets library stores beside their numbers."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {
@@ -314,8 +314,8 @@ def _too_long(where: str, unit: str, number: int) -> UserError:
 
 
 def _folded(value: object) -> Any:
-    """Returns the value with all names in lower case and bytes as the text that they are, if they are one, at every
-    level. Raises ValueError for too long a text.
+    """Returns the value with all names in lower case and bytes decoded where they are text, at every level. Raises
+    ValueError for too long a text.
     """
     if isinstance(value, bytes):
         with contextlib.suppress(UnicodeDecodeError):

@@ -1,6 +1,6 @@
-"""The rows of a task's file, whatever its format, and how many there may be.
+"""The rows of a task's file, whatever its format, and their limits.
 
-What lies inside another object is called `outer.inner`, and a list of objects is a list for each of their names.
+A value inside another object is named `outer.inner`; a list of objects becomes one list for each of their names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from foundation.errors import UserError
 
-#: Of the published tasks, MNLI is the largest with 0.4 million rows.
+#: The largest published task is MNLI with 0.4 million rows.
 MOST_ROWS = 600_000
 MOST_COLUMNS = 1000
 MOST_CELLS = 6_000_000
@@ -20,7 +20,7 @@ MOST_CELLS = 6_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """One row: the line or entry it begins in, from 1, and its values by column."""
+    """One row: the line or entry in which it starts, from 1, and its values by column."""
 
     line: int
     values: Mapping[str, Any]
@@ -30,8 +30,8 @@ class Row:
 class Table:
     """The rows of a file, which errors call `where`; a row is called a `unit`.
 
-    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes`
-    are sentences about what was left out.
+    `has_names` is False for a delimited file without a header, whose columns are initially named 1, 2, ... `notes` are
+    sentences about what was left out.
     """
 
     where: str
@@ -42,7 +42,7 @@ class Table:
 
     @functools.cached_property
     def shapes(self) -> tuple[tuple[str, ...], ...]:
-        """The names that rows have, each combination once: in JSON Lines, one row may have others than the next."""
+        """Each combination of names that rows have, once: in JSON Lines, names may differ from row to row."""
         return tuple(dict.fromkeys(tuple(row.values) for row in self.rows))
 
     @functools.cached_property
@@ -55,7 +55,7 @@ class Table:
         return any(isinstance(value, dict | list) for row in self.rows for value in row.values.values())
 
     def unfolded(self, path: str) -> Table:
-        """Returns the table with a row for each object in the lists along `path`, as `passage.questions.answers`."""
+        """Returns the table with a row for each object in the lists along `path` (`passage.questions.answers`)."""
         if not self._is_nested:
             return self
         steps = tuple(filter(None, path.split(".")))
@@ -87,7 +87,7 @@ def is_too_many(rows: int, columns: int) -> bool:
 
 
 def too_many() -> str:
-    """Returns how many are too many, for messages."""
+    """Returns the limits, for messages."""
     return f"more than {MOST_ROWS} rows, {MOST_COLUMNS} columns or {MOST_CELLS} cells"
 
 
@@ -104,7 +104,7 @@ def _unfold(value: Mapping[str, Any], path: tuple[str, ...], prefix: str) -> Ite
     items = value[step] if isinstance(value[step], list) else [value[step]]
     for item in items:
         if not isinstance(item, dict):
-            yield flat | {prefix + step: item}  # which no template has a use for
+            yield flat | {prefix + step: item}  # no template uses such values
             continue
         for deeper in _unfold(item, path[1:], f"{prefix}{step}."):
             yield flat | deeper

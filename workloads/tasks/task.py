@@ -1,4 +1,4 @@
-"""Classification tasks for a language model: prompts with candidates, from files, fetched, or built in."""
+"""Classification tasks for a language model: prompts with candidates, from files, downloads, or built in."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Task:
     """Labelled texts with the template that made them.
 
-    `validation`: the examples of a published validation file, or of one that was named; else empty. `notes` are
-    sentences about rows that were left out.
+    `validation`: the examples of a published or named validation file; else empty. `notes` are sentences about rows
+    that were left out.
     """
 
     name: str
@@ -49,8 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class _Data:
-    """The tables of a task, and the file whose path may name the template; None: it is the default one, or the task's
-    own, `template`."""
+    """The tables of a task, and the file whose path may name the template; None for the default or own `template`."""
 
     name: str
     path: Path | None
@@ -60,15 +59,15 @@ class _Data:
 
 
 def built_in_task() -> Task:
-    """96 short reviews of films and products, half of them friendly."""
+    """Returns the task of 96 short reviews of films and products, half of them friendly."""
     return open_task(TaskSource(BUILT_IN))
 
 
 def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> Task:
     """Reads a task; `notify` gets a line before a download.
 
-    Raises `UserError`, with the line's number where there is one, for files that can't be read, columns and labels
-    that the template does not have, and templates that aren't valid.
+    Raises `UserError`, with the line's number if there is one, for files that can't be read, columns and labels that
+    the template does not have, and templates that aren't valid.
     """
     if (find := TASKS.get(source.task)) is not None:
         return _of_plugin(find, source, notify)
@@ -97,7 +96,7 @@ def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> 
 
 
 def _of_plugin(find: FindTask, source: TaskSource, notify: Callable[[str], None]) -> Task:
-    """Reads the files of a plugin's task as those of a user; what the user says of them goes first."""
+    """Reads the files of a plugin's task like a user's; the user's own settings take precedence."""
     with TASKS.running(source.task):
         files: object = find(notify)
         if not isinstance(files, TaskFiles):
@@ -134,7 +133,7 @@ def _data(source: TaskSource, templates: Mapping[str, Template], notify: Callabl
 
 
 def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset[str]) -> _Data:
-    """Reads the published files of a folder, by the names that the templates give them."""
+    """Reads the published files of a folder, found by the names in the templates."""
     splits = [Splits(), *(template.splits for template in templates.values())]
     if len(templates) == 1:
         splits = splits[1:]
@@ -154,7 +153,7 @@ def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset
 
 
 def _published(folder: Path, part: str, patterns: list[str]) -> list[Path]:
-    """Returns the file of the first pattern that finds one, or all of its numbered pieces; empty if there is none."""
+    """Returns the file of the first pattern that matches, or all of its numbered pieces; empty if none matches."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and path.is_file())
     for pattern in dict.fromkeys(patterns):
         found = [path for path in files if fnmatch.fnmatchcase(path.name, pattern)]

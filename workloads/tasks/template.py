@@ -1,6 +1,6 @@
 """How a row of a data file becomes a prompt with candidates: a template, which is a YAML file (docs/tasks.md).
 
-The built-in ones lie in `templates/`; their prompts follow those that MeZO and MobiZO publish.
+The built-in ones are in `templates/`; their prompts follow those published with MeZO and MobiZO.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CHANGES: Mapping[str, Callable[[str], str]] = MappingProxyType(
     }
 )
 
-#: Columns that number rows and change no meaning; the empty name and `unnamed: 0` are the index of a pandas frame.
+#: Columns that only number rows; the empty name and `unnamed: 0` are the index of a pandas frame.
 NUMBERING = frozenset({"", "idx", "index", "id", "guid", "qid", "uid", "unnamed: 0", "__index_level_0__"})
 
 
 def _names(value: object) -> object:
-    """Accepts `column` for `[column]`, and folds the names as those of files are."""
+    """Accepts `column` for `[column]`, and folds the names like those of files."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
         return names
@@ -56,7 +56,7 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 def _by_label(value: object) -> object:
-    """Folds names of labels as those of files are. Raises ValueError for two that are the same then."""
+    """Folds names of labels like those of files. Raises ValueError if two become the same."""
     if not isinstance(value, dict):
         return value
     folded = {fold_label(name): inner for name, inner in value.items()}
@@ -66,7 +66,7 @@ def _by_label(value: object) -> object:
 
 
 def _to_labels(value: object) -> object:
-    """Does the same, also for what the names stand for."""
+    """Does the same, and folds the values as well."""
     folded = _by_label(value)
     if not isinstance(folded, dict):
         return folded
@@ -90,7 +90,7 @@ class Choices(_Strict):
 
 
 class Splits(_Strict):
-    """Names of published files (patterns, the first that is there counts), and how one file is divided by a seed."""
+    """Patterns of published files' names (the first that exists counts), and how one file is split by a seed."""
 
     train: tuple[str, ...] = ("train.*", "train-*", "training.*")
     validation: tuple[str, ...] = ("dev.*", "val.*", "validation.*", "validation-*")
@@ -99,13 +99,13 @@ class Splits(_Strict):
 
 
 class Template(_Strict):
-    """What a task's YAML file holds.
+    """The content of a task's YAML file.
 
-    `fields`: a text of the row by name, and the columns that may have it. `label`: the columns that may have the label,
-    `labels`: what a file's label stands for, where that isn't the name of a candidate. `prompt`: text with `{field}` or
-    `{field:change}` in it. Either `candidates`, a text for the name of each, or `choices`, if rows list them. `words`:
-    replaces a field's value. `headerless`: the columns of a file without a header. `unfold`: the lists inside a row of
-    which each object is a row of its own.
+    `fields`: the texts of a row by name, each with the columns that may have it. `label`: the columns that may have the
+    label; `labels`: the candidate for each of a file's labels that isn't itself a candidate's name. `prompt`: text with
+    `{field}` or `{field:change}` in it. Either `candidates`, a text by the name of each, or `choices`, if rows list
+    them. `words`: replacements of a field's values. `headerless`: the columns of a file without a header. `unfold`: the
+    lists inside a row whose objects become rows.
     """
 
     about: str = ""
@@ -130,7 +130,7 @@ class Template(_Strict):
         self._check_candidates()
         for name, replaced in self.words.items():
             if name not in self.fields or not replaced:
-                raise ValueError(f"`words` replaces values of {name!r}: name one of {', '.join(self.fields)}")
+                raise ValueError(f"`words` has no field {name!r}: name one of {', '.join(self.fields)}")
         unknown = sorted(set(self.labels.values()) - set(self.candidates)) if self.choices is None else []
         if unknown:
             raise ValueError(f"the label {unknown[0]!r} has no candidate: use {', '.join(self.candidates)}")
@@ -145,7 +145,7 @@ class Template(_Strict):
                 if name not in self.fields:
                     raise ValueError(f"`choices` names the field {name!r}: name one of {', '.join(self.fields)}")
             if not _has_fields(self.choices.candidate):
-                raise ValueError("the candidate of `choices` is the same for all: put {choice} into it")
+                raise ValueError("the candidate of `choices` is the same for all choices: put {choice} into it")
             return
         texts = list(self.candidates.values())
         if len(texts) < 2 or len(set(texts)) < len(texts) or not all(text.strip() for text in texts):
@@ -155,28 +155,28 @@ class Template(_Strict):
         try:
             found = pieces(pattern)
         except ValueError as error:
-            raise ValueError(f"{pattern!r} has a brace too many ({error}): write {{{{ or }}}} for a brace") from error
+            raise ValueError(f"{pattern!r} has a misplaced brace ({error}): write {{{{ or }}}} for a brace") from error
         for _, name, change in found:
             if name is not None and name not in known:
                 raise ValueError(f"{pattern!r} names the field {name!r}: name one of {', '.join(known)}")
             if change not in CHANGES:
-                raise ValueError(f"{pattern!r} changes by {change!r}: use one of {', '.join(filter(None, CHANGES))}")
+                raise ValueError(f"{pattern!r} has no change {change!r}: use one of {', '.join(filter(None, CHANGES))}")
 
     @property
     def constants(self) -> tuple[str, ...] | None:
-        """The candidates, if they are the same for all rows: the verbalizers of the labels. Else None."""
+        """The candidates (the verbalizers of the labels) if they are the same for all rows, else None."""
         if self.choices is not None or any(map(_has_fields, self.candidates.values())):
             return None
         return tuple(self.candidates.values())
 
     @property
     def tail(self) -> str:
-        """The end of every prompt: what stands behind its last field."""
+        """The end of every prompt, after its last field."""
         text, name, _ = pieces(self.prompt)[-1]
         return text if name is None else ""
 
     def column_of(self, columns: Mapping[str, Any] | tuple[str, ...], field: str) -> str | None:
-        """Returns the first column that may have the field and is there; the label is called `label`."""
+        """Returns the first existing column that may have the field; the label's field is `label`."""
         names = self.label if field == "label" else self.fields[field]
         return next((name for name in names if name in columns), None)
 
@@ -185,7 +185,7 @@ class Template(_Strict):
 def pieces(pattern: str) -> tuple[tuple[str, str | None, str], ...]:
     """Returns the parts of a pattern: literal text before, name of the field or None, and its change.
 
-    Raises ValueError for a brace too many, and for a conversion such as `!r`.
+    Raises ValueError for a misplaced brace, and for a conversion such as `!r`.
     """
     parts = tuple(Formatter().parse(pattern))
     conversions = [conversion for *_, conversion in parts if conversion is not None]
@@ -199,14 +199,14 @@ def _has_fields(pattern: str) -> bool:
 
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:
-    """Returns the pattern with the fields' values in their places."""
+    """Returns the pattern with the fields' values filled in."""
     return "".join(
         text + (CHANGES[change](values[name]) if name is not None else "") for text, name, change in pieces(pattern)
     )
 
 
 def load_template(name: str) -> Template:
-    """Returns the built-in template of that name, or that of a YAML file.
+    """Returns the built-in template of that name, or the template in a YAML file.
 
     Raises `UserError`, with file and line, for one that doesn't exist or isn't valid.
     """

@@ -1,4 +1,4 @@
-"""Devices over adb: phones on a cable or the network, through the adb server of this host.
+"""Devices over adb: phones on a cable or the network, through this host's adb server.
 
 Start at link.py; attachment.py finds the phone, server.py talks to the adb server.
 """

@@ -1,6 +1,6 @@
-"""Turns an inventory entry into a phone that answers, connecting over the network if need be.
+"""Turns an inventory entry into a phone that answers, connecting over the network if necessary.
 
-Each unusable state of `adb devices` has a sentence with what to do on the phone.
+Each unusable state of `adb devices` has a sentence on what to do on the phone.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from devices.transports.adb.server import AdbServer, Listed, ServiceRefused
 from foundation.text import printable
 
 READY = "device"
-# Transient states on the way to `device`, worth a moment's wait.
+# Transient states before `device`, worth a moment's wait.
 PASSING = frozenset({"offline", "connecting", "authorizing", "detached", "unknown"})
 
 UNAUTHORISED = "unauthorized"
 AUTHORISE = (
-    "unlock it and answer its question 'Allow USB debugging?' with 'Always allow from this computer' (if it doesn't "
-    "ask: Developer options, 'Revoke USB debugging authorisations', then reconnect it)"
+    "unlock it and answer 'Allow USB debugging?' with 'Always allow from this computer' (if it doesn't ask: Developer "
+    "options, 'Revoke USB debugging authorisations', then reconnect it)"
 )
 _REFUSALS = {
     "no": "may not be opened by this user (adb: no permissions); install udev rules for it (on Debian the package "
@@ -32,7 +32,7 @@ _REFUSALS = {
     "bootloader": "is in its bootloader; start Android on it",
     "recovery": "is in recovery mode; start Android on it",
     "rescue": "is in rescue mode; start Android on it",
-    "sideload": "waits for an update to be sideloaded; start Android on it",
+    "sideload": "is waiting for an update to be sideloaded; start Android on it",
     "host": "is an adb server, not a device; check `host` and `port` in the inventory",
 }
 _ENABLE = "on the phone enable Developer options and 'USB debugging' there"
@@ -46,15 +46,15 @@ class Unauthorised(AccessRefused):
 
 
 def refusal(label: str, state: str) -> DeviceError:
-    """Returns the error for an unusable state: `AccessRefused` where a person has to act, else `DeviceLost`."""
+    """Returns the error for an unusable state: `AccessRefused` if a person has to act, else `DeviceLost`."""
     if state == UNAUTHORISED:
         return Unauthorised(label)
-    refused = _REFUSALS.get(state.partition(" ")[0])  # "no permissions" is the one of several words
+    refused = _REFUSALS.get(state.partition(" ")[0])  # "no permissions" is the only state of several words
     if refused is not None:
         return AccessRefused(f"{label} {refused}.")
     if state in PASSING:
         return DeviceLost(
-            f"{label} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
+            f"{label} is {state}: adb sees it, but it does not answer; unlock it, then unplug it and plug it in again "
             "(over Wi-Fi: switch wireless debugging off and on)."
         )
     return DeviceLost(f"{label} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
@@ -64,7 +64,7 @@ def unknown(label: str, attached: Sequence[Listed]) -> DeviceLost:
     """Returns the error for a serial that isn't attached, listing those that are."""
     there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in attached[:8])
     rest = f" and {len(attached) - 8} more" if len(attached) > 8 else ""
-    others = f"adb has {len(attached)}: {there}{rest}" if attached else "adb has none at all"
+    others = f"adb has {len(attached)}: {there}{rest}" if attached else "adb has no device at all"
     return DeviceLost(
         f"{label} is not attached ({others}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
     )
@@ -74,16 +74,16 @@ def unreachable(label: str, answer: str) -> DeviceLost:
     """Returns the error for a network device that adb could not connect to, with adb's own message."""
     return DeviceLost(
         f"{label} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
-        "same network with wireless debugging on (`adb pair` once, or `adb tcpip 5555` over a cable), and `host` and "
+        "same network, with wireless debugging on (`adb pair` once, or `adb tcpip 5555` over a cable), and `host` and "
         "`port`."
     )
 
 
 DEFAULT_PORT = 5555
-# A service of every adb daemon; it answers without starting a process.
+# A service that every adb daemon has; it answers without starting a process.
 _CHEAP_SERVICE = "sync:"
 _POLL_S = 0.1
-# How long a new server, perhaps started for another device, takes to find the devices on its cables.
+# How long a new server, perhaps started for another device, takes to find the devices on cables.
 _ENUMERATION_S = 2.0
 _CONNECTED = ("connected to", "already connected to")
 _ADDRESS = re.compile(r".+:\d{1,5}", re.DOTALL)
@@ -141,7 +141,7 @@ def target_of(entry: DeviceEntry) -> Target:
 def attach(entry: DeviceEntry, server: AdbServer | None = None) -> Attachment:
     """Finds the device, connecting to it if it is on the network, within `connect_timeout_s` (plus the server's start).
 
-    Raises `AccessRefused` where somebody has to act on the phone or the host, `DeviceLost` otherwise.
+    Raises `AccessRefused` if somebody has to act on the phone or the host, `DeviceLost` otherwise.
     """
     server = server or AdbServer.from_environment()
     server.ensure()
@@ -170,7 +170,7 @@ def _on_cable(server: AdbServer, target: Target, deadline: Deadline) -> Attachme
 def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
     found = _find(server.devices(timeout_s=_remaining_s(deadline)), target)
     if found is not None and found.state == READY:
-        # adb may remember a device that left silently: then it is connected anew.
+        # adb may remember a device that left silently: then it is reconnected.
         with contextlib.suppress(DeviceLost):
             return _proved(server, target, found, _remaining_s(deadline) / 3)
     if found is not None:
@@ -191,7 +191,7 @@ def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Atta
 
 def _proved(server: AdbServer, target: Target, found: Listed, timeout_s: float) -> Attachment:
     if found.transport_id is None:
-        raise AccessRefused(f"{server.label} is too old to tell its devices apart; update Android's platform-tools.")
+        raise AccessRefused(f"{server.label} is too old to distinguish its devices; update Android's platform-tools.")
     attachment = Attachment(server, target, found.transport_id)
     attachment.require_answer(timeout_s)
     return attachment
@@ -212,5 +212,5 @@ def _find(attached: tuple[Listed, ...], target: Target) -> Listed | None:
 
 
 def _remaining_s(deadline: Deadline) -> float:
-    """Returns the seconds for the next question: a moment even when time is up, for a last answer."""
+    """Returns the seconds for the next question: a moment even after the deadline, for a last answer."""
     return max(0.5, deadline.remaining_s())

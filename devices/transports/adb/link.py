@@ -1,6 +1,6 @@
-"""adb as a link to a device's shell, over adb's shell protocol, version 2.
+"""adb as a link to a device's shell, using version 2 of adb's shell protocol.
 
-A packet of that protocol is one byte of stream, four of length (little endian), and the content.
+A packet of that protocol is one byte for the stream, four for the length (little endian), and the content.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def packet(stream: int, content: bytes = b"") -> bytes:
 
 
 class Unpacker:
-    """Decodes the bytes of a connection as they come. `exited`: the shell has ended, and nothing follows."""
+    """Decodes the bytes of a connection as they arrive. `exited`: the shell has ended, and nothing follows."""
 
     def __init__(self) -> None:
         self.exited = False
@@ -60,17 +60,17 @@ class Unpacker:
 
 _PIECE_BYTES = 256 << 10
 _READ_BYTES = 256 << 10
-# No terminal, so that both outputs stay apart; everything that needs quoting goes to the standard input of sh.
+# No terminal, so that both outputs stay separate; everything that needs quoting goes to the standard input of sh.
 _SHELL = "shell,v2,raw:exec sh"
 
 
 def adb_transport(
     entry: DeviceEntry, *, patience: Patience | None = None, server: AdbServer | None = None
 ) -> ShellTransport:
-    """Returns the transport to a device, through `server` or else the one that adb's variables name.
+    """Returns the transport to a device, through `server` or else the one named by adb's variables.
 
     With both `host` and `serial` in the entry, the device at that address must have that serial number. Raises
-    `AccessRefused` where somebody has to act on the phone, the host or the inventory, `DeviceLost` otherwise.
+    `AccessRefused` if somebody has to act on the phone, the host or the inventory, `DeviceLost` otherwise.
     """
     attachment = attach(entry, server)
     transport = ShellTransport(AdbLink(attachment), patience=patience)
@@ -85,17 +85,17 @@ def _require_serial(transport: ShellTransport, label: str, serial: str, timeout_
         answer = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
     except CommandError as error:
         raise AccessRefused(
-            f"{label} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
+            f"{label} has no getprop to report its serial number; leave out `serial` if `host` is given."
         ) from error
     if answer != serial:
         raise AccessRefused(
-            f"{label} says that its serial number is {printable(answer, 60)!r}, and the inventory has "
+            f"{label} reports the serial number {printable(answer, 60)!r}, but the inventory has "
             f"{printable(serial, 60)!r}; correct `host` (addresses change) or `serial`."
         )
 
 
 class AdbLink:
-    """A device on which shells are started. After a reconnection, it is lost for this link."""
+    """A device on which shells are started. After a reconnection, this link counts the device as lost."""
 
     name = "adb"
 
@@ -106,7 +106,7 @@ class AdbLink:
 
     def open(self, *, timeout_s: float) -> AdbChannel:
         if self._closed:
-            raise DeviceLost(f"the connection to {self._label} was given up; connect anew.")
+            raise DeviceLost(f"the connection to {self._label} was given up; connect again.")
         try:
             connection = self._attachment.server.open(self._attachment.transport_id, _SHELL, timeout_s=timeout_s)
         except TimeoutError as error:
@@ -204,7 +204,7 @@ class AdbChannel:
             except BlockingIOError:
                 return
             except OSError:
-                # Closed by the peer: what it sent before is still to be read.
+                # Closed by the peer: what it sent before can still be read.
                 self._ended = True
                 self._unsent = memoryview(b"")
 

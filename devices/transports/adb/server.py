@@ -1,4 +1,4 @@
-"""The adb server of this host, which holds the connections to all devices; it is started if need be.
+"""This host's adb server, which has the connections to all devices; it is started if necessary.
 
 It is the server that adb itself would use: ANDROID_ADB_SERVER_HOST and ANDROID_ADB_SERVER_PORT, or port 5037 of
 loopback.
@@ -32,7 +32,7 @@ _starting = threading.Lock()
 
 
 class ServiceRefused(DeviceLost):
-    """The server refused, or broke off its answer."""
+    """The server refused, or its answer was incomplete."""
 
     def __init__(self, reason: str) -> None:
         self.reason = printable(reason, 120)
@@ -41,7 +41,7 @@ class ServiceRefused(DeviceLost):
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of `adb devices -l`. `transport_id` identifies this connection and changes when it is made anew."""
+    """A line of `adb devices -l`. `transport_id` identifies this connection and changes with a new one."""
 
     serial: str
     state: str
@@ -49,21 +49,21 @@ class Listed:
 
 
 _NO_PERMISSIONS = "no permissions"
-# adb's states (adb.cpp, to_string(ConnectionState)); that of a device without rights on the host is a sentence.
+# adb's states (adb.cpp, to_string(ConnectionState)); without rights on the host, a device's state is a sentence.
 _STATES = (
     *("device", "offline", "unauthorized", "authorizing", "connecting", "detached", "bootloader", "recovery"),
     *("rescue", "sideload", "host", "unknown", "disconnect", f"{_NO_PERMISSIONS}.*?"),
 )
-# What follows the state, such as `usb:1-2 product:lynx model:Pixel_7a transport_id:3`.
+# The text after the state, such as `usb:1-2 product:lynx model:Pixel_7a transport_id:3`.
 _PROPERTIES = r"(?P<properties>(?:\s+[a-z_]+:\S*)*)\s*"
 _KNOWN = re.compile(rf"(?P<serial>.+?)\s+(?P<state>{'|'.join(_STATES)}){_PROPERTIES}")
 _OTHER = re.compile(rf"(?P<serial>.+?)\s+(?P<state>\S+){_PROPERTIES}")
 
 
 def listed_devices(listing: str) -> tuple[Listed, ...]:
-    """Parses the answer to `host:devices-l`: a line for each device, whose serial is all that precedes its state.
+    """Parses the answer to `host:devices-l`: a line for each device, whose serial is everything before its state.
 
-    A serial may hold blanks: `adb-35121JEHN28132-jr888A (2)._adb-tls-connect._tcp`, `(no serial number)`.
+    A serial may contain blanks: `adb-35121JEHN28132-jr888A (2)._adb-tls-connect._tcp`, `(no serial number)`.
     """
     found: list[Listed] = []
     for line in listing.splitlines():
@@ -78,14 +78,14 @@ def listed_devices(listing: str) -> tuple[Listed, ...]:
 
 @dataclass(frozen=True)
 class AdbServer:
-    """The server at an address. Every question has a deadline; a server that is gone or silent is `DeviceLost`."""
+    """The server at an address. Every question has a deadline; a gone or silent server raises `DeviceLost`."""
 
     host: str = _LOOPBACK[0]
     port: int = _DEFAULT_PORT
 
     @classmethod
     def from_environment(cls) -> AdbServer:
-        """Returns the server that adb's variables name. Raises `AccessRefused` for an invalid port."""
+        """Returns the server named by adb's variables. Raises `AccessRefused` for an invalid port."""
         port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(_DEFAULT_PORT)
         if not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
             raise AccessRefused(
@@ -105,7 +105,10 @@ class AdbServer:
         return False
 
     def ensure(self) -> None:
-        """Starts the server unless it is running, in some seconds. Raises `AccessRefused` if it can't be started."""
+        """Starts the server unless it is running, which takes some seconds.
+
+        Raises `AccessRefused` if it can't be started.
+        """
         with _starting:
             if self.running():
                 return
@@ -133,11 +136,11 @@ class AdbServer:
 
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
         """Returns the attached devices, in whatever state."""
-        # The library's own parser splits a line at its blanks, which a serial may hold, too.
-        with self._answering(timeout_s), self._client(timeout_s).make_connection(timeout=timeout_s) as way:
-            way.send_command("host:devices-l")
-            way.check_okay()
-            return listed_devices(way.read_string_block())
+        # The library's own parser splits a line at blanks, which a serial may contain too.
+        with self._answering(timeout_s), self._client(timeout_s).make_connection(timeout=timeout_s) as transport:
+            transport.send_command("host:devices-l")
+            transport.check_okay()
+            return listed_devices(transport.read_string_block())
 
     def connect(self, address: str, *, timeout_s: float) -> str:
         """Makes the server connect to a network device; returns its message, which may report a failure."""
@@ -148,36 +151,36 @@ class AdbServer:
                 return f"no answer within {timeout_s:.3g} s"
 
     def disconnect(self, address: str, *, timeout_s: float) -> None:
-        """Makes the server forget a network device; an unknown one is no error."""
+        """Makes the server forget a network device; an unknown one isn't an error."""
         with self._answering(timeout_s):
             self._client(timeout_s).disconnect(address)
 
     def open(self, transport_id: int, service: str, *, timeout_s: float) -> socket.socket:
-        """Opens a connection to a service of a device, which has accepted it.
+        """Opens a connection to a service of a device, which the device has accepted.
 
         Raises `ServiceRefused` with the reason, and `TimeoutError` if the device doesn't answer.
         """
         with self._answering(timeout_s):
-            way = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
+            transport = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
         try:
-            self._require(way, service)
+            self._require(transport, service)
         except BaseException:
-            way.conn.close()
+            transport.conn.close()
             raise
-        connection: socket.socket = way.conn
+        connection: socket.socket = transport.conn
         return connection
 
     def features(self, transport_id: int, *, timeout_s: float) -> frozenset[str]:
         """Returns the features of the device's adb. Raises `ServiceRefused`."""
         with self._answering(timeout_s):
             device = self._client(timeout_s).device(transport_id=transport_id)
-            with device.open_transport("features", timeout=timeout_s) as way:
-                return frozenset(way.read_string_block().split(","))
+            with device.open_transport("features", timeout=timeout_s) as transport:
+                return frozenset(transport.read_string_block().split(","))
 
-    def _require(self, way: Any, service: str) -> None:
+    def _require(self, transport: Any, service: str) -> None:
         try:
-            way.send_command(service)
-            way.check_okay()
+            transport.send_command(service)
+            transport.check_okay()
         except (adbutils.AdbTimeout, TimeoutError) as error:
             raise TimeoutError from error
         except (adbutils.AdbError, OSError, EOFError, ValueError) as error:
@@ -186,7 +189,7 @@ class AdbServer:
     def _client(self, timeout_s: float) -> Any:
         # The library would start a server by itself, even during a session, and mix its output with ours.
         if not self.running():
-            raise DeviceLost(f"{self.label} is gone; run again, which starts one.")
+            raise DeviceLost(f"{self.label} is gone; run again to start one.")
         return adbutils.AdbClient(self.host, self.port, socket_timeout=timeout_s)
 
     @contextlib.contextmanager
@@ -208,7 +211,7 @@ class AdbServer:
 
 
 def adb_program() -> str:
-    """Returns the adb that ADBUTILS_ADB_PATH names, the one that adbutils brings, or the one on PATH, in this order.
+    """Returns the adb that ADBUTILS_ADB_PATH names, the one bundled with adbutils, or the one on PATH, in this order.
 
     Raises `AccessRefused` if there is none.
     """

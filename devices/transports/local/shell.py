@@ -21,7 +21,7 @@ class LocalShellLink:
     name = "local"
 
     def open(self, *, timeout_s: float) -> LocalShellChannel:
-        del timeout_s  # it is this machine
+        del timeout_s  # not needed on this machine
         try:
             process = subprocess.Popen(
                 ["sh"],
@@ -58,7 +58,7 @@ class LocalShellChannel:
         try:
             select.select([], [self._input], [], timeout_s)
             return os.write(self._input.fileno(), data)
-        except (OSError, ValueError):  # full, or closed: earlier output is still to be read
+        except (OSError, ValueError):  # full, or closed: earlier output can still be read
             return 0
 
     def finish(self) -> None:

@@ -35,12 +35,12 @@ from foundation.atomic import replacing, write_atomic
 from foundation.text import decode
 
 _CHUNK_BYTES = 4 << 20
-# Errors of copy_file_range that mean read and write must do it (other file system, old kernel).
+# Errors of copy_file_range after which read and write are used instead (other file system, old kernel).
 _NO_RANGE_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 
 
 class LocalTransport:
-    """This machine as a device. It is held by the same script as others; everything else is done without a shell."""
+    """This machine as a device. The same script holds it as other devices; everything else is done without a shell."""
 
     name = "local"
 
@@ -108,7 +108,7 @@ class LocalTransport:
         pid = running_pid(Path(pid_file))
         if pid is not None:
             end_process_group(pid, deadline, grace_s=min(self._grace_s, timeout_s / 2))
-        # A read-only file system refuses even to remove a file that isn't there.
+        # A read-only file system even refuses to remove a missing file.
         if os.path.lexists(pid_file):
             self.remove(pid_file)
         return pid
@@ -128,8 +128,8 @@ class LocalTransport:
         offset_bytes: int = 0,
     ) -> None:
         if offset_bytes % RESUME_BLOCK_BYTES:
-            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
-        # A copy and not a hard link, through which a damaged device folder would damage the host's cache as well. Where
+            raise ValueError(f"a push resumes at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
+        # A copy rather than a hard link, through which a damaged device folder would also damage the host's cache. If
         # the file system shares blocks between files (btrfs, XFS), copy_file_range costs no disk space.
         mode = 0o755 if executable else 0o644
         with _reported("read the host's file", str(source)):
@@ -219,7 +219,7 @@ class LocalTransport:
         del timeout_s  # one system call
         with _reported("look at", path):
             status = Path(path).stat()
-        # Every write, truncation or replacement moves the inode's change time, which no program can set back.
+        # Every write, truncation or replacement changes the inode's change time, which no program can reset.
         return FileStat(status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}")
 
     def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
@@ -248,7 +248,7 @@ class LocalTransport:
             Path(source).replace(destination)
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        del timeout_s  # unlinking is quick, and half a tree would help nobody
+        del timeout_s  # unlinking is quick, and half a removed tree would be useless
         target = Path(path)
         with _reported("remove", path):
             if recursive and target.is_dir() and not target.is_symlink():
@@ -326,7 +326,7 @@ def _copy(
                     raise
                 by_range = False
                 continue
-            # Pseudo files report size 0 and return nothing by range: only a plain read finds the end.
+            # Pseudo files report size 0 and copy_file_range returns nothing: only a plain read finds the end.
             if not count and by_range:
                 by_range = False
                 continue

@@ -1,8 +1,8 @@
-"""Calls over a link: file operations by our scripts, and supervised programs; where their bytes go and come from.
+"""Calls over a link: file operations by our scripts, and supervised programs; sources and receivers of their bytes.
 
 Error messages of a device's tools are translated into the causes that all transports share. Tools of coreutils, busybox
-and toybox end their message with the C library's text for the error number, which is the same in glibc, musl and bionic
-for all causes distinguished here.
+and toybox end their messages with the C library's text for the error number, which is the same in glibc, musl and
+bionic for all causes distinguished here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NUMBER_OF_TEXT = {os.strerror(number): number for number in errno.errorcode}
 _TEXT = re.compile(
     rf"(?:^|[\s:(])({'|'.join(map(re.escape, sorted(_NUMBER_OF_TEXT, key=len, reverse=True)))})\)?$", re.M
 )
-# dash's own messages for what it can't open or create; the last is also every shell's for a missing program.
+# dash's own messages when it can't open or create something; the last is also every shell's for a missing program.
 _SHELL_WORDS = (
     (re.compile(r"(?:No such file|[Dd]irectory nonexistent)$", re.M), errno.ENOENT),
     (re.compile(r"(?:inaccessible or )?not found$", re.M), errno.ENOENT),
@@ -44,7 +44,7 @@ _NOT_REGULAR = "Not a regular file"
 class Calls:
     """Runs scripts and programs on the device.
 
-    `require_hold` is called during every call, and raises when the device is not ours any more.
+    `require_hold` is called during every call, and raises if we no longer hold the device.
     """
 
     link: Link
@@ -130,7 +130,7 @@ class Calls:
 
 
 def path_argument(action: str, path: str) -> str:
-    """Returns a path as an argument of a script. Raises `FileError` for a path that is invalid everywhere."""
+    """Returns a path as an argument of a script. Raises `FileError` for a path that no device accepts."""
     try:
         return plain_path(path)
     except ValueError as error:
@@ -154,7 +154,7 @@ def _refusal(
 ) -> CommandError | FileError | None:
     """Returns the error if the program was never started.
 
-    bash skips its exit trap when it can't start a file: the signs are the shell's exit code for that, a message that
+    bash skips its exit trap if it can't start a file. The signs are then the shell's exit code for that, a message that
     names the program and ends with the system's reason, and no output.
     """
     message = end.stderr_tail
@@ -191,7 +191,7 @@ class Collected:
 
 
 class Pulled:
-    """Writes a file that is preceded by a line with its size, 0 for pseudo files."""
+    """Writes a file that follows a line with its size, which is 0 for pseudo files."""
 
     def __init__(self, stream: BinaryIO, on_progress: OnBytes | None) -> None:
         self._stream, self._on_progress = stream, on_progress
@@ -215,7 +215,7 @@ class Pulled:
 
 
 class Counted:
-    """Passes chunks on and counts their bytes, on top of those already there."""
+    """Passes chunks on and counts their bytes, starting from those already there."""
 
     def __init__(self, chunks: Iterator[bytes], there_bytes: int) -> None:
         self.total_bytes = there_bytes
@@ -231,9 +231,7 @@ class Counted:
 
 
 def chunks_of(stream: BinaryIO, offset_bytes: int, size_bytes: int, on_progress: OnBytes | None) -> Iterator[bytes]:
-    """Yields the content of a file from `offset_bytes` on. A chunk is reported when the next one is requested, as it
-    has been sent by then.
-    """
+    """Yields the content of a file from `offset_bytes` on. A chunk is reported when the next one is requested."""
     stream.seek(offset_bytes)
     done = offset_bytes
     while chunk := stream.read(_CHUNK_BYTES):
@@ -244,7 +242,7 @@ def chunks_of(stream: BinaryIO, offset_bytes: int, size_bytes: int, on_progress:
 
 
 def _error_number(message: str) -> int | None:
-    """Returns the error number that a tool's message names first, None if it names none."""
+    """Returns the first error number that a tool's message names, None if it names none."""
     found = _TEXT.findall(message)
     if found:
         return _NUMBER_OF_TEXT[found[0]]

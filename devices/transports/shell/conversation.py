@@ -1,6 +1,6 @@
 """A single call: sends a script to the device's `sh`, receives its marked output, and leaves nothing behind.
 
-Marks in the byte stream separate a program's output from what surrounds it, and a proper end from a broken stream.
+Marks in the byte stream separate a program's output from its surroundings, and a proper end from a broken stream.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OnMark = Callable[[str, str], None]
 
 
 class MarkedStream:
-    """Passes on what is between the marks `B` and `E`, and every mark to `on_mark`."""
+    """Passes on the bytes between the marks `B` and `E`, and every mark to `on_mark`."""
 
     def __init__(self, token: str, on_output: Callable[[bytes], None], on_mark: OnMark | None = None) -> None:
         self.ended = False
@@ -77,8 +77,7 @@ _END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a peer may be silent before it is asked for a sign of life, how long its answer may take, and how long a
-    program may take to end after SIGTERM."""
+    """Limits of a peer's silence before a question, of its time to answer, and of a program's after SIGTERM."""
 
     silence_s: float = 15.0
     answer_s: float = 20.0
@@ -109,7 +108,7 @@ class _State:
 
 
 class Conversation:
-    """A running script. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
+    """A running script. `what` is a noun phrase for messages; `on_output` gets the standard output as it arrives,
     `on_mark` the marks that have no meaning here."""
 
     def __init__(
@@ -130,7 +129,7 @@ class Conversation:
         self._on_output = on_output
         self._out = MarkedStream(token, self._take, self._state.on_mark)
         self._err = MarkedStream(token, self._state.on_error_output)
-        # The deadline bounds the wait for the first sign of life, to distinguish a dead peer from a slow program.
+        # The deadline limits the wait for the first sign of life, to distinguish a dead peer from a slow program.
         self._silence_s = min(patience.silence_s, deadline.timeout_s / 2)
         self._heard_s = time.monotonic()
 
@@ -155,7 +154,8 @@ class Conversation:
         return self.end()
 
     def begin(self, script: bytes, reached: Callable[[], bool]) -> Channel:
-        """Sends the script and waits until `reached`, or for its end; the script may go on, and its channel is open.
+        """Sends the script and waits until `reached` or until it ends; returns the channel, as the script may still
+        run.
 
         Raises what `hold` raises, after ending the script's input.
         """
@@ -172,7 +172,7 @@ class Conversation:
     def hear(self, channel: Channel, wait_s: float) -> bool:
         """Receives output of a script for up to `wait_s`; returns whether more can come.
 
-        A silent peer is left alone. Raises `DeviceLost` if the connection is gone.
+        A silent peer is not asked for a sign of life. Raises `DeviceLost` if the connection is gone.
         """
         received = channel.receive(timeout_s=wait_s)
         self._err.feed(received.err)
@@ -194,7 +194,7 @@ class Conversation:
         return self._state.failed_stage
 
     def _feed(self, channel: Channel, feed: Iterator[bytes]) -> None:
-        """Sends the input once the script has begun, as the shell has then read all of it."""
+        """Sends the input once the script has started, as the shell has then read the whole script."""
         self._listen_until(channel, lambda: self._state.begun, self._deadline)
         for chunk in feed:
             if not self._send(channel, chunk):
@@ -202,7 +202,7 @@ class Conversation:
         channel.finish()
 
     def _send(self, channel: Channel, data: bytes) -> bool:
-        """Sends data; returns False if the script ended before all was sent (on a full disk, say)."""
+        """Sends data; returns False if the script ended before everything was sent (on a full disk, for instance)."""
         rest = memoryview(data)
         while rest and not self._ended():
             sent_bytes = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
@@ -245,7 +245,7 @@ class Conversation:
     def _give_up(self, channel: Channel, error: BaseException) -> None:
         """Ends the input, which makes the device end the program, and waits for that.
 
-        If a call ran out of time and the peer doesn't even react to this, it is gone: `DeviceLost`.
+        If a call ran out of time and the peer doesn't react even to this, it is gone: `DeviceLost`.
         """
         self._giving_up = True
         limit_s = self._patience.grace_s + min(self._patience.answer_s, _END_TIMEOUT_S)

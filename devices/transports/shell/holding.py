@@ -1,4 +1,4 @@
-"""Holds a device: the script of the hold, its channel, and the thread that answers when somebody asks.
+"""Holds a device: the script of the hold, its channel, and the thread that answers when another orchestrator asks.
 
 The script holds the device until its input ends: no polling, no heartbeat, nothing to clean up.
 """
@@ -23,11 +23,11 @@ from devices.transports.shell.scripts import RUNS, plain_path, quoted
 from foundation.text import decode
 
 HELD_MARK, QUESTION_MARK = "H", "Q"
-"""Marks: the device is now held, under this number; somebody asks for a sign of life of the orchestrator."""
+"""Marks: the device is now held, under this number; another orchestrator asks ours for a sign of life."""
 
 BUSY, UNASKED, UNUSABLE = 16, 17, 18
-"""Exit codes: held by somebody else, whose line is printed; the same, but this user can't ask or end them; nothing can
-be written to the workdir.
+"""Exit codes: held by another orchestrator, whose line is printed; the same, but this user can't ask or end it; nothing
+can be written to the workdir.
 """
 
 ANSWER = b"here\n"
@@ -42,9 +42,9 @@ _BODY = (
 above=$1 folder=$2 token=$3 line=$4 outdated=$5 polls=$6
 newline='
 '
-# A tenth of a second, or what a sleep for whole seconds counts for.
+# A tenth of a second, or a second where sleep only takes whole ones.
 pause() { if sleep 0.1 2>/dev/null; then passed=$((passed + 1)); else sleep 1; passed=$((passed + 10)); fi; }
-# The file of a hold as pid, start, booted, owner and who; fails for one that isn't there or not whole.
+# The file of a hold as pid, start, booted, owner and who; fails if the file is missing or incomplete.
 read_hold() {
     text=$(head -c LIMIT "$folder/$1" 2>/dev/null) || return 1
     case $text in *"$newline.") ;; *) return 1 ;; esac
@@ -84,7 +84,7 @@ answers() {
     done
     return 1
 }
-# Ends the holder; what its group still does for it ends too. Fails if it can't be ended.
+# Ends the holder with its process group. Fails if it can't be ended.
 unseat() {
     passed=0
     while counts "$1"; do
@@ -93,7 +93,7 @@ unseat() {
         pause
     done
 }
-# Whether a hold keeps us away, and `why`. One that isn't whole is being written, for longer than a moment by nobody.
+# Whether a hold keeps us away, and `why`. An incomplete one is being written; after a moment, its writer must be gone.
 keeps_away() {
     passed=0
     while ! read_hold "$1"; do
@@ -116,10 +116,10 @@ contested() {
     return 1
 }
 announce() {
-    # Read by another process, as all others will: an emulator shows a process a file of its own making about itself.
+    # Read by another process, as all others will do: an emulator makes up the file that a process reads about itself.
     status=$(cat "/proc/$$/stat") || return 1
     start_of ${status##*\) }
-    # Other tools than dd don't say why they failed, a full disk say.
+    # Tools other than dd don't report why they failed, such as a full disk.
     if ! printf '%s %s %s %s\n%s\n.\n' $$ "$ticks" "$boot" "$token" "$line" | dd of="$folder/$1" bs=4096; then
         rm -f "$folder/$1"
         return 1
@@ -153,22 +153,22 @@ clear_others() {
 """
 )
 
-# The watcher of the input is a process of its own, since only `wait` is interrupted by a signal in every shell.
+# The watcher of the input is a separate process, as `wait` is the only command that a signal interrupts in every shell.
 _HOLD = r"""{{
 LC_ALL=C
 export LC_ALL
 exec 3<&0 </dev/null
-tell() {{ printf '\036%s %s %s\n' {mark} "$1" "$2"; }}
-trap 'tell {asked}' USR1
-tell B >&2
-tell B
+emit() {{ printf '\036%s %s %s\n' {mark} "$1" "$2"; }}
+trap 'emit {asked}' USR1
+emit B >&2
+emit B
 set -- {arguments}
 {body}
 take
 rc=$?
 if [ $rc -eq 0 ]; then
     clear_others
-    tell {held} $own
+    emit {held} $own
     (
         trap - USR1
         exec >/dev/null 2>&1
@@ -180,8 +180,8 @@ if [ $rc -eq 0 ]; then
     while wait $listener; [ $? -gt 128 ] && kill -0 $listener; do :; done 2>/dev/null
     rm -f "$folder/$own" "$folder/$own.asked"
 fi
-tell E >&2
-tell E $rc
+emit E >&2
+emit E $rc
 exit 0
 }}
 """
@@ -203,20 +203,20 @@ def hold_script(mark: str, above: str, folder: str, token: str, line: str, outda
     return text.encode("utf-8", "surrogateescape")
 
 
-# How long taking a hold may last, beyond the wait for another orchestrator's answer.
+# Time limit for taking a hold, in addition to the wait for another orchestrator's answer.
 _TAKE_TIMEOUT_S = 30.0
 _OUTPUT_LIMIT_BYTES = 64 << 10
 # How often the thread checks whether to end, without involving the device.
 _POLL_S = 1.0
 # How long the device may take to confirm the release; a lost one never does.
 _RELEASE_TIMEOUT_S = 1.0
-# Nothing can run where nothing can be written, and the check of the workdir reports why.
+# If nothing can be written, nothing can run, and the check of the workdir reports why.
 _NOTHING_TO_HOLD = (FileCause.FULL, FileCause.READ_ONLY)
 
 
 @dataclass
 class _Marks:
-    """What the script's marks report: the number under which the device is held, and an open question."""
+    """The state reported by the script's marks: the number under which the device is held, and an open question."""
 
     number: str = ""
     question: bool = False
@@ -243,7 +243,7 @@ class Holding:
         self._thread.start()
 
     def require(self) -> None:
-        """Raises `DeviceLost` if the device is not held any more."""
+        """Raises `DeviceLost` if the device is no longer held."""
         if self._ending:
             self._thread.join(_TAKE_TIMEOUT_S)
         if self._loss is not None:
@@ -252,7 +252,7 @@ class Holding:
     def require_record(self, read: Callable[[str], bytes]) -> None:
         """Checks the record on the device, after the end of a program that others may have ended.
 
-        Raises `DeviceLost` if the device is not held any more, and what `read` raises besides `FileError`.
+        Raises `DeviceLost` if the device is no longer held, and what `read` raises other than `FileError`.
         """
         try:
             record = read(self._path)
@@ -276,7 +276,7 @@ class Holding:
                     self._channel.send(ANSWER, timeout_s=_POLL_S)
             self._ending = True
             if self._release_by_s is None:
-                # A breaking connection may look like this for a moment, and is then the better reason.
+                # A breaking connection may look like this for a moment; it is then the better reason.
                 self._link.require_answer(timeout_s=_TAKE_TIMEOUT_S)
                 loss = self._taken()
         except DeviceError as error:
@@ -288,12 +288,12 @@ class Holding:
 
     def _taken(self) -> DeviceLost:
         return DeviceLost(
-            f"device {self._device!r} is not ours any more: our hold was ended there, by another orchestrator that had "
+            f"device {self._device!r} is no longer ours: our hold was ended there, by another orchestrator that got "
             "no answer from this one, or by hand; run again when it is free."
         )
 
     def _more(self) -> bool:
-        """Receives output of the script; returns whether there may be more."""
+        """Receives output of the script; returns whether more may come."""
         end_s = self._release_by_s
         if end_s is not None and time.monotonic() > end_s:
             return False
@@ -321,7 +321,7 @@ def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding |
 
 
 def _require_nothing_to_hold(end: ProcessEnd, folder: str, output: str, device: str) -> None:
-    """Raises the reason why the device isn't held, unless nothing can be written there."""
+    """Raises the reason why the device isn't held, unless it is that nothing can be written there."""
     if end.rc in (BUSY, UNASKED):
         raise busy(device, output, answered=end.rc == BUSY)
     missing = missing_tool(end)

@@ -1,4 +1,4 @@
-"""What a connection to a device must offer for `ShellTransport` to do the rest."""
+"""The interface that a connection to a device must have; `ShellTransport` does the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes of standard output and error output; `ended` when no more can come. All empty: nothing came in time."""
+    """Bytes of standard output and error output; `ended` if no more can come. All empty: nothing arrived in time."""
 
     out: bytes = b""
     err: bytes = b""
@@ -21,7 +21,7 @@ class Channel(Protocol):
     """
 
     def send(self, data: bytes, *, timeout_s: float) -> int:
-        """Sends the start of `data`; returns the number of bytes accepted, 0 if none was in time."""
+        """Sends the start of `data`; returns the number of bytes accepted, 0 if none was accepted in time."""
 
     def finish(self) -> None:
         """Ends the input."""

@@ -1,7 +1,7 @@
-"""The scripts that a device's `sh` reads, and the quoting with which text becomes part of one.
+"""The scripts that a device's `sh` reads, and quoting for the text in them.
 
-One script watches a program, others operate on files, in words that coreutils, busybox and toybox share. Whether a
-process is still the one that was named is decided as `devices.processes` does it.
+One script watches a program, others operate on files, with the options that coreutils, busybox and toybox share.
+Whether a process is still the recorded one is decided as in `devices.processes`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 
 def quoted(words: Iterable[str]) -> str:
-    """The words as the shell reads them back, one by one. Raises `ValueError` for a null character."""
+    """Quotes words so that the shell reads them back one by one. Raises `ValueError` for a null character."""
     parts = list(words)
     if any("\0" in part for part in parts):
         raise ValueError("embedded null byte")
@@ -20,14 +20,17 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def plain_path(path: str) -> str:
-    """A path that no tool takes for an option. Raises `ValueError` for an empty one or a null character."""
+    """Returns the path in a form that no tool takes for an option.
+
+    Raises `ValueError` for an empty one or a null character.
+    """
     if not path or "\0" in path:
         raise ValueError("embedded null byte" if path else "empty path")
     return path if path.startswith("/") else f"./{path}"
 
 
-# `busy`: keeps a core busy until the process $$ has ended, also before anybody has asked how, and holds none of its
-# files open. For `busy &`, as often as there are cores to load.
+# `busy`: keeps a core busy until the process $$ has ended, reaped or not, and holds none of its files open. To be
+# started as `busy &`, once for each core to load.
 BUSY_LOOP = r"""
 has_shell() { { read -r stat < /proc/$$/stat; } 2> /dev/null && case $stat in *") Z "*) false ;; esac; }
 busy() {
@@ -36,8 +39,8 @@ busy() {
 }
 """
 
-# `runs PID TICKS`: whether the process runs that has this number and started then. `boot`: the id of this start of the
-# system. Both leave the script's own words alone.
+# `runs PID TICKS`: whether the process with this number and start time is running. `boot`: the id of this boot. Neither
+# changes the script's positional parameters.
 RUNS = r"""
 start_of() { shift 19; ticks=$1; }
 runs() {
@@ -50,8 +53,8 @@ runs() {
 read -r boot </proc/sys/kernel/random/boot_id || boot=
 """
 
-# What the child does: name itself in the pid file (the process keeps its number and start time when it becomes the
-# program), go to its folder, and become the program. Each failure is a mark with its stage, and its reason on stderr.
+# The child records itself in the pid file (the process keeps its number and start time when it becomes the program),
+# changes to its folder, and becomes the program. Each failure is a mark with its stage, with the reason on stderr.
 _CHILD = r"""
 token=$1 pid_file=$2 folder=$3
 shift 3
@@ -87,8 +90,8 @@ trap "printf '\\036%s F start\\n' $token" 0
 exec "$@"
 """
 
-# Around it: the program leads a session of its own; when the input ends (the caller gave up, or the link died) a
-# subshell ends the whole group; what the leader leaves in its group goes with it; the last marks carry the exit code.
+# Around it: the program leads its own session. When the input ends (the caller gave up, or the link died), a subshell
+# ends the whole group, with whatever the leader left in it. The last marks carry the exit code.
 _WATCH = r"""{{
 LC_ALL=C
 export LC_ALL
@@ -137,7 +140,7 @@ exit 0
 
 
 def program_script(token: str, argv: Sequence[str], *, cwd: str | None, pid_file: str | None, grace_s: float) -> bytes:
-    """Runs a program under watch. Raises `ValueError` for a null character."""
+    """Returns the script that runs and watches a program. Raises `ValueError` for a null character."""
     text = _WATCH.format(
         token=token,
         child=quoted([_CHILD]),
@@ -151,7 +154,8 @@ def program_script(token: str, argv: Sequence[str], *, cwd: str | None, pid_file
 
 
 def operation_script(token: str, body: str, arguments: Sequence[str]) -> bytes:
-    """Runs `body`, one of our own texts, with `$1`, `$2`… set to `arguments`; its input is what is sent next."""
+    """Returns the script that runs our own text `body` with `$1`, `$2`… as `arguments`; what is sent next is its
+    input."""
     text = _OPERATE.format(token=token, arguments=quoted(arguments), body=body)
     return text.encode("utf-8", "surrogateescape")
 
@@ -174,14 +178,14 @@ head -c "$2" "$1"
 """
 )
 
-# Content, mark, error, mark; for one file after the other. The error is empty where there is none.
+# For each file in turn: content, mark, error, mark. The error is empty if there is none.
 READ_MANY = r"""
 token=$1 limit=$2
 shift 2
 for path; do
     error=
     if [ -f "$path" ]; then
-        # Most can be read; only one that can't is worth the second process that says why.
+        # Most files can be read; only for one that can't is a second process started, which reports why.
         if ! head -c "$limit" "$path" 2>/dev/null; then
             error=$(head -c "$limit" "$path" 2>&1 >/dev/null)
             error=${error:-refused}
@@ -224,9 +228,9 @@ sha256 "$1"
 """
 )
 
-# $2 blocks of $3 bytes are kept, the rest comes from the input; $4 is the mode. Prints the size of the file.
-# $5, unless it is empty, is the name that the file takes when all $6 bytes of it are there. With $7, its sha256, only
-# if it has that, and its stat is printed then; without, nothing stays of a file that failed.
+# $2 blocks of $3 bytes are kept, the rest comes from the input; $4 is the mode. Prints the size of the file. $5, unless
+# empty, is the file's new name once all $6 bytes are there. With $7, its sha256, it is renamed only if that matches,
+# and its stat is printed; without $7, a failed file is removed.
 PUSH = (
     _CHECKS
     + _SHA256
@@ -239,7 +243,7 @@ write() {
         hash=$(sha256 "$1") || return
         hash=${hash#\\}
     fi
-    # Fails if the link broke meanwhile: then the next push may already be going on with this file.
+    # Fails if the link broke meanwhile: the next push may then already be continuing this file.
     echo "$size" || return 1
     if [ -z "$5" ]; then return 0; fi
     if [ -d "$5" ]; then echo 'Is a directory' >&2; return 1; fi
@@ -259,14 +263,14 @@ STAT = r"""
 stat -L -c '%s %y %z %i' "$1"
 """
 
-# A line for each of the paths; an empty one where there is nothing to look at.
+# A line for each path; empty if there is nothing.
 STAT_MANY = r"""
 for path; do
     stat -L -c '%s %y %z %i' "$path" 2>/dev/null || echo
 done
 """
 
-# A word for each of the paths; without a process of its own for any.
+# A word for each path, without starting a process for any.
 EXIST = r"""
 for path; do
     if [ -e "$path" ] || [ -L "$path" ]; then echo yes; else echo no; fi
@@ -305,7 +309,7 @@ find "$1/." -mindepth 1 -maxdepth 1 -print0
 """
 )
 
-# What can't be listed is left out.
+# Folders that can't be listed are left out.
 LIST_MANY = r"""
 for path; do
     shift
@@ -319,8 +323,8 @@ FREE = r"""
 stat -f -c '%a %S' "$1"
 """
 
-# $2 pid, $3 start time in ticks, $4 boot id, $5 polls of a tenth of a second before SIGKILL. Says `ended` if there was
-# such a process; waits until it is gone.
+# $2 pid, $3 start time in ticks, $4 boot id, $5 polls of a tenth of a second before SIGKILL. Prints `ended` if there
+# was such a process; waits until it is gone.
 END_LEFT_OVER = (
     RUNS
     + r"""

@@ -162,7 +162,7 @@ class ShellTransport:
         self._calls.operate(scripts.READ_MANY, arguments, what=what, deadline=deadline, on_output=output)
         pieces = bytes(output.data).split(b"\x1e" + mark.encode("ascii"))
         if len(pieces) != 2 * len(paths) + 1:
-            raise FileError("read", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+            raise FileError("read", paths[0], FileCause.OTHER, detail="the device's shell ended early")
         return {path: _text_or_error(path, *pieces[2 * at : 2 * at + 2]) for at, path in enumerate(paths)}
 
     def write(self, path: str, data: bytes, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
@@ -179,7 +179,7 @@ class ShellTransport:
         others = [path_argument("look at", path) for path in paths[1:]]
         answers = self._ask("look at", paths[0], scripts.EXIST, *others, timeout_s=timeout_s).split()
         if len(answers) != len(paths):
-            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell ended early")
         return frozenset(path for path, answer in zip(paths, answers, strict=True) if answer == "yes")
 
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
@@ -194,7 +194,7 @@ class ShellTransport:
         )
         lines = decode(listed).split("\n")[:-1]
         if len(lines) != len(paths):
-            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell ended early")
         return {path: _file_stat(path, line) for path, line in zip(paths, lines, strict=True) if line}
 
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
@@ -204,7 +204,7 @@ class ShellTransport:
         answer = self._ask("read", path, scripts.SHA256, timeout_s=timeout_s)
         match = re.match(r"\\?([0-9a-f]{64})\b", answer)
         if match is None:
-            raise FileError("read", path, FileCause.OTHER, detail="the device gave no hash")
+            raise FileError("read", path, FileCause.OTHER, detail="the device returned no hash")
         return match[1]
 
     def rename(self, source: str, destination: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
@@ -284,12 +284,14 @@ class ShellTransport:
         final: str = "",
         sha256: str = "",
     ) -> tuple[int, str]:
-        """Writes what `chunks` yields behind the bytes already there and syncs it. If `final` is given, the complete
-        file is renamed to that, if it has the `sha256`. Returns its size, and then its stat.
+        """Appends what `chunks` yields to the bytes already there and syncs the file.
+
+        With `final`, the complete file is renamed to it, if it has the `sha256`. Returns its size and, if renamed, its
+        stat.
         """
         blocks, odd = divmod(chunks.total_bytes, RESUME_BLOCK_BYTES)
         if odd:
-            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {chunks.total_bytes}")
+            raise ValueError(f"a push resumes at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {chunks.total_bytes}")
         path = final or destination
         target = path_argument("write", destination)
         name = final and path_argument("write", final)

@@ -1,11 +1,11 @@
-"""Logs in over SSH: keys first, then the password, each tried once; a refusal lists what was tried.
+"""Logs in over SSH: first keys, then the password, each tried once; a refusal lists what was tried.
 
 The key is the one that the inventory names, else those of the agent and `~/.ssh` are tried. Passwords and passphrases
 come from the environment variable that the inventory names, else from a prompt on the terminal.
 
 Private key files are read in every format that ssh-keygen and openssl write: OpenSSH, PKCS#8, the older PEM, DER.
-cryptography understands them all, paramiko only some: a key is loaded by the one and handed to the other in OpenSSH's
-own format, without leaving memory.
+cryptography reads all of them, paramiko only some: cryptography loads a key and passes it to paramiko in OpenSSH's own
+format, without leaving memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FILE_LIMIT_BYTES = 1 << 20
 _PUTTY, _OPENSSH = b"PuTTY-User-Key-File", b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-", b"-----BEGIN PUBLIC KEY-----", b"---- BEGIN SSH2 PUBLIC KEY")
 _CERTIFICATE = "-cert.pub"
-# What the libraries raise for a key that they can't read or make; an UnsupportedAlgorithm is none of the others.
+# The libraries' errors for a key that they can't read or create; UnsupportedAlgorithm is not a subclass of the others.
 _LIBRARIES = (ValueError, TypeError, UnsupportedAlgorithm, paramiko.SSHException, UnicodeDecodeError, IndexError)
 
 
@@ -51,7 +51,7 @@ def from_environment(variable: str, purpose: str) -> str:
     secret = os.environ.get(variable)
     if not secret:
         raise AccessRefused(
-            f"{purpose} is to be in the environment variable {printable(variable)!r}, which is not set; set it first."
+            f"{purpose} must be in the environment variable {printable(variable)!r}, which is not set; set it first."
         )
     return secret
 
@@ -70,7 +70,7 @@ def _ask(purpose: str) -> str | None:
 
 
 def _forget(purpose: str) -> None:
-    """Forgets a wrong answer, so that the next attempt prompts again."""
+    """Forgets a wrong answer so that the next attempt prompts again."""
     with _ASKING:
         _ANSWERS.pop(purpose, None)
 
@@ -88,7 +88,7 @@ class Candidate:
 
 
 def candidates(endpoint: Endpoint, home: Path) -> Generator[Candidate, None, None]:
-    """Yields the keys to try, in order; close it when done, since the agent signs only while it is open.
+    """Yields the keys to try, in order; must be closed when done, as the agent signs only while it is open.
 
     Raises `AccessRefused` if the key that the inventory names can't be used.
     """
@@ -123,14 +123,16 @@ def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
             f"the key file {str(path)!r} of {endpoint.label} can't be read because {reason}; correct `key_file`."
         ) from error
     except UnusableKey as error:
-        held = _held_by(agent, path)  # a security key, say
+        held = _held_by(agent, path)  # such as a security key
         if held is not None:
             return Candidate(str(path), held)
-        raise AccessRefused(f"the key file {str(path)!r} of {endpoint.label} holds {error}; {error.remedy}.") from error
+        raise AccessRefused(
+            f"the key file {str(path)!r} of {endpoint.label} contains {error}; {error.remedy}."
+        ) from error
 
 
 def _configured(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
-    """Returns a key that OpenSSH's configuration names, which may be one of several, or missing."""
+    """Returns a key named by OpenSSH's configuration; it may be one of several, or missing."""
     try:
         return _named(endpoint, path, agent)
     except AccessRefused as error:
@@ -222,7 +224,7 @@ def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: 
 def _require_connection(
     transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: Exception
 ) -> None:
-    """Raises the error for a connection that ended; a mere refusal leaves room for the next attempt."""
+    """Raises the error for a connection that ended; after a mere refusal, the next attempt is possible."""
     if transport.is_active():
         return
     if "too many" in str(error).lower():
@@ -236,7 +238,7 @@ def _require_connection(
 
 
 def _remedy(endpoint: Endpoint) -> str:
-    resolved = endpoint.alias in ("", endpoint.host)  # else ssh finds port, user and way by its configuration
+    resolved = endpoint.alias in ("", endpoint.host)  # else ssh takes port, user and route from its configuration
     port = f" -p {endpoint.port}" if resolved else ""
     key = f" -i {endpoint.key_file}" if endpoint.key_file else ""
     password = (
@@ -259,7 +261,7 @@ class WrongPassphrase(Exception):  # noqa: N818 - the same
 
 
 class UnusableKey(Exception):  # noqa: N818 - the same
-    """The file holds no key that can be used. The message is what it holds instead; `remedy` is an imperative."""
+    """The file contains no usable key. The message is what it contains instead; `remedy` is an imperative."""
 
     def __init__(self, reason: str, remedy: str = "name one that `ssh-keygen -y -f FILE` can read") -> None:
         self.remedy = remedy
@@ -287,10 +289,13 @@ def load_private_key(path: Path, passphrase: str | None = None) -> paramiko.PKey
 
 
 def _loader(data: bytes) -> Callable[..., object]:
-    """Returns what reads such a file. Raises `UnusableKey` for other things that users have beside their keys."""
+    """Returns the function that reads such a file.
+
+    Raises `UnusableKey` for other files that users keep beside their keys.
+    """
     start = data.lstrip()
     if start.startswith(_PUTTY):
-        raise UnusableKey("a key of PuTTY", "convert it with `puttygen FILE -O private-openssh -o NEW`")
+        raise UnusableKey("a PuTTY key", "convert it with `puttygen FILE -O private-openssh -o NEW`")
     if start.startswith(_PUBLIC):
         raise UnusableKey("a public key, not the private one", "name the file without `.pub`")
     if _OPENSSH in data:
@@ -304,17 +309,17 @@ def _loaded(loader: Callable[..., object], data: bytes, passphrase: str | None) 
         try:
             return loader(data, password)
         except TypeError as error:
-            if password is not None:  # it needs none
+            if password is not None:  # the key needs none
                 return loader(data, None)
             raise KeyLocked from error
     except UnsupportedAlgorithm as error:
         raise UnusableKey(
-            "a key or an encryption of a kind that can't be read here", "add it to ssh-agent (`ssh-add FILE`)"
+            "a key or encryption of an unsupported type", "add it to ssh-agent (`ssh-add FILE`)"
         ) from error
     except _LIBRARIES as error:
         if password is not None and _is_locked(loader, data):
             raise WrongPassphrase from error
-        raise UnusableKey("no private key that can be used") from error
+        raise UnusableKey("no usable private key") from error
 
 
 def _is_locked(loader: Callable[..., object], data: bytes) -> bool:
@@ -345,7 +350,9 @@ def _paramiko_key(loaded: object) -> paramiko.PKey:
 
 
 def _useless(loaded: object) -> UnusableKey:
-    return UnusableKey(f"a key that SSH has no use for ({_name_of(loaded)})", "make one with `ssh-keygen -t ed25519`")
+    return UnusableKey(
+        f"a key of a type that SSH doesn't use ({_name_of(loaded)})", "make one with `ssh-keygen -t ed25519`"
+    )
 
 
 def _name_of(loaded: object) -> str:

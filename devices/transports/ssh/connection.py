@@ -1,4 +1,4 @@
-"""Opens SSH connections: socket, jump host, host key, login, each within its timeout."""
+"""Opens SSH connections: socket, jump host, host key and login, each within its timeout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WINDOW_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Connection:
-    """A logged-in connection and those that it is tunnelled through, the first hop first."""
+    """A logged-in connection and those it is tunnelled through, the first hop first."""
 
     hops: tuple[paramiko.Transport, ...]
     label: str
@@ -44,7 +44,7 @@ class Connection:
         return self.hops[-1]
 
     def close(self) -> None:
-        """Ends all of them, the device's first."""
+        """Closes all of them, the device's first."""
         _close(self.hops)
 
 
@@ -53,15 +53,15 @@ def connect(entry: DeviceEntry) -> Connection:
     hops: list[paramiko.Transport] = []
     with contextlib.ExitStack() as undo:
         undo.callback(lambda: _close(hops))
-        way = endpoints(entry)
-        for endpoint in way:
+        servers = endpoints(entry)
+        for endpoint in servers:
             transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=hops[-1] if hops else None)
             hops.append(transport)
             require_enrolled(endpoint, key)
             log_in(transport, endpoint)
             transport.set_keepalive(_KEEPALIVE_S)
         undo.pop_all()
-    return Connection(tuple(hops), way[-1].label)
+    return Connection(tuple(hops), servers[-1].label)
 
 
 def _close(hops: Sequence[paramiko.Transport]) -> None:
@@ -72,7 +72,7 @@ def _close(hops: Sequence[paramiko.Transport]) -> None:
 def shake_hands(
     endpoint: Endpoint, timeout_s: float, *, through: paramiko.Transport | None = None
 ) -> tuple[paramiko.Transport, paramiko.PKey]:
-    """Returns an encrypted connection that is not logged in, and the host key, which the server has proved to own.
+    """Returns an encrypted connection, not logged in, and the host key that the server has proved to own.
 
     The caller must check the key. Raises `DeviceLost`, and `HostKeyRefused` if the server no longer has a key of an
     enrolled type.
@@ -93,8 +93,8 @@ def _any_key(endpoint: Endpoint, timeout_s: float, through: paramiko.Transport |
         transport, key = _negotiated(endpoint, timeout_s, through, None)
     except paramiko.ssh_exception.IncompatiblePeer as error:
         raise HostKeyRefused(
-            f"{endpoint.label} offers no host key of the enrolled kind ({' and '.join(endpoint.host_keys)}) and no way "
-            "of encryption in common with this suite; update its SSH server."
+            f"{endpoint.label} offers no host key of the enrolled type ({' and '.join(endpoint.host_keys)}) and no "
+            "encryption method in common with this suite; update its SSH server."
         ) from error
     transport.close()
     return key
@@ -127,10 +127,10 @@ def _negotiated(
 
 
 def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLost:
-    # The library's message when its own timeout ends before that of its reading thread.
+    # The library's message if its own timeout ends before its reading thread's.
     reason = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
     return DeviceLost(
-        f"{endpoint.label} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
+        f"{endpoint.label} accepted the connection but did not complete the SSH handshake within {timeout_s:g} s "
         f"({reason}); check that an SSH server listens there and answers."
     )
 
@@ -138,8 +138,8 @@ def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLos
 class _PromptSocket(socket.socket):
     """Acknowledges received data at once.
 
-    Without a terminal, an SSH server sends small replies by Nagle's algorithm: each waits for an acknowledgement of the
-    last, which systems delay by 40 ms. Linux resets the option by itself, so it is set at every read.
+    Without a terminal, an SSH server sends small replies with Nagle's algorithm: each waits for the acknowledgement of
+    the previous one, which systems delay by 40 ms. Linux resets the option by itself, so it is set at every read.
     """
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:

@@ -1,11 +1,11 @@
 """Addresses, credentials and host keys of SSH connections.
 
-An endpoint is an entry's device or its jump host. Its host key must be one that the inventory names; no key is trusted
-on first use.
+An endpoint is an entry's device or its jump host. Its host key must be one of the inventory's; no key is trusted on
+first use.
 
-What the inventory leaves open comes from `~/.ssh/config`, with all that it includes. `ssh -G` gives it as ssh itself
-would use it. Where there is no ssh, paramiko's reader does, which lacks `Include`: that is put in its place before,
-without the condition of a block that it may stand in.
+What the inventory leaves open comes from `~/.ssh/config`, including its inclusions. `ssh -G` prints it as ssh itself
+would use it. Without ssh, paramiko's parser reads it; as that doesn't know `Include`, included text is inserted first,
+ignoring the condition of an enclosing block.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ PEER_ERRORS = (
     *(paramiko.SSHException, EOFError, OSError, ValueError, TypeError, IndexError, struct.error),
     *(UnsupportedAlgorithm, InvalidSignature),
 )
-"""What the library raises about a server: its thread hands on whatever a malformed message makes it stumble over."""
+"""The library's errors about a server: its thread passes on anything that a malformed message makes it raise."""
 _TIMEOUT_S = 10.0
 _LONGEST_INCLUSION = 16
 _SYSTEM_FILE = Path("/etc/ssh/ssh_config")
-# ssh's own names of keys; a list of several of these means that the configuration names none.
+# ssh's default key files; a list of several of these means that the configuration names none.
 _USUAL_KEYS = re.compile(r"~/\.ssh/id_(?:rsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss|dsa)")
-# What ssh takes for a host's name (readconf.c, valid_hostname).
+# What ssh accepts as a host's name (readconf.c, valid_hostname).
 _HOST = re.compile(r"(?!-)[^\s'\"`$\\;&<>|(){}\x00-\x1f]+")
 _NONE = "none"
 
@@ -53,8 +53,8 @@ _NONE = "none"
 class Endpoint:
     """A server. `device` is the name of its entry; `is_jump` distinguishes a jump host from the device.
 
-    `alias` is what the inventory calls it. `usual_keys`: what the user's OpenSSH configuration names as keys, None if
-    it names none; with `only_usual_keys` other keys of the agent are not tried.
+    `alias` is its name in the inventory. `usual_keys`: the keys named in the user's OpenSSH configuration, None if it
+    names none; with `only_usual_keys` other keys of the agent are not tried.
     """
 
     device: str
@@ -83,7 +83,7 @@ def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
 
     Raises `AccessRefused` if no user is known, or the user's OpenSSH configuration can't be followed.
     """
-    look_up = functools.cache(_settings_of)  # each server is asked for twice
+    look_up = functools.cache(_settings_of)  # each server is looked up twice
     jump = _before(entry, entry.name, (), entry.host or "", look_up)
     hops: list[Endpoint] = []
     while jump is not None:
@@ -95,8 +95,8 @@ def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
 def jump_of(entry: DeviceEntry) -> JumpHost | None:
     """Returns the server before the device, with those before it: the inventory's, else OpenSSH's ProxyJump.
 
-    The inventory has no host keys of a server that only OpenSSH's configuration names. As in ssh, of the servers that
-    one ProxyJump lists the first is reached by its own configuration. Raises `AccessRefused` for a way in a circle.
+    The inventory has no host keys for a server that only OpenSSH's configuration names. As in ssh, the first server of
+    a ProxyJump list is reached as its own configuration says. Raises `AccessRefused` for a route in a circle.
     """
     return _before(entry, entry.name, (), entry.host or "", _settings_of)
 
@@ -109,7 +109,7 @@ def _before(
         jumps = look_up(host, login.user, login.port).jumps
         if jumps and host in seen:
             raise AccessRefused(
-                f"the way to device {device!r} leads in a circle ({' through '.join(map(printable, (*seen, host)))}); "
+                f"the route to device {device!r} goes in a circle ({' through '.join(map(printable, (*seen, host)))}); "
                 "correct ProxyJump in ~/.ssh/config, or `jump` in the inventory."
             )
         try:
@@ -117,14 +117,14 @@ def _before(
                 jump = JumpHost.model_validate({"host": text, "jump": jump})
         except ValidationError as error:
             raise AccessRefused(
-                f"~/.ssh/config reaches {printable(host, 80)!r} through {printable(','.join(jumps), 80)!r}, which "
-                "is no list of servers; correct ProxyJump there, or name the server as `jump` in the inventory."
+                f"~/.ssh/config reaches {printable(host, 80)!r} through {printable(','.join(jumps), 80)!r}, which is "
+                "not a list of servers; correct ProxyJump there, or name the server as `jump` in the inventory."
             ) from error
     return None if jump is None else _with_first(jump, device, (*seen, host), look_up)
 
 
 def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: _LookUp) -> JumpHost:
-    """Returns the chain with what comes before its first server."""
+    """Returns the chain, with the servers before its first one added."""
     inner = (
         _before(jump, device, seen, jump.host, look_up)
         if jump.jump is None
@@ -141,7 +141,7 @@ def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: _
     except (KeyError, OSError, RuntimeError) as error:
         raise AccessRefused(
             f"the user or the home folder for device {device!r} is unknown on this host; "
-            "set `user` in the inventory and write `key_file` as a whole path."
+            "set `user` in the inventory and write `key_file` as an absolute path."
         ) from error
     return Endpoint(
         device=device,
@@ -159,12 +159,12 @@ def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: _
     )
 
 
-# An RSA key signs under several algorithm names; those with SHA-1 are left out.
+# An RSA key signs with several algorithms; those with SHA-1 are left out.
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
 def host_key_text(key: paramiko.PKey) -> str:
-    """Returns a host key as in the inventory: `ssh-ed25519 SHA256:...`, with the fingerprint of `ssh-keygen -l`."""
+    """Returns a host key in the inventory's form: `ssh-ed25519 SHA256:...`, with the fingerprint of `ssh-keygen -l`."""
     return f"{key.get_name()} {key.fingerprint}"
 
 
@@ -180,7 +180,7 @@ def require_enrolled(endpoint: Endpoint, key: paramiko.PKey) -> None:
     """Raises `HostKeyRefused` unless the inventory names this key."""
     if not endpoint.host_keys:
         raise HostKeyRefused(
-            f"{endpoint.label} is not enrolled: it shows the host key {host_key_text(key)}, and the inventory names "
+            f"{endpoint.label} is not enrolled: it presents the host key {host_key_text(key)}, and the inventory has "
             f"none; compare it on the device and run `suite devices enroll {endpoint.device}`."
         )
     if not any(_is_same(text, key) for text in endpoint.host_keys):
@@ -196,8 +196,8 @@ def _is_same(text: str, key: paramiko.PKey) -> bool:
 def changed(endpoint: Endpoint, key: paramiko.PKey) -> HostKeyRefused:
     """Returns the error for a server that presents another key than the enrolled one."""
     return HostKeyRefused(
-        f"{endpoint.label} shows the host key {host_key_text(key)}, but was enrolled with "
-        f"{' and '.join(endpoint.host_keys)}: its system was installed anew, or another machine answers there; "
+        f"{endpoint.label} presents the host key {host_key_text(key)}, but was enrolled with "
+        f"{' and '.join(endpoint.host_keys)}: its system was reinstalled, or another machine answers there; "
         f"if you know why it changed, compare the new key on the device, remove `host_keys` from the inventory and run "
         f"`suite devices enroll {endpoint.device}`."
     )
@@ -205,10 +205,10 @@ def changed(endpoint: Endpoint, key: paramiko.PKey) -> HostKeyRefused:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """What the configuration says of a host. None: nothing.
+    """A host's settings in the configuration; None if not set.
 
-    `key_files`: as named there, whether they exist or not; `only_key_files`: the agent's other keys are not to be
-    tried. `jumps`: the servers on the way, the first one first, each as `[user@]host[:port]`.
+    `key_files`: as named there, whether they exist or not; `only_key_files`: other keys of the agent must not be tried.
+    `jumps`: the servers on the route, in order, each as `[user@]host[:port]`.
     """
 
     host: str
@@ -223,7 +223,7 @@ _LookUp = Callable[[str, str | None, int | None], HostSettings]
 
 
 def _settings_of(host: str, user: str | None = None, port: int | None = None) -> HostSettings:
-    """Returns what the configuration says of `host`; `user` and `port` are those that take precedence over it.
+    """Returns the configuration's settings for `host`; `user` and `port`, if given, take precedence.
 
     Raises `AccessRefused` for a configuration that ssh would refuse, and for a `ProxyCommand`.
     """
@@ -248,7 +248,7 @@ def _account_folder() -> str:
 
 @contextlib.contextmanager
 def _as_option(file: Path, *, usual: bool) -> Iterator[Sequence[str]]:
-    """Yields the options by which ssh reads this file; none for the one that it reads by itself."""
+    """Yields the options that make ssh read this file; none for the file that it reads by default."""
     if usual:
         yield ()
         return
@@ -287,11 +287,11 @@ def _unusable(host: str, reason: str) -> AccessRefused:
 
 
 def _with_inclusions(file: Path, depth: int = 0) -> str:
-    """Returns the text with each `Include` replaced; what follows one belongs to the block that it stands in."""
+    """Returns the text with each `Include` replaced; what follows one belongs to its enclosing block."""
     try:
         lines = decode(file.read_bytes()).splitlines()
     except OSError:
-        return ""  # as ssh does: a file that isn't there includes nothing
+        return ""  # like ssh: a missing file includes nothing
     result: list[str] = []
     block = "Host *"
     for line in lines:
@@ -320,8 +320,8 @@ def _settings(host: str, user: str | None, port: int | None, lines: Sequence[Seq
     jumps = values.get("proxyjump", _NONE)
     if jumps.lower() == _NONE and values.get("proxycommand", _NONE).lower() != _NONE:
         raise AccessRefused(
-            f"~/.ssh/config reaches {printable(host, 80)!r} by a ProxyCommand, which is not followed here; name the "
-            "server between by ProxyJump there, or as `jump` in the inventory."
+            f"~/.ssh/config reaches {printable(host, 80)!r} by a ProxyCommand, which the suite doesn't support; name "
+            "the server in between with ProxyJump there, or as `jump` in the inventory."
         )
     found_port = values.get("port", "")
     address = values.get("hostname", host)
@@ -340,7 +340,7 @@ def _settings(host: str, user: str | None, port: int | None, lines: Sequence[Seq
 
 
 def _tokens(alias: str, address: str, user: str | None, port: int | None) -> Mapping[str, str]:
-    """Returns what ssh_config(5) puts in place of the tokens in the name of a key file."""
+    """Returns the values of ssh_config(5)'s tokens in the name of a key file."""
     local = getpass.getuser()
     return {
         **{"%": "%", "d": str(Path.home()), "h": address, "n": alias, "p": str(port or 22), "r": user or local},

@@ -35,10 +35,10 @@ def ssh_transport(entry: DeviceEntry, *, patience: Patience | None = None) -> Sh
 
 
 class SshLink:
-    """A connection on which shells are started: the one that holds the device, and beside it one at a time.
+    """A connection on which shells are started: the one that holds the device, and one other at a time.
 
     If the server allows only one session per connection, `another` opens a second connection. `stuck_s`: how long the
-    socket may accept no byte.
+    socket may accept nothing.
     """
 
     name = "ssh"
@@ -70,7 +70,7 @@ class SshLink:
                     ) from error
 
     def _connect_once_more(self, another: Callable[[], Connection]) -> None:
-        """Opens a second connection for all further work; the device stays held over the first."""
+        """Opens a second connection for all further work; the first one continues to hold the device."""
         self._outgrown.append((self._connection, self._watch))
         self._connection, self._another = another(), None
         self._watch = _SendWatch(self._connection, self._stuck_s)
@@ -125,7 +125,7 @@ class SshChannel:
             self._require_connection()
             return 0
         except (OSError, EOFError, paramiko.SSHException):
-            # Closed by the peer: what it sent before is still to be read.
+            # Closed by the peer: what it sent before can still be read.
             self._require_connection()
             return 0
 
@@ -136,7 +136,7 @@ class SshChannel:
     def receive(self, *, timeout_s: float) -> Received:
         channel = self._channel
         self._poll.poll(max(0.0, timeout_s) * 1000)
-        # Checked before the buffers: what comes in between is read next time.
+        # Checked before the buffers: what arrives in between is read next time.
         ended = bool(channel.closed or channel.eof_received)
         out = channel.recv(_READ_BYTES) if channel.recv_ready() else b""
         err = channel.recv_stderr(_READ_BYTES) if channel.recv_stderr_ready() else b""
@@ -158,7 +158,7 @@ class SshChannel:
 
 
 class _SendWatch:
-    """Ends the connection when a write to its socket takes too long, as the library would try forever."""
+    """Ends the connection if a write to its socket takes too long, as the library would try forever."""
 
     def __init__(self, connection: Connection, stuck_s: float) -> None:
         self._connection, self._stuck_s = connection, stuck_s

@@ -180,4 +180,4 @@ def test_a_workdir_that_is_a_file_is_a_failed_row(entry: DeviceEntry, locks: Pat
     Path(entry.workdir).touch()
     rows = {row.item: row for row in check_entry(entry, locks).rows}
     assert rows["workdir"].state == "failed"
-    assert "move that away" in rows["workdir"].remedy
+    assert "move it away" in rows["workdir"].remedy

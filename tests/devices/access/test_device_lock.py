@@ -84,7 +84,7 @@ def test_text_of_the_note_cannot_control_the_terminal(tmp_path: Path) -> None:
 def test_a_locks_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(UserError, match="can't hold the lock of device 'pi' because"),
+        pytest.raises(UserError, match="can't be used for the lock of device 'pi' because"),
         exclusive("pi", tmp_path / "file"),
     ):
         pytest.fail("there is no folder")
@@ -102,7 +102,9 @@ def without_flock(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_a_file_system_that_has_no_locks_left_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_flock(monkeypatch, errno.ENOLCK)
     with (
-        pytest.raises(UserError, match=r"can't hold the lock of device 'pi' because the system refused \(ENOLCK\)"),
+        pytest.raises(
+            UserError, match=r"can't be used for the lock of device 'pi' because the system refused \(ENOLCK\)"
+        ),
         exclusive("pi", tmp_path),
     ):
         pytest.fail("nothing is locked")
@@ -175,7 +177,9 @@ def test_a_folder_for_temporary_files_that_cannot_be_locked_is_a_user_error(
 
     monkeypatch.setattr(fcntl, "flock", refuse_folders)
     with (
-        pytest.raises(UserError, match=r"can't hold the lock of device 'local' because .*point TMPDIR elsewhere"),
+        pytest.raises(
+            UserError, match=r"can't be used for the lock of device 'local' because .*point TMPDIR elsewhere"
+        ),
         connect(local_entry(tmp_path / "work"), tmp_path / "locks"),
     ):
         pytest.fail("nothing is locked")

@@ -62,7 +62,7 @@ def test_cores_alone_change_nothing_on_the_device(device: Device, board: Path) -
 
 @pytest.mark.parametrize(("mode", "complaint"), [
     (PowerMode(nvpmodel=3), r"needs a restart of 'board'.*`sudo nvpmodel -m 3`"),
-    (PowerMode(nvpmodel=9), r"was not taken: .*invalid mode.*nvpmodel.conf"),
+    (PowerMode(nvpmodel=9), r"was not accepted: .*invalid mode.*nvpmodel.conf"),
     (PowerMode(governor="userspace"), r"policy0 of 'board' has ondemand schedutil performance powersave"),
     (PowerMode(nvpmodel=2, governor="userspace"), r"policy0 of 'board' has"),
 ])  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_machine_without_cpufreq_says_so(tmp_path: Path) -> None:
 def test_a_damaged_note_is_named_and_nothing_is_set(device: Device, board: Path, note: str) -> None:
     device.transport.mkdir(device.places.workdir)
     device.transport.write(f"{device.places.workdir}/power_mode.json", note.encode())
-    with pytest.raises(PowerModeError, match=r"power_mode.json: set its power mode yourself"):
+    with pytest.raises(PowerModeError, match=r"power_mode.json: set the mode by hand"):
         set_power_mode(device, "low", PowerMode(governor="powersave"))
     assert governors_of(board) == BEFORE
 

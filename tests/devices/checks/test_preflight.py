@@ -39,7 +39,7 @@ def test_a_workdir_is_created_tested_and_left_empty(transport: LocalTransport, t
 def test_a_file_in_place_of_the_workdir_fails(transport: LocalTransport, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     check = check_workdir(Tree(transport), str(tmp_path / "file"))
-    assert (check.status, check.remedy) == ("failed", "move that away or set another `workdir` in the inventory")
+    assert (check.status, check.remedy) == ("failed", "move it away or set another `workdir` in the inventory")
     assert "something of another type" in check.detail
 
 
@@ -90,7 +90,7 @@ def test_core_files_that_xnnpack_needs_fail_when_unreadable(make_tree: MakeTree,
 
 def test_readable_core_files_pass(make_tree: MakeTree) -> None:
     check = check_cpu_files(make_tree({f"{CPUS}/possible": "0-3\n", f"{CPUS}/present": "0-3\n"}))
-    assert (check.status, check.detail) == ("ok", "cores possible 0-3, present 0-3")
+    assert (check.status, check.detail) == ("ok", "possible cores 0-3, present 0-3")
 
 
 @pytest.mark.parametrize(

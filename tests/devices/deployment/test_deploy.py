@@ -108,7 +108,7 @@ def test_a_file_changed_on_the_device_is_pushed_again(
         target.unlink()
     if damage == "folder":
         target.mkdir()
-        with pytest.raises(DeployError, match="something of another type is in its place"):
+        with pytest.raises(DeployError, match="something of another type has that name"):
             deploy(watched, [file], str(folder))
         target.rmdir()
     assert deploy(watched, [file], str(folder)).pushed == (file.name,)
@@ -172,7 +172,7 @@ def test_a_truncated_copy_is_refused_and_removed(watched: Watched, make_file: Ma
 def test_a_damaged_source_is_refused_with_what_to_remove(watched: Watched, make_file: MakeFile, folder: Path) -> None:
     file = make_file(data=b"x" * 1000)
     file.source.write_bytes(b"y" * 1000)
-    with pytest.raises(DeployError, match=r"another content .* remove '.*host' on the host"):
+    with pytest.raises(DeployError, match=r"different content .* remove '.*host' on the host"):
         deploy(watched, [file], str(folder))
     assert not (folder / file.name).exists()
 
@@ -213,12 +213,12 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_was_whole(
 
 def test_a_file_in_place_of_the_folder_is_named(watched: Watched, make_file: MakeFile, tmp_path: Path) -> None:
     (tmp_path / "workdir").touch()
-    with pytest.raises(DeployError, match=r"something of another type is in its place .* move that away"):
+    with pytest.raises(DeployError, match=r"something of another type has that name .* move it away"):
         deploy(watched, [make_file()], str(tmp_path / "workdir" / "artifacts"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(watched: Watched, make_file: MakeFile) -> None:
-    with pytest.raises(DeployError, match=r"/sys/.* because (the permission is missing|the file system is read-only)"):
+    with pytest.raises(DeployError, match=r"/sys/.* because (permission is denied|the file system is read-only)"):
         deploy(watched, [make_file()], "/sys/edge-training-suite")
 
 

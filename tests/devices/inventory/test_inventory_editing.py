@@ -93,7 +93,7 @@ def test_an_entry_that_would_be_refused_leaves_the_file_alone(
 ) -> None:
     with pytest.raises(InventoryError, match=sentence) as caught:
         add_device(path, name, values)
-    assert str(caught.value).startswith(f"{path} stays as it is: device ")
+    assert str(caught.value).startswith(f"{path} was not changed: device ")
     assert path.read_text() == TEXT
     assert [item.name for item in path.parent.iterdir()] == ["inventory.yaml"]
 
@@ -149,6 +149,6 @@ def test_the_last_device_and_a_selection_stay(path: Path) -> None:
         remove_device(path, "p*")
     remove_device(path, "pi")
     before = path.read_text()
-    with pytest.raises(InventoryError, match="stays as it is: there is no device"):
+    with pytest.raises(InventoryError, match="was not changed: there is no device"):
         remove_device(path, "local")
     assert path.read_text() == before

@@ -35,7 +35,7 @@ def test_values_beyond_any_device_are_one_short_sentence(tmp_path: Path, fields:
 
 def test_ranges_of_cpus_are_not_written_out_beyond_the_limit() -> None:
     assert parse_cpus("0-4095") == tuple(range(4096))
-    with pytest.raises(ValueError, match="more than 4096 CPUs, so one of them twice"):
+    with pytest.raises(ValueError, match="more than 4096 CPUs, so at least one is there twice"):
         parse_cpus("0-4095,0")
 
 

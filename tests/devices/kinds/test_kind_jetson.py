@@ -177,7 +177,7 @@ def test_an_input_rail_that_is_kept_from_the_user_has_the_command_that_opens_it(
 def test_a_rail_that_reads_garbage_is_not_a_matter_of_permissions(make_tree: MakeTree) -> None:
     files = old_rails("POM_5V_IN", "POM_5V_GPU")
     reasons = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
-    assert reasons["POM_5V_GPU"].endswith("holds no number; None")
+    assert reasons["POM_5V_GPU"].endswith("contains no number; None")
 
 
 @pytest.mark.parametrize("value", ["", "garbage", "0x10", "nan", "9" * 40])
@@ -187,7 +187,7 @@ def test_an_input_rail_without_a_number_is_unavailable_and_nothing_takes_its_pla
     found = kind().sensors(make_tree(old_rails("POM_5V_IN", "POM_5V_GPU") | {f"{OLD}/in_power0_input": value}))
     assert list(power(found)) == ["POM_5V_GPU"]
     assert not any(sensor.total for sensor in found.sensors)
-    assert "in_power0_input holds no number" in gaps(found)["POM_5V_IN"]
+    assert "in_power0_input contains no number" in gaps(found)["POM_5V_IN"]
 
 
 def test_a_current_that_is_missing_makes_the_rail_unavailable(make_tree: MakeTree) -> None:
@@ -197,7 +197,7 @@ def test_a_current_that_is_missing_makes_the_rail_unavailable(make_tree: MakeTre
 
 def test_a_rail_whose_file_is_something_else_is_unavailable(make_tree: MakeTree) -> None:
     tree = make_tree({f"{OLD}/rail_name_0": "POM_5V_IN", f"{OLD}/in_power0_input/nested": "5000"})
-    assert "something of another type is in its place" in gaps(kind().sensors(tree))["POM_5V_IN"]
+    assert "something of another type has that name" in gaps(kind().sensors(tree))["POM_5V_IN"]
 
 
 def test_a_label_cannot_break_names(make_tree: MakeTree) -> None:
@@ -214,7 +214,7 @@ def test_the_inventory_can_name_the_total_and_correct_it(make_tree: MakeTree) ->
 
 def test_a_total_that_the_inventory_names_but_is_not_there_says_what_is(make_tree: MakeTree) -> None:
     found = kind(power=PowerSource(sensor="VDD_IN")).sensors(make_tree(old_rails("POM_5V_IN")))
-    assert "isn't there now (power sensors: POM_5V_IN)" in gaps(found)["power"]
+    assert "doesn't exist now (power sensors: POM_5V_IN)" in gaps(found)["power"]
     assert not any(sensor.total for sensor in found.sensors)
 
 
@@ -258,7 +258,7 @@ def test_another_power_mode_is_still_the_same_device(make_tree: MakeTree, progra
 
 
 @pytest.mark.parametrize(("script", "why"), [
-    (None, "nvpmodel isn't there"),
+    (None, "there is no nvpmodel"),
     ("echo 'Permission denied' >&2; exit 1", "exit code 1: Permission denied"),
     ("echo nonsense", "names no mode"),
 ])  # fmt: skip

@@ -127,10 +127,10 @@ def test_a_firmware_error_is_quoted_with_what_to_do(make_tree: MakeTree) -> None
         "Try creating a device file with: sudo mknod /dev/vcio c 100 0\nEOF\nexit 1\n"
     )
     (check,) = kind().checks(tree)
-    assert check.detail == "unknown: vcgencmd left with exit code 1: Can't open device file: /dev/vcio"
+    assert check.detail == "unknown: vcgencmd ended with exit code 1: Can't open device file: /dev/vcio"
     assert "usermod -aG video" in check.remedy
     power = gaps(kind().sensors(tree))["pmic"]
-    assert "vcgencmd left with exit code 1: Can't open device file: /dev/vcio; " in power
+    assert "vcgencmd ended with exit code 1: Can't open device file: /dev/vcio; " in power
     assert "usermod -aG video" in power
     assert "apt full-upgrade" in power
 
@@ -164,7 +164,7 @@ def test_bits_since_boot_are_reported_but_only_current_ones_are_throttling(make_
 
 def test_current_bits_mean_throttling(make_tree: MakeTree) -> None:
     tree = board(make_tree, get_throttled="throttled=0x80008")
-    assert kind().throttling(tree) == "the firmware holds the board back: soft temperature limit"
+    assert kind().throttling(tree) == "the firmware is throttling the board: soft temperature limit"
     assert kind().checks(tree)[0].remedy == "cool the board"
 
 

@@ -36,7 +36,7 @@ def test_a_host_without_a_compiler_uses_an_existing_bundle_and_says_so(tmp_path:
     folder, notes = keep(tmp_path, "made-before"), list[str]()
     assert build_bundle("aarch64", tmp_path, notes.append).folder == folder
     (line,) = notes
-    assert "that was built before" in line
+    assert "using an earlier build of the runner" in line
     assert "sudo apt install g++-aarch64-linux-gnu" in line
 
 

@@ -32,7 +32,7 @@ def chosen(folder: Path, reported: str, own: Path | None = None) -> tuple[str, l
 def test_a_64_bit_kernel_that_calls_itself_32_bit_gets_64_bit_programs(tmp_path: Path) -> None:
     machine, notes = chosen(tmp_path, NARROW[HERE])
     assert machine == HERE
-    assert notes == [f"its system calls its processor {NARROW[HERE]} and starts programs for {HERE}: these are used"]
+    assert notes == [f"its system calls its processor {NARROW[HERE]} but starts programs for {HERE}: these are used"]
 
 
 @pytest.mark.parametrize("refusal", [b"\x7fELF" + bytes(200), b"#!/nowhere/sh\n"])

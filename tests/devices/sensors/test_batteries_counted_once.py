@@ -58,7 +58,7 @@ def test_a_second_gauge_of_one_cell_is_kept_beside_the_total(make_tree: MakeTree
         powers = [sensor for sensor in found.sensors if sensor.quantity == "power_mw"]
         assert [sensor.name for sensor in powers if sensor.total] == ["battery.battery"]
         (beside,) = (sensor for sensor in powers if not sensor.total)
-        assert "another gauge of what battery measures" in beside.method
+        assert "measures the same as battery" in beside.method
     assert [gauge.supply for gauge in raw_gauges(tree)] == ["battery"]
 
 

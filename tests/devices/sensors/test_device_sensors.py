@@ -154,7 +154,7 @@ def test_rapl_has_no_total_when_a_package_is_missing_from_it(make_tree: MakeTree
     found = rapl_sensors(make_tree(rapl_domain("0", "package-0") | rapl_domain("1", "package-1", energy="")))
     assert [sensor.name for sensor in found.sensors] == ["rapl.package-0"]
     assert not found.sensors[0].total
-    assert "holds no number" in reasons(found)["rapl.package-1"]
+    assert "contains no number" in reasons(found)["rapl.package-1"]
 
 
 def test_rapl_without_its_range_is_unavailable_as_a_wrap_could_not_be_noticed(make_tree: MakeTree) -> None:
@@ -226,7 +226,9 @@ def test_the_battery_of_a_mouse_is_not_the_devices(make_tree: MakeTree) -> None:
 
 
 def test_an_absent_battery_says_so(make_tree: MakeTree) -> None:
-    assert "isn't there" in reasons(battery_sensors(make_tree(battery(power_now="1", present="0"))))["battery.BAT0"]
+    assert (
+        "is not installed" in reasons(battery_sensors(make_tree(battery(power_now="1", present="0"))))["battery.BAT0"]
+    )
 
 
 def test_the_battery_is_the_total_and_rapl_is_not_added_to_it(make_tree: MakeTree) -> None:

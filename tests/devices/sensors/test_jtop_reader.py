@@ -147,7 +147,7 @@ def test_repeated_readings_of_a_stuck_service_count_once_and_then_end_the_sensor
     ending = tree.transport.stream(impatient, lines.append, timeout_s=30)
     assert lines.count("total=500") == 5
     assert ending.rc == 1
-    assert "its service stands still: nothing new for 3 s" in ending.stderr_tail
+    assert "its service is stuck: nothing new for 3 s" in ending.stderr_tail
 
 
 def test_a_first_reading_that_takes_long_is_waited_for(board: WithClient, tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_a_first_reading_that_takes_long_is_waited_for(board: WithClient, tmp_pa
     ("I can't access jtop.service.\\nPlease logout or reboot this board.", "sudo usermod -aG jtop $USER"),
     ("[Errno 13] Permission denied", "sudo usermod -aG jtop $USER"),
     ("Mismatch version jtop service: [4.2.1] and client: [4.3.2]. Please run:\\n\\nsudo systemctl restart jtop.service",
-     "client and service must be of one version"),
+     "client and service must have the same version"),
     ("Mismatch of Python versions between library and service", "for the python3 that its service runs on"),
-    ("Authentication with jetson-stats server failed", "client and service must be of one version"),
+    ("Authentication with jetson-stats server failed", "client and service must have the same version"),
     ("Lost connection with jtop server", "systemctl status jtop.service"),
 ])  # fmt: skip
 def test_the_clients_message_is_passed_on_with_the_remedy(board: WithClient, message: str, remedy: str) -> None:

@@ -125,14 +125,14 @@ def test_a_command_is_asked_once_and_then_again_and_again(make_tree: MakeTree) -
     ("source", "gap"),
     [
         ({"file": "/sys/nothing", "unit": "V"}, "/sys/nothing can't be read because"),
-        ({"file": "/sys/text", "unit": "V"}, "/sys/text holds no number; name a file that begins with a number"),
-        ({"file": "/sys/rail", "field": "out ", "unit": "V"}, "/sys/rail has no line with a number behind 'out '"),
-        ({"file": "/sys/fan", "times": "/sys/text", "unit": "V"}, "/sys/text holds no number"),
-        ({"command": ["false"], "unit": "V"}, "false left with exit code 1"),
+        ({"file": "/sys/text", "unit": "V"}, "/sys/text contains no number; name a file that starts with a number"),
+        ({"file": "/sys/rail", "field": "out ", "unit": "V"}, "/sys/rail has no line with a number after 'out '"),
+        ({"file": "/sys/fan", "times": "/sys/text", "unit": "V"}, "/sys/text contains no number"),
+        ({"command": ["false"], "unit": "V"}, "false ended with exit code 1"),
         ({"command": ["/nowhere/program"], "unit": "V"}, "program"),
-        ({"command": ["echo", "none"], "unit": "V"}, "echo prints no line that begins with a number"),
-        ({"command": ["echo", "a 1"], "field": "b", "unit": "V"}, "echo prints no number behind 'b'"),
-        ({"plugin": "nobody"}, "no plugin 'nobody' is installed (sensors of plugins: none)"),
+        ({"command": ["echo", "none"], "unit": "V"}, "echo prints no line that starts with a number"),
+        ({"command": ["echo", "a 1"], "field": "b", "unit": "V"}, "echo prints no number after 'b'"),
+        ({"plugin": "nobody"}, "no plugin 'nobody' is installed (plugins' sensors: none)"),
     ],
 )
 def test_what_cannot_be_read_is_a_gap_with_its_reason(make_tree: MakeTree, source: dict[str, Any], gap: str) -> None:
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_a_gap_with_its_reason(make_tree: MakeTree, sourc
 def test_a_name_that_the_device_has_already_is_a_gap(make_tree: MakeTree) -> None:
     found = found_in(make_tree(FILES), {"hwmon.ina226.power1": {"file": "/sys/fan", "unit": "rpm"}})
     assert [sensor.name for sensor in found.sensors].count("hwmon.ina226.power1") == 1
-    assert "the device has a sensor of this name already; give it another name" in gaps(found)["hwmon.ina226.power1"]
+    assert "the device already has a sensor of this name; give it another name" in gaps(found)["hwmon.ina226.power1"]
 
 
 def test_one_of_them_can_be_the_power_of_the_whole_device(make_tree: MakeTree) -> None:
@@ -182,7 +182,7 @@ def test_a_connected_board_has_them_beside_those_of_its_kind(make_tree: MakeTree
     [
         ("{unit: V}", "a sensor needs one of `file`, `command` and `plugin`, and has 0; give one"),
         ("{file: /a, command: [b], unit: V}", "has 2; give one"),
-        ("{file: a, unit: V}", "it must be the whole path of a file on the device"),
+        ("{file: a, unit: V}", "it must be the absolute path of a file on the device"),
         ("{file: /a}", "a sensor needs the `unit` of its readings"),
         ("{file: /a, unit: '%'}", "a unit is 1 to 24 letters"),
         ("{file: /a, unit: V, quantity: power}", "power is in W, mW, uW, not 'V'"),
@@ -191,7 +191,7 @@ def test_a_connected_board_has_them_beside_those_of_its_kind(make_tree: MakeTree
         ("{file: /a, unit: V, scale: .nan}", "it must be a finite number"),
         ("{file: /a, unit: V, scale: high}", "`sensors.own.scale`"),
         ("{file: /a, unit: V, every_s: 0.001}", "`sensors.own.every_s` is 0.001"),
-        ("{file: /a, unit: V, range: [2, 1]}", "`range` begins above its end"),
+        ("{file: /a, unit: V, range: [2, 1]}", "`range` starts above its end"),
         ("{file: /a, unit: V, range: [2]}", "`sensors.own.range`"),
         ("{file: /a, unit: V, wraps_at: 5}", "`wraps_at` is for a counter of energy"),
         ("{file: /a, unit: V, stream: true}", "a sensor with `file` has no `stream`"),

@@ -64,7 +64,7 @@ def test_another_orchestrator_is_refused_with_who_holds_the_device(hold: Hold, f
         hold("two")
     assert str(caught.value) == (
         "device 'pi' is in use by process 4711 (suite run one) of user-one on host-one since "
-        "2026-11-22T10:00:00+00:00, who has just answered; wait for it or end process 4711 on host-one."
+        "2026-11-22T10:00:00+00:00, which has just answered; wait for it or end process 4711 on host-one."
     )
     assert holder.exists(str(folder))
     with pytest.raises(DeviceBusy, match="suite run one"):
@@ -119,7 +119,7 @@ def test_a_holder_that_is_alive_keeps_the_device_even_without_a_description(hold
     (path,) = [path for path in folder.iterdir() if path.name.isdigit()]
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], '{"pid": "\x1b[2J"}', ".", ""]))
-    with pytest.raises(DeviceBusy, match="in use by somebody who left no readable name") as caught:
+    with pytest.raises(DeviceBusy, match="in use by an orchestrator without a readable description") as caught:
         hold("two")
     assert "\x1b" not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_the_home_that_held_it_last_takes_the_device_without_asking(hold: Hold, 
     hold("two", outdated="token-one")
     assert not is_running(shell)
     wait_until(lambda: _is_lost(lost))
-    with pytest.raises(DeviceLost, match="device 'pi' is not ours any more"):
+    with pytest.raises(DeviceLost, match="device 'pi' is no longer ours"):
         lost.stream(["true"], lambda _line: None, timeout_s=20)
 
 
@@ -145,7 +145,7 @@ def test_a_program_of_an_orchestrator_that_lost_the_device_ends_in_mid_stream(
         lines.append(line)
         hold("two", outdated="token-one")
 
-    with pytest.raises(DeviceLost, match="not ours any more"):
+    with pytest.raises(DeviceLost, match="no longer ours"):
         lost.stream(["sh", "-c", "echo $$; exec sleep 600"], on_line, timeout_s=60)
     wait_until(lambda: not is_running(int(lines[0])))
 
@@ -227,7 +227,7 @@ def test_a_holder_of_another_user_who_cannot_be_asked_or_ended_keeps_the_device(
         assert holder.hold(str(folder), claim_of("one"))
         other = [shutil.which("setpriv") or "", "--reuid", "65534", "--clear-groups", "--", str(tools / "sh")]
         stranger = ShellTransport(ProcessLink(other, tools))
-        with pytest.raises(DeviceBusy, match="can't be asked or ended by the user we are on the device; wait for it"):
+        with pytest.raises(DeviceBusy, match="which our user on the device can't ask or end; wait for it"):
             stranger.hold(str(folder), claim_of("two", outdated))
         assert is_running(shell_of(folder))
         assert len(list(folder.iterdir())) == 1
@@ -237,7 +237,7 @@ def test_a_holder_of_another_user_who_cannot_be_asked_or_ended_keeps_the_device(
 def test_a_program_that_failed_after_the_hold_was_gone_is_a_lost_device(hold: Hold, folder: Path) -> None:
     """Who took the device over ended it; the news of that may come later than the end of the program."""
     transport = hold("one")
-    with pytest.raises(DeviceLost, match="not ours any more"):
+    with pytest.raises(DeviceLost, match="no longer ours"):
         transport.stream(["sh", "-c", 'rm "$1"/*; exit 3', "sh", str(folder)], lambda _line: None, timeout_s=20)
     again = hold("two")
     assert again.stream(["sh", "-c", "exit 3"], lambda _line: None, timeout_s=20).rc == 3

@@ -74,7 +74,7 @@ def test_a_home_that_cannot_be_written_holds_devices_too(tmp_path: Path) -> None
     "line", ["", "{}", "[1]", '{"pid": -1, "host": "h"}', '{"pid": true, "host": "h"}', "[" * 9999]
 )
 def test_a_holder_without_a_readable_name_still_counts(line: str) -> None:
-    assert "left no readable name" in str(busy("pi", line, answered=True))
+    assert "without a readable description" in str(busy("pi", line, answered=True))
 
 
 def test_the_description_of_a_holder_cannot_control_the_terminal() -> None:

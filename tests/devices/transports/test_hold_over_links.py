@@ -148,7 +148,7 @@ def test_two_entries_for_one_device_under_two_addresses_are_reported(entry: Devi
     other = entry.model_copy(update={"name": "again", "connect_timeout_s": 14.0})
     with (
         connect(entry, tmp_path / "one"),
-        pytest.raises(DeviceBusy, match="by this very command") as caught,
+        pytest.raises(DeviceBusy, match="by this same command") as caught,
         connect(other, tmp_path / "two"),
     ):
         pytest.fail("the device was had twice")

@@ -263,7 +263,7 @@ def test_renaming_goes_over_an_existing_file(transport: Transport, tmp_path: Pat
 def test_a_file_in_place_of_a_folder_is_named(transport: Transport, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(FileError, match="something of another type is in its place") as caught:
+        with pytest.raises(FileError, match="something of another type has that name") as caught:
             transport.mkdir(str(path))
         assert caught.value.cause is FileCause.OBSTRUCTED
 

@@ -125,7 +125,7 @@ def test_loss_is_drawn_with_the_reference_where_it_is_known() -> None:
     assert len(reference) == 4
     assert reference[0]["y"] == [7.85, 7.75, 7.65]
     without = _figures(only(source, {"reference_losses": None}))["loss"]
-    assert [note for note in without.notes if "reference were not kept" in note]
+    assert [note for note in without.notes if "did not keep the reference's losses" in note]
 
 
 def test_reference_with_a_broken_step_is_not_drawn_at_a_shifted_place() -> None:

@@ -111,7 +111,7 @@ def test_a_series_says_in_a_sentence_how_large_its_last_change_is_since_when_and
     headline, causes = banner_of(replace(found, points=moved, remarks=remarks))
     assert headline == "Latency of a step is 6.0 % higher since 2026-01-11 02:00 UTC."
     assert causes == ["with it: torch 2.12 → 2.13; lena: new fan; confirmed that night as +5.5 % over 10 pairs."]
-    assert banner_of(found)[1] == ["nothing is recorded that changed with it."]
+    assert banner_of(found)[1] == ["no other change is recorded at that point."]
 
 
 def test_a_series_begins_with_the_metric_that_is_regressed_even_if_its_level_has_not_yet_moved() -> None:
@@ -208,7 +208,7 @@ def test_what_is_not_the_same_comes_first_and_once_for_all_devices_it_is_true_of
     page = comparison_page(night(0), night(1), Compared("a", "b", [], names))
     assert page.sections[0].name == "differences"
     rows = [[cell.main for cell in row.cells] for row in only_grid(page, "differences").rows]
-    assert rows == [["torch", "1", "2", "the host"], ["governor", "x", "y", "2 of them"]]
+    assert rows == [["torch", "1", "2", "the host"], ["governor", "x", "y", "2 devices"]]
 
 
 def test_changes_are_drawn_by_their_size_in_percent_with_the_band_that_counts_for_none() -> None:

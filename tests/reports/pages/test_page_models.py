@@ -149,7 +149,7 @@ def test_the_banner_of_a_night_names_six_changes_and_counts_the_others() -> None
     found = [verdict("regressed", number) for number in range(8)] + [verdict("unchanged", 9)]
     banner = night_page(night(1), found, NOTHING).banner
     assert banner is not None and len(banner.items) == 6
-    assert "8 regressed and 1 unchanged. 2 further ones" in banner.headline.replace("\u00a0", " ")
+    assert "8 regressed and 1 unchanged. 2 more in the table" in banner.headline.replace("\u00a0", " ")
     few = night_page(night(1), found[5:], NOTHING).banner
     assert few is not None and "further" not in few.headline
 

@@ -82,7 +82,7 @@ def test_night_says_its_verdict_first_and_lists_what_changed_before_the_rest(sit
 
 def test_night_that_judged_nothing_says_what_to_do(site: Path) -> None:
     text = PageText(site / night_place(night_id(3))).text
-    assert "Nothing was judged yet" in text and "suite nightly" in text
+    assert "Nothing has been judged yet" in text and "suite nightly" in text
 
 
 def test_every_verdict_of_a_large_night_is_on_its_page_and_in_the_file(tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_long_series_is_thinned_with_its_extremes_and_marks_and_says_so(tmp_path
 
     build(Long(nights=1), tmp_path)
     text = PageText(tmp_path / series_place("jetson", key("fp16"))).text
-    assert "of 5,000 points are drawn" in text and "points.csv holds all" in text
+    assert "of 5,000 points are drawn" in text and "points.csv has all of them" in text
 
 
 def test_device_page_shows_health_and_says_why_a_figure_is_missing(site: Path) -> None:
     text = PageText(site / device_place("jetson")).text
     assert "Last run: 3 ok and 1 unsupported." in text and "Throttled in 1 of the last 10 runs." in text
-    assert "No run recorded the charge of a battery" in text
+    assert "No run recorded a battery's charge" in text
     assert "Battery" in text and "33.1 GiB" in text and "governor: schedutil" in text
     assert "This device is emulated" in PageText(site / device_place(HOSTILE)).text
 
@@ -175,7 +175,7 @@ def test_workload_page_sets_the_settings_side_by_side_over_devices(site: Path) -
     text = PageText(path).text
     assert "lowest latency int8" in text and "lowest peak memory" in text and "energy: a first look" in text
     assert "RAPL is not readable" in text and "Latency against energy" in text
-    assert "emulated, so its numbers are no measure of a device" in text
+    assert "emulated, so its numbers don't represent a real device" in text
 
 
 def test_comparison_sets_two_runs_side_by_side_with_what_else_differs(tmp_path: Path) -> None:
@@ -298,4 +298,4 @@ def test_interval_and_change_are_shown_like_their_value() -> None:
 
 
 def test_source_without_histories_still_gives_a_site(tmp_path: Path) -> None:
-    assert "There is no run yet." in PageText(build(FixtureSource([], {}, {}), tmp_path)).text
+    assert "There are no runs yet." in PageText(build(FixtureSource([], {}, {}), tmp_path)).text

@@ -62,7 +62,7 @@ def test_lines_are_groups_with_their_parts_and_small_ones_summed_up() -> None:
 
 def test_the_sentence_names_step_overhead_and_what_is_largest_outside() -> None:
     assert profile_sentence(SETTING).replace("\u00a0", " ") == (
-        "100 ms a step, +1.0 % with the profile (+0.0 to +2.0 % in 3 pairs of steps); 40.0 % of it is outside of "
+        "100 ms a step, +1.0 % with the profile (+0.0 to +2.0 % in 3 pairs of steps); 40.0 % of it is outside "
         "frozen products, most of that in noise and update 20.3 %, not attributed 10.0 %, norm 9.7 %"
     )
 
@@ -82,8 +82,8 @@ def test_each_box_of_a_flame_is_in_one_that_is_as_wide_as_its_boxes(flame: Any) 
 
 def test_layers_and_delegates_are_boxes_of_their_own() -> None:
     (trace,) = flame_by_place(SETTING).traces
-    assert "step/inside of delegates/layer 1/norm/Multiply (ND)" in trace["ids"]
-    assert "step/operators outside of delegates/noise and update/perturb" in trace["ids"]
+    assert "step/inside delegates/layer 1/norm/Multiply (ND)" in trace["ids"]
+    assert "step/operators outside delegates/noise and update/perturb" in trace["ids"]
 
 
 def test_the_page_has_both_figures_and_the_table_of_each_setting_and_names_what_failed() -> None:

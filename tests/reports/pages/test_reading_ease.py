@@ -163,4 +163,4 @@ def test_legend_names_devices_only_as_long_as_it_stays_smaller_than_the_figure(l
         figure = latency_against_memory(measurements({"measurements": records}))
         entries = [trace["name"] for trace in figure.traces if trace["showlegend"]]
         assert len(entries) == 1 + (count if count <= MOST_IN_LEGEND else 0)
-        assert ("point at a symbol for its name" in " ".join(figure.notes)) is (count > MOST_IN_LEGEND)
+        assert ("hover over a symbol for its name" in " ".join(figure.notes)) is (count > MOST_IN_LEGEND)

@@ -196,5 +196,5 @@ def test_list_has_the_newest_first_with_its_accuracies() -> None:
 
 def test_overview_without_trainings_says_how_to_train(tmp_path: Path) -> None:
     text = build(realistic(steps=3), tmp_path).read_text()
-    assert "Nothing was trained yet" in text and "suite race" in text
+    assert "Nothing has been trained yet" in text and "suite race" in text
     assert not (tmp_path / TRAININGS).exists()

@@ -64,7 +64,7 @@ def test_page_opens_without_a_word_in_the_console_and_without_network(
 def test_empty_index_opens_quietly(chromium: webdriver.Chrome, tmp_path: Path) -> None:
     open_page(chromium, build(FixtureSource([], {}, {}), tmp_path))
     assert log(chromium, "browser") == []
-    assert "There is no run yet." in chromium.find_element(By.TAG_NAME, "main").text
+    assert "There are no runs yet." in chromium.find_element(By.TAG_NAME, "main").text
 
 
 def test_page_may_not_reach_out_even_if_a_script_tried(site: Path, chromium: webdriver.Chrome) -> None:

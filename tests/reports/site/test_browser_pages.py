@@ -158,7 +158,7 @@ def test_words_and_choices_filter_the_rows_and_the_count_is_told(
 def test_filter_that_fits_nothing_says_how_to_go_on(pages: dict[str, Path], chromium: webdriver.Chrome) -> None:
     open_page(chromium, pages["night"])
     chromium.find_element(By.CSS_SELECTOR, "#verdicts form.filter input").send_keys("no such row")
-    assert "No row fits the filter" in chromium.find_element(By.ID, "verdicts").text
+    assert "No row matches the filter" in chromium.find_element(By.ID, "verdicts").text
 
 
 def test_address_keeps_filter_and_order_for_whoever_opens_it(

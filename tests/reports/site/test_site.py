@@ -107,7 +107,7 @@ def test_index_lists_the_newest_run_first_and_links_only_built_pages(tmp_path: P
 
 def test_index_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
     page = PageText(build(FixtureSource([], {}, {}), tmp_path))
-    assert "no run yet" in page.plain and "suite run --device local" in page.plain
+    assert "no runs yet" in page.plain and "suite run --device local" in page.plain
 
 
 def test_many_runs_are_split_over_light_pages_that_link_each_other(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def answers_by_question(found: list[Measurement]) -> dict[str, tuple[str, list[s
 
 def test_one_device_has_its_numbers_and_what_cannot_be_told_from_the_best() -> None:
     answers = answers_by_question([item("fp32", 100.0), item("int8", 50.0), item("nf4", 50.5)])
-    assert answers["Fastest"] == ("int8", ["50.0 ms a step", "Can't be told from nf4."])
+    assert answers["Fastest"] == ("int8", ["50.0 ms a step", "Can't be told apart from nf4."])
     assert answers["Most frugal"] == ("not known", ["Not measured: no rail"])
-    assert answers["Smallest"][1] == ["100 MiB at the peak", "Can't be told from int8 and nf4."]
+    assert answers["Smallest"][1] == ["100 MiB at the peak", "Can't be told apart from int8 and nf4."]
 
 
 def test_of_many_devices_the_setting_that_is_best_on_most_of_them_is_named_with_the_others() -> None:

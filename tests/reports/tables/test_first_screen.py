@@ -138,7 +138,7 @@ def test_workloads_beyond_a_screen_are_folded_with_all_their_rows() -> None:
     }
     first, rest = kinds_sections(Recent([], groups))
     assert (len(first.matrices[0].rows), first.folded) == (6, "")
-    assert len(rest.matrices[0].rows) == 6 and "2\u00a0further workloads" in rest.folded
+    assert len(rest.matrices[0].rows) == 6 and "2\u00a0more workloads" in rest.folded
     assert first.matrices[0].name != rest.matrices[0].name
 
 
@@ -150,7 +150,7 @@ def verdict(board: str, margin: float) -> SeriesVerdict:
 def test_trust_counts_what_was_judged_and_says_how_wide_noise_is() -> None:
     recent = Recent(nights(3), {}, [verdict("a", 1.0), verdict("a", 1.2), verdict("b", 4.0)])
     found = words(trust_section(recent, {"unchanged": 7, "regressed": 1, "insufficient": 2}))
-    assert found["Series judged"] == ("8 of 10", "2 have too few nights yet; against 30 nights before it")
+    assert found["Series judged"] == ("8 of 10", "2 have too few nights yet; against 30 earlier nights")
     assert found["Noise"] == ("±1.2\u00a0%", "of a step's latency is within noise; most on b: 4.0 %")
     assert found["Devices"] == ("all steady", "none was busy, none changed by itself")
     assert found["Gaps"] == ("none", "every board has a result in each of 3 nights")

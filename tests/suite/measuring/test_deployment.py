@@ -101,7 +101,7 @@ def test_weights_that_were_lost_or_damaged_on_the_device_are_pushed_again(
 
 def test_weights_damaged_on_the_host_are_named_with_the_next_action(device: Device, programs: list[Artifact]) -> None:
     programs[0].data[0].path.write_bytes(bytes(len(WEIGHTS)))
-    with pytest.raises(DeployError, match=r"'weights\.ptd' arrived with .* another content .* remove .* made again"):
+    with pytest.raises(DeployError, match=r"'weights\.ptd' arrived with .* different content .* remove .* rebuilt"):
         deploy_program(device, programs[0])
 
 

@@ -207,9 +207,7 @@ def test_files_named_twice_and_files_that_are_not_there_are_refused(own_model: P
     with pytest.raises(UserError, match=r"nowhere/model.gguf does not exist: give a Hugging Face folder, a GGUF file"):
         Plan(("a",), model="nowhere/model.gguf")
     (own_model / "config.json").unlink()
-    with pytest.raises(
-        UserError, match=r"My-Model-3L/config.json is missing: give a folder as Hugging Face lays it out"
-    ):
+    with pytest.raises(UserError, match=r"My-Model-3L/config.json is missing: give a folder in Hugging Face's layout"):
         Plan(("a",), model=str(own_model))
     with pytest.raises(UserError, match="Unknown model 'smolm2-135m': did you mean smollm2-135m"):
         Plan(("a",), model="smolm2-135m")

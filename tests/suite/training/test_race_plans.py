@@ -129,7 +129,7 @@ def test_a_total_is_a_contender_for_each_shape_that_the_method_allows() -> None:
         (("prge q=1 q=2", "prge"), "q is given twice"),
         (("prge total=4 b=1", "prge"), "total stands for q \\* b, but b is given too"),
         (("mezo-lora-fa q=4", "prge"), "mezo-lora-fa has 1 query a step"),
-        (("mezo-full quant=int8", "prge"), "mezo-full updates weights of float32 or float16"),
+        (("mezo-full quant=int8", "prge"), "mezo-full updates weights in float32 or float16"),
         (("fo-lora-fa eps=1e-2", "prge"), "perturbs nothing"),
         (("prge q=4", "prge  lr=1e-3"), '"prge q=4" and "prge  lr=1e-3" have a training in common'),
         (("fo-lora-fa", "fo-lora-fa lr=5e-3 eval_every=1"), "have a training in common"),

@@ -100,8 +100,8 @@ def test_backpropagation_goes_back_to_the_lowest_adapter(
     ("layers", "sentence"),
     [
         ("2", "layers is 2, but tiny has layers 0 to 1: choose some of them"),
-        ("0-1", "layers is 0-1, but tiny has layers 0 to 1 and no others: leave it out"),
-        ("1-0", "which ends before it begins: write 0-1"),
+        ("0-1", "layers is 0-1, but tiny has layers 0 to 1, so that is all: leave it out"),
+        ("1-0", "which ends before it starts: write 0-1"),
         ("last", "'last', but it must be a range such as 15-24"),
     ],
 )

@@ -45,7 +45,7 @@ ALLOWED = {"fp32": 1e-4, "fp16": 1e-4, "bf16": 1e-1, "int8": 1e-4, "nf4": 1e-4, 
 """Relative error of the adapter; program_bounds argues for it.
 
 In bf16 an operand near the middle of two numbers may go either way, and steps build on each other: 6.1e-2 was measured
-after six. The way back has no part in it: on one layer the kernel's gradients are autograd's
+after six. The backward pass has no part in it: on one layer the kernel's gradients are autograd's
 (test_layer_backward_kernel). Measured as well: the eager step, of torch's products alone, is 2.6e-2, 6.5e-2 and 4.9e-2
 from the reference with three draws of batches, and 2.7e-1 with a fourth, where fp32 is twenty times as far off, too;
 the reference is 2.0e-2 to 3.9e-2 from itself if inputs of layers move by 1e-5. One missing step would be some 1.7e-1.

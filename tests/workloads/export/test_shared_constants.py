@@ -166,7 +166,7 @@ def test_a_lost_data_file_is_reported_and_made_again_without_another_export(
     notes: list[str] = []
     assert cache.find(workload, tiny.sha256, notes.append) is None
     assert len(notes) == 1
-    assert "weights.ptd of tiny nf4 is missing" in notes[0] and "it is made again" in notes[0]
+    assert "weights.ptd of tiny nf4 is missing" in notes[0] and "it is created again" in notes[0]
     assert cache.by_hash(artifact.hash) is None
     assert cache.export(workload, tiny) == artifact == cache.by_hash(artifact.hash)
     assert artifact.program.stat().st_mtime_ns == program.st_mtime_ns

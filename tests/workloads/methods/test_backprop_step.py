@@ -82,7 +82,9 @@ def test_settings_without_a_way_back_are_refused_by_name(method: str, quant: str
     if quant in known:
         Workload("tiny", quant, q=1, method=method)
         return
-    with pytest.raises(UserError, match=f"{method} has no way back through the layers of {quant}: choose one of fp32"):
+    with pytest.raises(
+        UserError, match=f"{method} has no backward pass through the layers of {quant}: choose one of fp32"
+    ):
         Workload("tiny", quant, q=1, method=method)
 
 

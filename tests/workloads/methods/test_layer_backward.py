@@ -1,4 +1,4 @@
-"""The way back through a decoder layer against torch's autograd, for each operator's way of computing it."""
+"""The backward pass of a decoder layer against torch's autograd, for each way of computing its operators."""
 
 from __future__ import annotations
 

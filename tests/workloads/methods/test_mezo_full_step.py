@@ -166,7 +166,7 @@ def test_the_reference_leaves_the_weights_it_is_given_alone(tiny: ModelWeights) 
 
 @pytest.mark.parametrize("quant", ["bf16", "int8", "int8-dynamic", "8da4w", "nf4", "nf4-double"])
 def test_settings_whose_weights_no_update_fits_are_refused(quant: str) -> None:
-    with pytest.raises(UserError, match=rf"mezo-full updates weights of float32 or float16.*{quant}.*fp32, fp16"):
+    with pytest.raises(UserError, match=rf"mezo-full updates weights in float32 or float16.*{quant}.*fp32, fp16"):
         Workload("tiny", quant, q=1, method="mezo-full")
 
 

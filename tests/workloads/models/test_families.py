@@ -127,14 +127,14 @@ def test_a_window_of_just_the_rows_length_changes_nothing(tmp_path: Path) -> Non
 
 
 REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
-    "the model with pictures": ("gemma3_text", {"model_type": "gemma3"}, "of gemma3, the text model alone"),
+    "the model with pictures": ("gemma3_text", {"model_type": "gemma3"}, "for gemma3, only the text model"),
     "soft caps": ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
     "both directions": ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     "a gate": ("gemma3_text", {"hidden_activation": "silu"}, "hidden_activation is silu, .* is gelu_pytorch_tanh"),
     "biases": ("qwen3", {"attention_bias": True}, "attention_bias is True, which is not supported for qwen3"),
     "kinds of layers": ("qwen3", {"layer_types": ["linear_attention"] * 4}, "layer_types should name"),
     "few kinds": ("gemma3_text", {"layer_types": ["full_attention"]}, "for each of 4 layers"),
-    "few layers": ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers speaks of 2 layers instead of 4"),
+    "few layers": ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers is for 2 layers instead of 4"),
     "a word for a window": ("mistral", {"sliding_window": "wide"}, "sliding_window must be a number of positions"),
     "scaling": ("qwen2", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "'yarn' rotary scaling"),
     "a scaling's number": (
@@ -145,7 +145,7 @@ REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
     "two scalings": (
         "llama3",
         {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
-        "has rope_parameters and another rope_scaling",
+        "has rope_parameters and a different rope_scaling",
     ),
     "one base for two kinds": (
         "gemma3_text",

@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
     "one of several files": (lambda writer: writer.add_uint16("split.count", 3), "split.count is '3'"),
     "bias": (
         lambda writer: writer.add_tensor("blk.0.attn_q.bias", torch.ones(64).numpy()),
-        r"1 tensors that its architecture doesn't have here, the first is model.layers.0.self_attn.q_proj.bias",
+        r"1 tensors that are not supported for its architecture, the first is model.layers.0.self_attn.q_proj.bias",
     ),
     "scaled frequencies": (
         lambda writer: writer.add_tensor("rope_freqs.weight", torch.ones(9).numpy()),

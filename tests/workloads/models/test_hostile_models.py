@@ -39,18 +39,21 @@ def _list(kind: int, count: int, content: bytes = b"", name: bytes = b"a.list") 
 _NESTED = struct.pack("<IQ", _LIST, 1) * 3000
 
 HOSTILE = {
-    "endless strings": (_header(0, _list(_STRING, 2**62)), "claims 4611686018427387904 elements of lists, and 0 bytes"),
+    "endless strings": (
+        _header(0, _list(_STRING, 2**62)),
+        "claims 4611686018427387904 elements of lists, but only 0 bytes",
+    ),
     "lists in lists": (_header(0, _list(_LIST, 1, _NESTED)), "lists within lists"),
-    "a million tensors": (_header(10**6), "claims 1000000 tensors, and 0 bytes are left"),
-    "tensors that fit": (_header(30_000) + bytes(24 * 30_000), "claims 30000 tensors, and 20000 more is the limit"),
+    "a million tensors": (_header(10**6), "claims 1000000 tensors, but only 0 bytes are left"),
+    "tensors that fit": (_header(30_000) + bytes(24 * 30_000), "claims 30000 tensors, but the limit is 20000 more"),
     "endless keys": (_header(0, keys=2**63), "claims 9223372036854775808 keys"),
     "a large list of bytes": (
         _header(0, _list(_U8, 3_000_000, bytes(3_000_000))),
-        "3000000 elements of lists, and 2000000",
+        "3000000 elements of lists, but the limit is 2000000",
     ),
     "many lists": (
         _header(0, *(_list(_U8, 600_000, bytes(600_000), name=b"list%d" % index) for index in range(4))),
-        "claims 600000 elements of lists, and 200000 more",
+        "claims 600000 elements of lists, but the limit is 200000 more",
     ),
     "a text beyond the end": (_header(0, _text(b"k") + struct.pack("<IQ", _STRING, 2**63)), "bytes are missing"),
     "an unknown type": (_header(0, _text(b"k") + struct.pack("<I", 77)), "unknown type 77"),
@@ -60,7 +63,7 @@ HOSTILE = {
     ),
     "a tensor without end": (
         _header(1, _text(b"t") + struct.pack("<IQQIQ", 2, 2**32, 2**32, 0, 0), keys=0),
-        r"its tensor t goes \d+ bytes beyond the end",
+        r"its tensor t extends \d+ bytes beyond the end",
     ),
     "the other byte order": (_header(0, order=">"), "is stored big-endian"),
     "a type of the future": (
@@ -121,7 +124,7 @@ def test_a_token_without_end_is_not_tried_at_every_cut(write_gguf: WriteGguf) ->
             add(f"tokenizer.ggml.{key}", value)  # type: ignore[operator]
         writer.add_token_scores([0.0])
 
-    with pytest.raises(UserError, match="a token has 5000 characters, 256 is the limit"):
+    with pytest.raises(UserError, match="a token has 5000 characters, but the limit is 256"):
         load_gguf("small", write_gguf(scored))
 
 
@@ -132,7 +135,7 @@ def test_layers_that_a_gguf_file_only_claims_are_refused_before_they_are_counted
     """For a plan, too, which looks at the header alone; one architecture has a list of what each layer does."""
     path = write_gguf(lambda writer: writer.add_uint32(f"{architecture}.block_count", 2**32 - 1), (), architecture)
     for read in (read_gguf_config, lambda path: load_gguf("small", path)):
-        with pytest.raises(UserError, match="holds 30 tensors, too few for 4294967295 layers: get the complete model"):
+        with pytest.raises(UserError, match="has 30 tensors, too few for 4294967295 layers: get the complete model"):
             read(path)
 
 
@@ -141,21 +144,21 @@ def _rewrite(path: Path, **changes: object) -> None:
 
 
 NUMBERS = {
-    "endless width": ({"hidden_size": 10**400}, "has 401 digits, more than 64 bits hold"),
+    "endless width": ({"hidden_size": 10**400}, "has 401 digits, more than 64 bits can hold"),
     "endless depth": ({"num_hidden_layers": 10**400}, "has 401 digits"),
     "thousands of digits": ({"num_hidden_layers": "@"}, "number out of range"),
-    "large width": ({"hidden_size": 2**60}, r"has shape \[512, 64\], but its configuration asks for"),
+    "large width": ({"hidden_size": 2**60}, r"has shape \[512, 64\], but its configuration requires"),
     "negative width": ({"hidden_size": -64}, "hidden_size is -64"),
     "endless base": ({"rope_theta": 10**400}, "has 401 digits"),
     "true as base": ({"rope_theta": True}, "must be numbers, but they are True"),
     "list as base": ({"rope_theta": [1]}, "must be numbers"),
     "endless end token": ({"eos_token_id": 10**30}, "has 31 digits"),
-    "negative end token": ({"eos_token_id": -5}, "eos_token_id is -5, which is none of the 512 tokens"),
-    "end token beyond": ({"eos_token_id": 512}, "eos_token_id is 512, which is none of the 512 tokens"),
+    "negative end token": ({"eos_token_id": -5}, "eos_token_id is -5, which is not one of the 512 tokens"),
+    "end token beyond": ({"eos_token_id": 512}, "eos_token_id is 512, which is not one of the 512 tokens"),
     "one of several beyond": ({"eos_token_id": [700, 2]}, "eos_token_id is 700"),
     "beginning beyond": ({"bos_token_id": 600}, "bos_token_id is 600"),
-    "word as end token": ({"eos_token_id": "</s>"}, "eos_token_id is </s>, which is none"),
-    "true as end token": ({"eos_token_id": True}, "eos_token_id is True, which is none"),
+    "word as end token": ({"eos_token_id": "</s>"}, "eos_token_id is </s>, which is not one"),
+    "true as end token": ({"eos_token_id": True}, "eos_token_id is True, which is not one"),
     "negative padding": ({"pad_token_id": -7}, "pad_token_id is -7"),
     "nested settings": ({"rope_scaling": [[[[]]]], "hidden_act": {"a": 1}}, "hidden_act is {'a': 1}"),
     "lists as kinds of layers": ({"model_type": "qwen3", "layer_types": [[1]] * 3}, "layer_types should name"),
@@ -196,8 +199,8 @@ def test_minus_one_and_a_padding_beyond_the_vocabulary_are_fine(folder: Path) ->
 @pytest.mark.parametrize(
     ("claimed", "sentence"),
     [
-        (2**63, "header of 9223372036854775808 bytes, and"),
-        (17 << 20, "header of 17825792 bytes, 16777216 is the limit"),
+        (2**63, "header of 9223372036854775808 bytes, but only"),
+        (17 << 20, "header of 17825792 bytes, but the limit is 16777216"),
     ],
 )
 def test_a_header_of_safetensors_is_measured_first(

@@ -74,7 +74,7 @@ def test_shard_outside_the_folder_is_refused(folder: Path, original: ModelWeight
     shard(folder, original)
     index = folder / "model.safetensors.index.json"
     rewrite(index, weight_map={"model.norm.weight": name})
-    with pytest.raises(UserError, match="not a file name of the folder"):
+    with pytest.raises(UserError, match="not the name of a file in the folder"):
         load_folder("small", folder)
 
 

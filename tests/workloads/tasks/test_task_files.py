@@ -146,7 +146,7 @@ def test_other_encoding_is_refused_with_the_byte(tmp_path: Path) -> None:
 
 
 def test_other_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ends in '.xlsx': a task is a .tsv, .csv, .jsonl, .json or .parquet file"):
+    with pytest.raises(UserError, match=r"ends with '.xlsx': a task is a .tsv, .csv, .jsonl, .json or .parquet file"):
         read_task(write(tmp_path, "good,1\n", "task.xlsx"))
 
 
@@ -200,7 +200,7 @@ def test_a_few_damaged_rows_of_a_large_file_are_left_out_and_counted(tmp_path: P
     task = read_task(write(tmp_path, "sentence\tlabel\n" + "\n".join(lines) + "\n"))
     assert len(task.examples) == 2499
     assert task.notes == (
-        f"1 of 2500 rows of {tmp_path / 'task.tsv'} have other columns and are left out, first line 702",
+        f"1 of 2500 rows of {tmp_path / 'task.tsv'} differ in columns and are left out, first line 702",
     )
 
 
@@ -213,7 +213,7 @@ def test_csv_is_read_with_the_delimiter_of_its_header(tmp_path: Path, sep: str) 
 
 def test_a_quotation_mark_of_a_csv_that_is_never_closed_is_refused_with_the_line(tmp_path: Path) -> None:
     path = write(tmp_path, 'text,label\nfine,1\n"so good,1\nbad,0\n', "task.csv")
-    with pytest.raises(UserError, match="the row that begins in line 3 is not valid CSV"):
+    with pytest.raises(UserError, match="the row that starts in line 3 is not valid CSV"):
         read_task(path)
 
 
@@ -240,8 +240,8 @@ def test_every_shape_of_a_json_document_reads_alike(tmp_path: Path, document: ob
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (7, "holds no list of objects"),
-        ({"text": ["a", "b", "c"], "label": [1]}, r"holds lists of different lengths \(3, 1\)"),
+        (7, "has no list of objects"),
+        ({"text": ["a", "b", "c"], "label": [1]}, r"has lists of different lengths \(3, 1\)"),
         ({"text": {"0": "a"}, "label": {"0": 1, "1": 0}}, "has no text in 1 of 2 rows"),
         ({"columns": ["text", "label"], "data": [["a", 1], ["b"]]}, "not all lists of 2 values, as `columns` has"),
         ({"columns": ["text", "label"], "data": [["a", 1], {"text": "b"}]}, "not all lists of 2 values"),

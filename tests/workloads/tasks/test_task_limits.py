@@ -82,7 +82,7 @@ def test_columns_of_different_rows_do_not_multiply(tmp_path: Path, monkeypatch: 
     columns: dict[str, dict[str, int]] = {"text": {}, "label": {}} | {
         f"c{index}": {f"{index}": 0} for index in range(100)
     }
-    with pytest.raises(UserError, match=r"holds more than .* 5000 cells"):
+    with pytest.raises(UserError, match=r"has more than .* 5000 cells"):
         read_table(write(tmp_path, "t.json", json.dumps(columns)), KNOWN)
 
 
@@ -103,7 +103,7 @@ def test_a_header_of_very_many_columns_is_not_compared_with_itself(tmp_path: Pat
     ],
 )
 def test_a_text_without_end_is_named_by_its_row(tmp_path: Path, name: str, content: str) -> None:
-    with pytest.raises(UserError, match=r"(line|entry|row that begins in line) \d .*(1048576|limit)") as caught:
+    with pytest.raises(UserError, match=r"(line|entry|row that starts in line) \d .*(1048576|limit)") as caught:
         read_table(write(tmp_path, name, content), KNOWN)
     assert len(str(caught.value)) < 500
 
@@ -170,5 +170,5 @@ def test_what_lies_inside_lists_of_a_parquet_file_is_counted(tmp_path: Path, mon
     monkeypatch.setattr(rows, "MOST_CELLS", 10_000)
     path = tmp_path / "t.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"], "label": [[True] * 20_000]}), path)
-    with pytest.raises(UserError, match="with what lies inside its lists, has more than"):
+    with pytest.raises(UserError, match="including the contents of its lists, has more than"):
         read_table(path, KNOWN)

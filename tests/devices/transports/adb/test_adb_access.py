@@ -80,7 +80,7 @@ def test_many_attached_devices_are_not_all_listed() -> None:
     attached = [Listed(f"S{number}", "device", number) for number in range(11)]
     assert "adb has 11: S0 (device), " in str(unknown("device 'x' (S)", attached))
     assert "S7 (device) and 3 more" in str(unknown("device 'x' (S)", attached))
-    assert "adb has none at all" in str(unknown("device 'x' (S)", []))
+    assert "adb has no device at all" in str(unknown("device 'x' (S)", []))
 
 
 def test_an_address_where_nothing_listens_is_named_with_what_to_do(adbd: LoopbackAdbd) -> None:
@@ -92,7 +92,7 @@ def test_a_phone_that_has_not_authorised_this_computer_says_what_to_do_on_it(
     adbd: LoopbackAdbd, phone: HesitantPhone
 ) -> None:
     for _ in range(2):  # the second time adb knows it already, as unauthorized
-        with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer its question"):
+        with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer"):
             adb_transport(entry_of(phone.address), server=adbd.server)
     assert phone.question.is_set()
 
@@ -222,7 +222,7 @@ def test_the_device_at_an_address_must_have_the_serial_number_of_the_entry(adbd:
     tool.chmod(0o755)
     transport = adb_transport(adbd.entry(serial="R5CT10ABCDE"), server=adbd.server)
     assert transport.exists("/")
-    with pytest.raises(AccessRefused, match="says that its serial number is 'R5CT10ABCDE', and the inventory has 'R5'"):
+    with pytest.raises(AccessRefused, match="reports the serial number 'R5CT10ABCDE', but the inventory has 'R5'"):
         adb_transport(adbd.entry(serial="R5"), server=adbd.server)
     tool.unlink()
     with pytest.raises(AccessRefused, match="no getprop"):

@@ -116,7 +116,9 @@ def test_without_any_key_the_refusal_says_so(sshd: LoopbackSshd) -> None:
         ssh_transport(sshd.entry(key_file=None))
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "doesn't exist"), ("nonsense", "holds no private key")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "doesn't exist"), ("nonsense", "contains no usable private key")]
+)
 def test_a_key_file_without_a_key_is_named(sshd: LoopbackSshd, tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "key"
     if content is not None:
@@ -276,7 +278,7 @@ def test_a_relative_workdir_is_below_the_folder_where_commands_start(sshd: Loopb
     ("values", "words"),
     [
         ({"password_env": "hunter 2!"}, "environment variable"),
-        ({"key_file": "keys/id"}, "whole path"),
+        ({"key_file": "keys/id"}, "absolute path"),
         ({"host_keys": ["SHA256:short"]}, "suite devices enroll"),
         ({"password": "hunter 2!"}, "Extra inputs"),
         ({"jump": {"port": 22}}, "Field required"),

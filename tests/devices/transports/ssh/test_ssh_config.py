@@ -121,8 +121,8 @@ def test_jumps_are_the_servers_on_the_way(configure: Configure) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n", "leads in a circle (a through b through a)"),
-        ("Host a\n  ProxyCommand nc %h %p\n", "by a ProxyCommand, which is not followed here"),
+        ("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n", "goes in a circle (a through b through a)"),
+        ("Host a\n  ProxyCommand nc %h %p\n", "by a ProxyCommand, which the suite doesn't support"),
         ("Host a\n  Port twenty\n", "~/.ssh/config can't be used for 'a' ("),
         ("Frobnicate yes\n", "~/.ssh/config can't be used for 'a' ("),
     ],
@@ -219,14 +219,14 @@ def test_a_host_with_user_and_port_is_taken_apart(host: str, user: str | None, p
 @pytest.mark.parametrize(
     ("host", "values", "words"),
     [
-        ("pi@board", {"user": "me"}, "`host` is 'pi@board', and `user` is 'me'; write the user once"),
-        ("board:22", {"port": 23}, "and `port` is 23; write the port once"),
-        ("@board", {}, "which is no address"),
-        ("pi@", {}, "which is no address"),
-        ("board:ssh", {}, "which is no address"),
-        ("[fe80::1", {}, "which is no address"),
+        ("pi@board", {"user": "me"}, "`host` is 'pi@board', but `user` is 'me'; write the user only once"),
+        ("board:22", {"port": 23}, "but `port` is 23; write the port only once"),
+        ("@board", {}, "which is not an address"),
+        ("pi@", {}, "which is not an address"),
+        ("board:ssh", {}, "which is not an address"),
+        ("[fe80::1", {}, "which is not an address"),
         ("board:99999", {}, "less than or equal to 65535"),
-        ("pi@10.0.0.9", {"transport": "adb", "kind": "android", "workdir": "/w"}, "adb knows no users"),
+        ("pi@10.0.0.9", {"transport": "adb", "kind": "android", "workdir": "/w"}, "adb has no users"),
     ],
 )
 def test_a_host_that_contradicts_itself_is_refused(host: str, values: dict[str, Any], words: str) -> None:

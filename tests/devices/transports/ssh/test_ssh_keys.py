@@ -85,15 +85,15 @@ X25519 = x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateF
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no private key"),
-        (b"nonsense", "no private key"),
-        (b"\x00\xff" * 2000, "no private key"),
-        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "no private key"),
-        (b"-----BEGIN RSA PRIVATE KEY-----\n!!\n-----END RSA PRIVATE KEY-----\n", "no private key"),
-        (b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n", "no private key"),
-        (b"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n", "a key of PuTTY"),
+        (b"", "no usable private key"),
+        (b"nonsense", "no usable private key"),
+        (b"\x00\xff" * 2000, "no usable private key"),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "no usable private key"),
+        (b"-----BEGIN RSA PRIVATE KEY-----\n!!\n-----END RSA PRIVATE KEY-----\n", "no usable private key"),
+        (b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n", "no usable private key"),
+        (b"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n", "a PuTTY key"),
         (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE64 me@here\n", "a public key"),
-        (X25519, "SSH has no use for (X25519)"),
+        (X25519, "SSH doesn't use (X25519)"),
     ],
 )
 def test_what_is_no_usable_key_is_named(tmp_path: Path, content: bytes, words: str) -> None:
@@ -107,7 +107,7 @@ def test_what_is_no_usable_key_is_named(tmp_path: Path, content: bytes, words: s
     (endpoint,) = endpoints(DeviceEntry.model_validate(board | {"key_file": str(path)}))
     with pytest.raises(AccessRefused) as refused:
         next(candidates(endpoint, tmp_path))
-    assert f"holds {caught.value}; {caught.value.remedy}." in str(refused.value)
+    assert f"contains {caught.value}; {caught.value.remedy}." in str(refused.value)
 
 
 def test_a_cut_key_is_no_private_key(tmp_path: Path) -> None:
