@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _examples(config: MkDocsConfig) -> Iterator[File]:
     """Builds a page from each document of an experiment; yields the pages and the assets that they share."""
     folder = _ROOT / "build" / _EXAMPLES
+    shutil.rmtree(folder, ignore_errors=True)  # pages of documents that are gone
     site = Site(folder)
     for path in sorted((_ROOT / "docs" / _EXAMPLES).glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -95,6 +95,7 @@ _FILES = {
     "os_release": "etc/os-release",
     "present": f"{_CPUS}/present",
     "online": f"{_CPUS}/online",
+    "process": "proc/self/status",
     "vendor": "sys/class/dmi/id/sys_vendor",
     "product": "sys/class/dmi/id/product_name",
     "hypervisor": "sys/hypervisor/type",
@@ -201,9 +202,19 @@ def read_facts(tree: Tree) -> Facts:
     )
 
 
-def count_cpus(tree: Tree) -> int | None:
-    """Returns the number of cores, online or not; None if not reported by the device."""
-    return _cpu_count(tree.read([_FILES["present"], _FILES["cpuinfo"]]))
+def usable_cpus(tree: Tree) -> tuple[int, ...]:
+    """Returns the cores that a program started on the device may run on; empty if the device does not say.
+
+    Cores that are switched off (power modes of a Jetson do that) and those that a container, a cpuset or `taskset`
+    keeps from us are left out.
+    """
+    texts = tree.read([_FILES["online"], _FILES["process"], _FILES["cpuinfo"]])
+    allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)\s*$", texts.text(_FILES["process"]) or "", re.MULTILINE)
+    lists = [parse_cpu_list(texts.text(_FILES["online"]) or ""), parse_cpu_list(allowed[1]) if allowed else None]
+    known = [set(cpus) for cpus in lists if cpus]
+    if not known:
+        return tuple(range(len(core_records(texts.text(_FILES["cpuinfo"]) or ""))))
+    return tuple(sorted(set.intersection(*known)))
 
 
 def _cpu_count(texts: Texts) -> int | None:

@@ -50,7 +50,7 @@ _DESCRIPTIONS = {
     "connect_timeout_s": "Seconds that reaching the device may take.",
     "serial": "The phone's serial number, as `adb devices` lists it.",
     "cache_limit_mb": "MB that programs and runners may take on the device; those used longest ago go first.",
-    "threads": "Threads of the runner.",
+    "threads": "Threads of the runner; without it, one for each core that it may run on.",
     "cpus": "CPUs the runner is pinned to: [4, 5] or 4-5.",
     "power_modes": "Modes that `suite experiment power-modes` compares, by name: nvpmodel, governor, cpus.",
     "power": "Where its power is read: scale and sign of its gauge, the sensor of all of it, or a meter's command.",

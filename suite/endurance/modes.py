@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from devices.access.connect import connect
 from devices.access.power_modes import restore_power_mode, set_power_mode
-from devices.checks.facts import count_cpus, parse_cpu_list
+from devices.checks.facts import parse_cpu_list, usable_cpus
 from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
@@ -92,7 +92,7 @@ def _modes_of(entry: DeviceEntry, home: Home, display: Display) -> dict[str, Pow
             )
         if entry.power_modes:
             return dict(entry.power_modes)
-        cores = device.entry.cpus or tuple(range(count_cpus(device.tree) or 1))
+        cores = device.entry.cpus or usable_cpus(device.tree) or (0,)
     return core_sets(cores)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from devices.access.connect import Device
-from devices.checks.facts import count_cpus
+from devices.checks.facts import usable_cpus
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
 from devices.sensors.battery import SUPPLIES, RawGauge, all_chargers, battery_states, raw_gauges
@@ -136,7 +136,7 @@ def calibrate(device: Device, seconds: float, meter_mw: float | None = None) -> 
 def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
     """Runs the phases on the device; the busy loops end with the shell that started them, however that ends."""
     count = max(4, math.ceil(seconds / READ_EVERY_S))
-    cores = count_cpus(device.tree) or 1
+    cores = len(usable_cpus(device.tree)) or 1
     path, times = device.tree.path(gauge.path), device.tree.path(gauge.times) if gauge.times else ""
     words = (f"{READ_EVERY_S:g}", str(count), str(cores), f"{min(SETTLE_S, seconds):g}", path, times)
     found: dict[str, list[tuple[float, float]]] = {"idle": [], "load": []}

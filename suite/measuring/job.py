@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from devices.access.connect import Device
-from devices.checks.facts import count_cpus
+from devices.checks.facts import usable_cpus
 from devices.deployment.built_runner import BuiltRunner
 from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
@@ -149,12 +149,12 @@ def step_inputs(
 
 
 def threads_of(device: Device) -> int:
-    """Returns the entry's threads, else one for each of its CPUs, else one for each CPU of the device."""
+    """Returns the entry's threads, else one for each of its CPUs, else one for each CPU that the runner may use."""
     if device.entry.threads is not None:
         return device.entry.threads
     if device.entry.cpus is not None:
         return len(device.entry.cpus)
-    return count_cpus(device.tree) or 1
+    return len(usable_cpus(device.tree)) or 1
 
 
 def _document(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.access.connect import Device
-from devices.checks.facts import count_cpus
+from devices.checks.facts import usable_cpus
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceLost
 from foundation.errors import UserError
@@ -257,7 +257,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
         timeout_s=longest_s(count, course.steps.estimate.flops_per_step),
         state_before=None if before is None else before.path,
         state_after=course.checkpoints.place(end),
-        busy_loops=(count_cpus(ground.device.tree) or 1) if plan.disturbed else 0,
+        busy_loops=(len(usable_cpus(ground.device.tree)) or 1) if plan.disturbed else 0,
         check_stop=ground.check_stop,
     )
 

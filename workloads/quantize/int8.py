@@ -82,17 +82,16 @@ class DynamicInt8Linear(DynamicLinear):
 
 
 class DequantizedDynamicLinear(nn.Module):
-    """The same product from a weight that was dequantized beforehand: for many eager calls of one layer."""
+    """The same from `product`, whose weight was dequantized beforehand: for many eager calls of one layer."""
 
-    weight: Tensor
-
-    def __init__(self, quantized: DynamicLinear) -> None:
+    def __init__(self, product: nn.Linear) -> None:
         super().__init__()
-        self.register_buffer("weight", quantized.dequantized())
+        self.product = product
 
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [..., in] -> [..., out]."""
-        return nn.functional.linear(_quantized_and_back(x), self.weight)
+        result: Tensor = self.product(_quantized_and_back(x))
+        return result
 
 
 def _quantized_and_back(x: Tensor) -> Tensor:

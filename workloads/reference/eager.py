@@ -32,7 +32,7 @@ from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
 from workloads.quantize.int8 import DequantizedDynamicLinear, DynamicLinear
-from workloads.reference.half_arithmetic import HalfProducts
+from workloads.reference.products import HalfProducts, float32_product
 from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 
 OnProgress = Callable[[float], None]
@@ -344,11 +344,21 @@ def in_float32(module: nn.Module, exact: bool = False) -> None:
             if isinstance(base, FrozenLinear):
                 setattr(owner, name, _plain_linear(dequantize(base.weight, base.scales)))
             elif isinstance(base, DynamicLinear):
-                setattr(owner, name, _plain_linear(base.dequantized()) if exact else DequantizedDynamicLinear(base))
+                product = _plain_linear(base.dequantized())
+                setattr(owner, name, product if exact else DequantizedDynamicLinear(product))
+            elif isinstance(base, nn.Linear):
+                setattr(owner, name, _plain_linear(base.weight.detach()))
 
 
-def _plain_linear(weight: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+class _PlainLinear(nn.Linear):
+    """A product with float32 weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return float32_product(x, self.weight)
+
+
+def _plain_linear(weight: Tensor) -> _PlainLinear:
+    linear = _PlainLinear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     linear.weight = nn.Parameter(weight, requires_grad=False)
     return linear
 

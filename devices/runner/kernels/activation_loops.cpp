@@ -32,6 +32,17 @@ inline float exponential(float x) {
   return x < -87.0f ? 0.0f : value;
 }
 
+// The lanes taken together by halves: one after the other, each would wait for the one before.
+template <typename Combine>
+inline float folded(float (&lanes)[kLanes], Combine combine) {
+#pragma GCC unroll 8
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+#pragma GCC unroll 32
+    for (int lane = 0; lane < width; ++lane) lanes[lane] = combine(lanes[lane], lanes[lane + width]);
+  }
+  return lanes[0];
+}
+
 // The sum of f(0), f(1), ... f(count - 1), lane by lane.
 template <typename Term>
 inline float sum_of(int64_t count, Term term) {
@@ -40,10 +51,9 @@ inline float sum_of(int64_t count, Term term) {
   for (; i + kLanes <= count; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
   }
-  float sum = 0.0f;
-  for (; i < count; ++i) sum += term(i);
-  for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-  return sum;
+  float rest = 0.0f;
+  for (; i < count; ++i) rest += term(i);
+  return folded(lanes, [](float a, float b) { return a + b; }) + rest;
 }
 
 }  // namespace
@@ -66,14 +76,25 @@ void geglu(float* gate, const float* up, int64_t count) {
 }
 
 void softmax(float* scores, const float* bias, int64_t count) {
-  float largest = scores[0] + bias[0];
-  for (int64_t i = 0; i < count; ++i) {
-    scores[i] += bias[i];
-    largest = scores[i] > largest ? scores[i] : largest;
+  const auto larger = [](float a, float b) { return a > b ? a : b; };
+  // The largest by lanes: the compiler would compare one score after the other, as some could be no numbers.
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = scores[0] + bias[0];
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      scores[i + lane] += bias[i + lane];
+      lanes[lane] = larger(scores[i + lane], lanes[lane]);
+    }
   }
-  for (int64_t i = 0; i < count; ++i) scores[i] = exponential(scores[i] - largest);
-  const float factor = 1.0f / sum_of(count, [scores](int64_t i) { return scores[i]; });
-  for (int64_t i = 0; i < count; ++i) scores[i] *= factor;
+  for (; i < count; ++i) {
+    scores[i] += bias[i];
+    lanes[0] = larger(scores[i], lanes[0]);
+  }
+  const float largest = folded(lanes, larger);
+  for (i = 0; i < count; ++i) scores[i] = exponential(scores[i] - largest);
+  const float factor = 1.0f / sum_of(count, [scores](int64_t k) { return scores[k]; });
+  for (i = 0; i < count; ++i) scores[i] *= factor;
 }
 
 float sum_exponentials(const float* x, float shift, int64_t count) {

@@ -26,6 +26,7 @@ from reports.model.peaks import CACHE, MEMORY, Peaks
 from reports.model.profile import Profile, SettingProfile
 from reports.model.reading import Interval
 from reports.text.appearance import slot
+from reports.text.numbers import format_count, format_list
 from suite.errors import SuiteError
 from suite.experiments.experiment import Bench, Work, planned
 from suite.experiments.material import Material
@@ -171,8 +172,8 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     most = next(share for share in group_shares(first, peaks) if share.share is not None)
     percent = 100 * (most.ms + most.uncounted_ms) / first.step_ms
     words = [
-        f"{percent:.0f} % of a step in {first.setting} are {most.group}, bound by {most.bound} at "
-        f"{100 * (most.share or 0.0):.0f} % of its roof"
+        f"{percent:.0f} % of a step in {first.setting} goes to {most.group}, bound by {most.bound} and at "
+        f"{100 * (most.share or 0.0):.0f} % of that roof"
     ]
     words += [one.words for one in verified]
     if all(one.advice.gain < WORTH for one in verified):
@@ -180,8 +181,8 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
     if above:
         words.append(
-            f"{', '.join(sorted(above))} exceed the peaks: something else had the memory while those were "
-            "measured, or times of microseconds are too short to tell"
+            f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else had "
+            "the memory while those were measured, or times of microseconds are too short to tell"
         )
     return "; ".join(words) + "."
 
@@ -282,4 +283,5 @@ def _peaks_table(peaks: Peaks) -> Evidence:
          "buffer, MiB": None if peak.buffer_bytes is None else peak.buffer_bytes / (1 << 20)}
         for peak in peaks.peaks
     ]  # fmt: skip
-    return table_of("Peaks of the device", rows, f"With {peaks.threads} threads, measured by the runner itself.")
+    note = f"With {format_count(peaks.threads, 'thread')}, measured by the runner itself."
+    return table_of("Peaks of the device", rows, note)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import pytest
 
-from devices.checks.facts import Facts, parse_cpu_list, parse_meminfo, read_facts
+from devices.checks.facts import Facts, parse_cpu_list, parse_meminfo, read_facts, usable_cpus
 from devices.sensors.reading import Tree
 from devices.transports.local.transport import LocalTransport
 from tests.support.devices.made_files import ARM_CORE, X86_CORE, MakeTree
@@ -152,3 +153,29 @@ def test_kernel_cpu_lists(text: str, cpus: tuple[int, ...] | None) -> None:
 
 def test_meminfo_lines_that_are_not_memory_are_left_out() -> None:
     assert parse_meminfo("MemTotal:  12 kB\nHugePages_Total:  3\ngarbage\n") == {"MemTotal": 12}
+
+
+@pytest.mark.parametrize(
+    ("online", "status", "cpus"),
+    [
+        ("0-3", "Cpus_allowed:\tf\nCpus_allowed_list:\t0-3\n", (0, 1, 2, 3)),
+        ("0-3", "Cpus_allowed_list:\t1\nMems_allowed_list:\t0\n", (1,)),  # a container, or `taskset -c 1`
+        ("0,2", "Cpus_allowed_list:\t0-3\n", (0, 2)),  # a power mode switched cores off
+        ("0-1", "Cpus_allowed_list:\t1-3\n", (1,)),
+        ("0-1", "Name:\tcat\n", (0, 1)),
+        ("", "Cpus_allowed_list:\t2-3\n", (2, 3)),
+        ("", "", (0, 1, 2, 3)),  # those of /proc/cpuinfo
+    ],
+)
+def test_a_program_may_run_on_cores_that_are_online_and_allowed(
+    make_tree: MakeTree, online: str, status: str, cpus: tuple[int, ...]
+) -> None:
+    assert usable_cpus(make_tree(BASE | {f"{CPUS}/online": online, "proc/self/status": status})) == cpus
+
+
+def test_a_device_that_says_nothing_of_its_cores_has_none_known(make_tree: MakeTree) -> None:
+    assert usable_cpus(make_tree({})) == ()
+
+
+def test_this_process_says_what_it_may_run_on() -> None:
+    assert usable_cpus(Tree(LocalTransport())) == tuple(sorted(os.sched_getaffinity(0)))

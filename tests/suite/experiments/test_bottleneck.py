@@ -77,7 +77,7 @@ def test_the_largest_group_and_each_change_with_its_outcome_make_the_sentence(ma
     )  # fmt: skip
     found = answer(replace(material, steps=measurements), BOARD)
     assert found.sentence == (
-        "91 % of a step in fp32 are frozen products, bound by compute at 50 % of its roof; "
+        "91 % of a step in fp32 goes to frozen products, bound by compute and at 50 % of that roof; "
         "int8-dynamic instead of fp32 is forecast to do the same work 3.14 times as fast (measured 2.00 times); "
         "b 8 with int8-dynamic is forecast to do the same work 1.00 times as fast (measured 1.00 times)."
     )
@@ -126,7 +126,7 @@ def test_nothing_worth_a_change_is_reported(material: Made) -> None:
 
 def test_operators_above_the_peaks_are_named(material: Made) -> None:
     keep_profile(replace(PROFILE, settings=(profile(row("norm", "norm", 10.0, 10.0, 0.01)),)), material.home)
-    assert "; norm exceed the peaks" in answer(material, BOARD).sentence
+    assert "; norm exceeds the peaks" in answer(material, BOARD).sentence
 
 
 def test_the_changes_are_measured_beside_what_they_change() -> None:

@@ -20,7 +20,7 @@ class Processor:
     emulated_as: str = ""
     part: int = 0
     features: str = ""
-    cores: int = min(4, os.cpu_count() or 1)  # affinity is the host's: it can't have more
+    cores: int = min(4, len(os.sched_getaffinity(0)))  # affinity is the host's: it can't have more
 
     @property
     def machine(self) -> str:

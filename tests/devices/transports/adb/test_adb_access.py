@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -196,10 +197,11 @@ def test_something_else_on_the_servers_port_is_not_taken_for_an_adb_server() -> 
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def chat() -> None:
-            while True:
-                stream, _ = listener.accept()
-                stream.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                stream.close()
+            with contextlib.suppress(OSError):  # the listener closes
+                while True:
+                    stream, _ = listener.accept()
+                    stream.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    stream.close()
 
         threading.Thread(target=chat, daemon=True).start()
         with pytest.raises(DeviceLost, match=r"refused|not an adb server"):

@@ -1,4 +1,4 @@
-"""Products of float16: how a device sums them, found out by the probe, and modelled on the host."""
+"""Products of the reference: float32, and float16 as a device sums them, found out by the probe, modelled on the host."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.support.workloads.program_bounds import workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, some_batches, train_in_runner
 from workloads.lowering.arithmetic_probe import Accumulation, accumulation_of
 from workloads.models.weights import ModelWeights
-from workloads.reference import half_arithmetic
+from workloads.reference import products
 from workloads.reference.eager import Reference
-from workloads.reference.half_arithmetic import HalfProducts
+from workloads.reference.products import HalfProducts, float32_product
 
 BOTH = tuple(Accumulation)
 
@@ -39,6 +39,23 @@ def sums_in_half(x: torch.Tensor, matrix: torch.Tensor) -> np.ndarray:
     for k in range(left.shape[1]):
         total = (total.astype(np.float64) + left[:, k : k + 1] * right[k]).astype(np.float16)
     return total.astype(np.float64)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5, 64), (1, 1, 200), (2, 129, 576)])
+@pytest.mark.parametrize("outputs", [1, 33])
+def test_float32_products_are_those_of_float64_with_and_without_a_gradient(
+    shape: tuple[int, ...], outputs: int
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, weight = torch.randn(*shape, generator=generator), torch.randn(outputs, shape[-1], generator=generator)
+    exact = functional.linear(x.double(), weight.double())
+    with torch.no_grad():
+        found = float32_product(x, weight)
+    kept = float32_product(x.requires_grad_(), weight)
+    for product in (found, kept.detach()):
+        torch.testing.assert_close(product.double(), exact, rtol=0.0, atol=1e-6 * shape[-1])
+    (gradient,) = torch.autograd.grad(kept.sum(), x)
+    torch.testing.assert_close(gradient, weight.sum(dim=0).expand_as(x))
 
 
 @pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 1, 1), (3, 64, 5), (130, 200, 33), (5, 1536, 48)])
@@ -105,9 +122,9 @@ def test_other_types_and_operators_are_left_alone() -> None:
 
 @contextmanager
 def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    half_arithmetic._library.cache_clear()
+    products._library.cache_clear()
     yield
-    half_arithmetic._library.cache_clear()
+    products._library.cache_clear()
 
 
 def test_missing_compiler_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +139,7 @@ def test_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     broken.write_text("#!/bin/sh\necho it is broken >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    monkeypatch.setattr(half_arithmetic, "user_cache_path", lambda _: tmp_path)
+    monkeypatch.setattr(products, "user_cache_path", lambda _: tmp_path)
     with without_library(monkeypatch), pytest.raises(UserError, match="it is broken"):
         HalfProducts(Accumulation.FP16)
 
