@@ -106,10 +106,10 @@ class Bench:
         with connect(DeviceEntry(**options), self.folder / "locks") as device:
             yield device
 
-    def kernels(self, runner: BuiltRunner, *quants: str, **entry: Any) -> Mapping[str, str]:
+    def kernels(self, found: BuiltRunner, *quants: str, **entry: Any) -> Mapping[str, str]:
         """The kernels that sessions of a run on the device would use."""
         with self.device(**entry) as device:
-            made = with_kernels(device, device.facts(), runner, quants or ("nf4",), self.store, self.notes.append)
+            made = with_kernels(device, device.facts(), found, quants or ("nf4",), self.store, self.notes.append)
         return made.kernels
 
 
@@ -126,7 +126,7 @@ def test_kernels_are_compared_once_and_kept(bench: Bench) -> None:
     assert first == dict.fromkeys(QUANTS, "avx2")
     assert bench.kernels(runner, "fp32", "int8") == first
     assert bench.jobs == [{"schema": 1, "session": "kernels", "threads": 1}]
-    assert bench.notes == [f"{quant} uses the kernels avx2: avx512 take 1.5 times as long there" for quant in QUANTS]
+    assert bench.notes == [f"{quant} uses the kernels avx2: avx512 would take 1.50 times as long" for quant in QUANTS]
     assert list((bench.folder / "work").glob("jobs/*")) == []
 
 
