@@ -33,8 +33,8 @@ from suite.store.store import Store
 from workloads.quantize.settings import SETTINGS
 
 MARGIN = 1.10
-"""A variant is left for another one that needs less than 1 / MARGIN of its time. In 40 comparisons on a crowded core the
-same loops under two names differed by up to 6.3 %."""
+"""A variant is left for another one that needs less than 1 / MARGIN of its time. The same loops under two names have
+differed by up to 6.3 % (docs/runner.md)."""
 
 _NAME = "kernels"
 _TIMEOUT_S = 60.0
