@@ -209,12 +209,12 @@ def _kernel_factors(connection: Connection, run_id: str) -> dict[str, dict[str, 
         select(schema.device.c.name, state.c.facts, table.c.document, *columns)
         .select_from(joined)
         .where(table.c.run_id == run_id, table.c.role == "measured")
-        .order_by(choice.c.cpus.desc())  # of an entry that names its CPUs last, as that is nearer than null
+        .order_by(choice.c.cpus.desc())  # of an entry that names its CPUs last
     ).mappings()
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row in rows:
         cpus = canonical(list(items(json.loads(row["document"] or "{}"), "setup", "cpus")))
-        if row["cpus"] in ("null", cpus) and text(json.loads(row["facts"]), "fingerprint") == row["fingerprint"]:
+        if row["cpus"] in ("[]", cpus) and text(json.loads(row["facts"]), "fingerprint") == row["fingerprint"]:
             found[row["name"]] = _factors(json.loads(row["chosen"]), json.loads(row["times"]))
     return {name: factors for name, factors in found.items() if factors}
 

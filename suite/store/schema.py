@@ -123,7 +123,7 @@ kernel_choice = _table(
     _id(),
     _text("fingerprint"),  # of the device's facts
     _text("runner_hash"),
-    _json("cpus"),  # JSON list, or null: wherever the device's system lets the runner run
+    _json("cpus"),  # JSON list; empty: wherever the device's system lets the runner run
     _text("at"),
     _json("chosen"),  # JSON: the variant of the runner's kernels for each setting
     _json("times"),  # JSON list: what a product of each setting took in each variant; nothing where there is one

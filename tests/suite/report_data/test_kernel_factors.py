@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from devices.processes import ProcessEnd
 from foundation.unavailable import Json
 from reports.model.source import RunContents
 from reports.model.statistics import Setup
 from reports.pages.run import device_folds
 from suite.report_data.source import StoreSource
-from suite.store.series import series_list
+from suite.sessions.collect import collect
+from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
+from tests.support.suite.old_store import rows
 from tests.support.suite.stored_run import HARDWARE, REFERENCE, WORKLOAD, finish
 from tests.support.suite.stored_run import Begun as BegunRun
 
@@ -66,7 +69,7 @@ def test_other_devices_runners_and_cpus_have_factors_of_their_own(tmp_path: Path
 def test_the_page_says_what_is_used_and_what_the_others_take() -> None:
     devices = RunContents.from_document({"devices": {"local": {"facts": {"cpu": "x", "kernels": FACTORS}}}}).devices
     (fold,) = device_folds(devices, [])
-    tables = {table.title: list(table.pairs) for table in fold.facts}
+    tables = {table.caption: list(table.pairs) for table in fold.facts}
     assert tables["Facts"] == [("cpu", "x")]
     words = "avx2; a product takes avx512 1.50 and sse2 4.00 times as long"
     assert tables["Kernels of the runner"] == [("nf4", words)]
@@ -79,16 +82,19 @@ def test_facts_that_another_lab_made_up_are_a_page_all_the_same() -> None:
 
 
 def test_kernels_beside_the_widest_make_another_series_and_the_widest_none(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "store.sqlite")
+    path = tmp_path / "store.sqlite"
+    store = Store.open(path)
     finish(begun(store), 100.0)  # of a runner that says nothing of its kernels
-    count = len(series_list(store))
+    ((count,),) = rows(path, "SELECT count(*) FROM series")
     for kernels, more in (("avx512", 0), ("avx2", count)):
         run = begun(store)
-        header = recorded.header("s", kernels=kernels, variants=["avx512", "avx2"])
-        result = recorded.result(session=f"{run.run_id}.s0.a0", header=header)
-        store.add_session(run.measurement_id, result)
+        name = f"{run.run_id}.s0.a0"
+        header = recorded.header(name, kernels=kernels, variants=["avx512", "avx2"])
+        lines = recorded.text([header, recorded.load(), *recorded.steps(), recorded.footer()])
+        record = collect(name, lines, ProcessEnd(rc=0))
+        store.add_session(run.measurement_id, SessionResult(name, 0, 0, record, Validity(SessionStatus.OK)))
         finish(run)
-        assert len(series_list(store)) == count + more
+        assert rows(path, "SELECT count(*) FROM series") == [(count + more,)]
 
 
 def test_what_runs_are_compared_by_has_the_kernels_in_any_case() -> None:
