@@ -115,8 +115,8 @@ QUICK = "This is the quick version: that it works here is all that it says, not 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One carrying-out of an experiment. `command` repeats it; `answers` are by device; `task` and `template` are those
-    that the user named for it."""
+    """One carrying-out of an experiment. `command` repeats it; `answers` and `hardware` (in words) are by device;
+    `task` and `template` are those that the user named for it."""
 
     experiment_id: str
     name: str
@@ -132,6 +132,7 @@ class Experiment:
     emulated: tuple[str, ...] = ()
     task: str | None = None
     template: str | None = None
+    hardware: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -76,6 +76,7 @@ def _cell_text(cell: Cell) -> str:
 
 def _method(found: Experiment) -> Section:
     pairs = [("command", shlex.join(found.command)), ("experiment", found.experiment_id)]
+    pairs += [(device, words) for device, words in found.hardware.items()]
     for part in found.parts:
         words = [part.status, format_duration(part.seconds), f"{part.kind} {part.made_id}".strip(), part.reason]
         pairs.append((f"part {part.name}", ", ".join(word for word in words if word)))

@@ -5,6 +5,7 @@ A device that throttles ends nothing here: that is what a long session is to sho
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
@@ -25,6 +26,7 @@ from suite.measuring.deployment import deploy_program
 from suite.measuring.kernels import deployed_runner
 from suite.measuring.meter import open_meter
 from suite.measuring.orchestrate import prepare_host
+from suite.measuring.recording import hardware_of
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import SessionOrder, run_session
 from suite.planning.plan import Plan, RunPlan, describe_workload
@@ -33,6 +35,7 @@ from suite.sessions.collect import collect
 from suite.sessions.events import Count, Rows, Text
 from suite.sessions.record import SensorTrace, SessionRecord
 from suite.sessions.validity import SessionStatus, Validity
+from suite.store.store import Store
 
 _DOCUMENT, _LINES = "session.json", "session.jsonl"
 _KEPT = (SessionStatus.OK, SessionStatus.THROTTLED)
@@ -81,6 +84,8 @@ def take_long_session(
     begun()
     folder = home.long_session_folder(session_id)
     with connect(entry, home.locks) as device:
+        with contextlib.closing(Store.open(home.store_path)) as store:
+            store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(device.facts()))
         runner = deployed_runner(device, runners, [prepared.workload.quant], home, display.note)
         deploy_program(device, prepared.artifact)
         found = device.sensors()

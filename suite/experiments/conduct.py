@@ -74,25 +74,29 @@ def _go_on(found: Experiment, bench: Bench) -> Experiment:
         with open_material(course.found, bench.home) as material:
             more = definition.more_parts(material)
         course.carry_out(more)
-        answers = answers_of(course.found, definition, bench.home)
+        found = answered(course.found, definition, bench.home)
     except BaseException:
         with contextlib.suppress(StoreError):
             course.record(status="interrupted")
         raise
     complete = all(part.status == "finished" for part in course.found.parts)
-    course.record(answers=answers, status="finished" if complete else "partial")
+    course.record(answers=found.answers, hardware=found.hardware, status="finished" if complete else "partial")
     return course.found
 
 
-def answers_of(found: Experiment, definition: Definition, home: Home) -> Mapping[str, Answer]:
-    """Returns the answer for each device from what was measured so far; what has no result is named as missing."""
+def answered(found: Experiment, definition: Definition, home: Home) -> Experiment:
+    """Returns the experiment with each device's hardware and its answer from what was measured so far.
+
+    What has no result is named as missing.
+    """
     answers: dict[str, Answer] = {}
     with open_material(found, home) as material:
         for device in found.devices:
             answer = definition.answer(material, device)
             missing = dict.fromkeys((*answer.missing, *material.missing(device)))
             answers[device] = replace(answer, missing=tuple(missing))
-    return answers
+        hardware = {device: material.hardware(device) for device in found.devices}
+    return replace(found, answers=answers, hardware={device: words for device, words in hardware.items() if words})
 
 
 @contextlib.contextmanager

@@ -148,6 +148,13 @@ class Store:
             identity = named | {"hardware": _NEVER_REACHED}
             return found_or_new(connection, schema.device, identity, {"first_seen_at": timestamp()})
 
+    def hardware(self, name: str) -> Mapping[str, Json]:
+        """Returns the hardware of the device that had this name last; nothing if it was never reached."""
+        with self.database.reading() as connection:
+            named = select(schema.device.c.hardware).where(schema.device.c.name == name)
+            found = connection.execute(named.order_by(schema.device.c.id.desc())).scalars().first()
+        return {} if found is None else dict(json.loads(found))
+
     def record_device_state(
         self,
         run_id: str,

@@ -27,6 +27,7 @@ from foundation.host_tools import find_compiler
 from workloads.lowering.arithmetic_probe import Accumulation
 
 _SOURCE = Path(__file__).with_name("half_products.cpp")
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _COLUMNS = 16
 _ROWS_AT_A_TIME = 64
 _MOST_PREPARED = 14  # the weights of a decoder layer, with the A of each
@@ -37,7 +38,7 @@ def float32_product(x: Tensor, weight: Tensor) -> Tensor:
 
     By default torch takes MKL, which has no AVX-512 loops for processors of AMD: 103 against 229 GFLOP/s on one core.
     """
-    if torch.is_grad_enabled() or not torch.backends.mkldnn.is_available():
+    if torch.is_grad_enabled() or not _HAS_ONEDNN:
         return functional.linear(x, weight)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return product

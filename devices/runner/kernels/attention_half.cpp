@@ -68,8 +68,8 @@ class Mixing {
         }
         weigh(bias_ + (first_row + others + t) * shape_.length, count, seen, scores, key_columns);
         const PartTimer timer(Work::mix);
-        multiply_panels(loops_, {scores, key_columns, count, loops_.words(seen)}, value_panels, loops_.words(shape_.length),
-                        {from, pieces_.query_stride, shape_.head_dim, false});
+        multiply_panels(loops_, {scores, key_columns, count, loops_.words(seen)}, value_panels,
+                        loops_.words(shape_.length), {from, pieces_.query_stride, shape_.head_dim, false});
         // Words of all heads side by side, where queries have been taken already.
         float* mixed = rows + t * pieces_.query_stride + i * depth;
         for (int64_t row = 0; row < count * pieces_.query_stride; row += pieces_.query_stride) {

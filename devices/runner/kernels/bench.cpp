@@ -67,6 +67,17 @@ double xnnpack_seconds(int64_t rows, int64_t in, int64_t out, const std::vector<
   return seconds;
 }
 
+// The product of a layer in bf16, with rows that are rounded once.
+void compare_pairs(const prge::SimdLoops& loops, int64_t rows, const prge::FrozenMatrix& weight,
+                   const std::vector<float>& x, double flops, double reference) {
+  const int64_t in = weight.in_features, out = weight.out_features;
+  std::vector<float> words(x.size()), y(static_cast<size_t>(rows * out));
+  for (int64_t row = 0; row < rows; ++row) loops.round_bfloat16(x.data() + row * in, in, words.data() + row * in);
+  const double seconds = best_seconds(5, [&] { prge::linear_frozen(loops, words.data(), rows, weight, y.data()); });
+  std::printf("product %ldx%ldx%ld bf16 %s, rounded rows %.1f GFLOP/s, %.2f of xnnpack_f32\n", long(rows), long(in),
+              long(out), loops.name, flops / seconds / 1e9, reference / seconds);
+}
+
 void compare_products(int64_t rows, int64_t in, int64_t out) {
   const std::vector<float> x = ramp(static_cast<size_t>(rows * in + 16));
   std::vector<float> y(static_cast<size_t>(rows * out + 16));
@@ -87,6 +98,9 @@ void compare_products(int64_t rows, int64_t in, int64_t out) {
           best_seconds(5, [&] { prge::linear_frozen(*loops, x.data(), rows, weight, y.data()); });
       std::printf("product %ldx%ldx%ld %s %s %.1f GFLOP/s, %.2f of xnnpack_f32\n", long(rows), long(in), long(out),
                   name, loops->name, flops / seconds / 1e9, reference / seconds);
+      if (form == prge::Form::bfloat16 && loops->of_pairs != nullptr) {
+        compare_pairs(*loops->of_pairs, rows, weight, x, flops, reference);
+      }
     }
   }
 }

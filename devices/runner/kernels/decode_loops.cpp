@@ -190,7 +190,8 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
     const int64_t whole = count / Layout::kValues * Layout::kValues;
     while (k < whole) {
       const uint8_t* from = bytes + (row * in_features + first + k) * 4 / Layout::kValues;
-      const int64_t left = (whole - k) / Layout::kValues, taken = left >= kSquare ? kSquare : left >= kWords ? kWords : 1;
+      const int64_t left = (whole - k) / Layout::kValues;
+      const int64_t taken = left >= kSquare ? kSquare : left >= kWords ? kWords : 1;
       int64_t j = 0;
       for (; taken == kSquare && j + kSquare <= rows; j += kSquare) transpose(from + j * stride, stride, words + j);
       for (; taken == kWords && j + 4 <= rows; j += 4) interleave(from + j * stride, stride, words + j);

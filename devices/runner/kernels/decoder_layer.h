@@ -71,7 +71,7 @@ struct DecoderLayer {
   }
   // Whether the operands of all products are rounded to bfloat16, as its weights are.
   bool rounds() const { return projections[kQuery].weight.form == Form::bfloat16; }
-  // Does so for operands that are made, if they are, in place or, for loops that multiply pairs, into the words of `to`.
+  // Does so for operands that are made, if they are, into the words of `to`, which may be `values`.
   void round(const SimdLoops& loops, const float* values, int64_t count, float* to) const {
     if (rounds()) loops.round_bfloat16(values, count, to);
   }

@@ -14,7 +14,7 @@ struct Block {
   int64_t first, count;
 };
 
-// A thread's buffer: a narrow tile of the weights, up, and gate where it is made in another place than its words are for.
+// A thread's buffer: a narrow tile of the weights, up, and gate where its words have another place than it.
 int64_t gate_buffer(const SimdLoops& loops) {
   return kNarrowTile * loops.words(kTileDepth) + loops.word_values * kMostRows * kNarrowTile;
 }
@@ -30,7 +30,8 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
                       shape.hidden, false, input.share(projection)};
   };
   const FrozenProduct gated = product(kGate), up = product(kUp);
-  return for_each_buffered_task(plan.tasks() + output.pack_tasks(), gate_buffer(loops), [&](int64_t task, float* buffer) {
+  const int64_t tasks = plan.tasks() + output.pack_tasks();
+  return for_each_buffered_task(tasks, gate_buffer(loops), [&](int64_t task, float* buffer) {
     if (task >= plan.tasks()) {
       output.pack(task - plan.tasks(), block.first, block.count);
       return;

@@ -47,9 +47,10 @@ void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Til
       decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
       continue;
     }
-    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * loops.words(count));
+    float* panel = buffer + c * loops.words(count);
+    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     if (product.weight.noise != nullptr) {
-      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, panel);
     }
   }
 }

@@ -59,7 +59,7 @@ TilePlan plan_tiles(const SimdLoops& loops, int64_t rows, int64_t columns, int64
 
 constexpr int64_t kWidestTile = 64;  // columns of a tile: x is read once for that many
 constexpr int64_t kNarrowTile = 32;  // columns where wider tiles would be too few
-constexpr int64_t kMostRows = 1024;  // of a tile
+constexpr int64_t kMostRows = 1032;  // of a tile: a multiple of every variant's row group, to which it is rounded up
 constexpr int64_t kTileDepth = 1024;  // values of a row decoded at a time: a tile of 256 KiB stays in the L2 cache
 constexpr int64_t kTileBuffer = kWidestTile * kTileDepth;
 

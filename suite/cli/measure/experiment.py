@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,8 +66,7 @@ def experiment(
         refuse_settings("--show answers an experiment that was made before", _WITH_SHOW)
         home = Home.locate(inventory_path)
         found = read_experiment(experiment_id, home)
-        answers = conduct.answers_of(found, load_definition(found.name), home)
-        return _print_experiment(dataclasses.replace(found, answers=answers), home, as_json)
+        return _print_experiment(conduct.answered(found, load_definition(found.name), home), home, as_json)
     inventory, home = open_inventory(inventory_path)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     bench = Bench(inventory, home, Display(), ("suite", *words))

@@ -22,7 +22,7 @@ ANSWER = Answer(
 EXPERIMENT = Experiment(
     "2026-11-30T09-34-20-544f", "made", "Is it so?", False, ("local",), None, ("suite", "experiment", "made"),
     "2026-11-30T09:34:20.000+00:00", "partial", (Part("steps", "measure", "failed", reason="no room", seconds=3.0),),
-    {"local": ANSWER},
+    {"local": ANSWER}, hardware={"local": "2 x <Cortex>"},
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def test_the_page_says_the_answer_first() -> None:
     assert grid.folded == "Steps (2)"
     assert [[cell.main for cell in row.cells] for row in grid.rows] == [["q=1", "1.235"], ["q=2", "-"]]
     assert [head.kind for head in grid.heads] == ["text", "number"]
+    assert ("local", "2 x <Cortex>") in method.facts[0].pairs
     assert ("part steps", "failed, 3\u00a0s, measure, no room") in method.facts[0].pairs
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
+from pathlib import Path
 
+from foundation.unavailable import Json
 from reports.model.experiment import Part
 from suite.experiments.material import Material
+from suite.store.store import Store
 from tests.support.reports.training_fixtures import made_up
 from tests.support.suite.made_material import made_material, made_measurement, made_profile
 
@@ -43,6 +47,20 @@ def test_a_device_lists_what_it_lacks_and_not_what_others_lack() -> None:
         "more: no compiler",
     )
     assert material().missing("pi") == ("steps, int8: failed: lost", "where, pi: no route", "more: no compiler")
+
+
+def test_a_devices_hardware_is_that_of_its_last_record(tmp_path: Path) -> None:
+    with contextlib.closing(Store.open(tmp_path / "suite.sqlite")) as store:
+        found = replace(material(), store=store)
+        assert Material.hardware(found, "pi") == ""
+        store.record_device("pi", "linux", False, {"machine": "aarch64", "cpu_models": [], "memory_kib": None})
+        assert Material.hardware(found, "pi") == "aarch64"
+        cores: dict[str, Json] = {"cpu_models": ["Cortex-A55", "Cortex-A76"], "cpu_count": 8, "machine": "aarch64"}
+        known: dict[str, Json] = {"board": "Board 5", "memory_kib": 8 << 20, "virtual_machine": "qemu", **cores}
+        store.record_device("pi", "linux", False, known)
+        assert Material.hardware(found, "pi") == (
+            "Board 5, 8 x Cortex-A55 and Cortex-A76, 8.0 GiB, aarch64, virtual machine (qemu)"
+        )
 
 
 def test_parts_can_be_chosen() -> None:

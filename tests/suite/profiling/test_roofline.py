@@ -53,9 +53,10 @@ WITH_BFLOAT16 = replace(PEAKS, peaks=(peak("bfloat16", "avx512_bf16", 200), *PEA
 
 def test_bf16_multiplies_a_layers_rounded_operands_in_its_own_type_where_the_processor_does() -> None:
     rows = (
-        row("frozen products", "product", 50.0, 10.0, 0.1, "kernel"), row("attention", "softmax", 40.0, 1.0, 0.1, "kernel"),
+        row("frozen products", "product", 50.0, 10.0, 0.1, "kernel"),
+        row("attention", "softmax", 40.0, 1.0, 0.1, "kernel"),
         row("head and loss", "product", 30.0, 1.0, 0.1, "kernel"),
-    )  # fmt: skip
+    )
 
     def types(peaks: Peaks, setting: str) -> list[str]:
         return [point.dtype for point in points_of(profile(*rows, quant=setting), peaks)]

@@ -69,6 +69,7 @@ CASES = {
     "several passes over a row": Case(1100, 64, 2, 1, 16, length=3),
     "keys up to odd ones": Case(64, 64, 4, 2, 16, length=67, results=33, rank=5),
     "several tiles of rows": Case(64, 576, 2, 1, 32, length=90, slices=3, sequences=3),
+    "more rows than a tile": Case(32, 512, 2, 1, 16, length=64, slices=1, sequences=32),
     "one result of a sequence": Case(64, 128, 8, 4, 8, length=12, results=1),
     "some results, blocks of wide features": Case(192, 1100, 4, 2, 96, length=150, sequences=1, results=70),
     "some results of sequences, part of the projections": Case(

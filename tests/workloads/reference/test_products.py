@@ -1,4 +1,4 @@
-"""Products of the reference: float32, and float16 as a device sums them, found out by the probe, modelled on the host."""
+"""Products of the reference: float32, and float16 as a device sums them, found by the probe, modelled on the host."""
 
 from __future__ import annotations
 

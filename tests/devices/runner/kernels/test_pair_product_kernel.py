@@ -118,7 +118,10 @@ def test_subnormal_operands_are_lost_at_most(kernels, pair_variants):
     weight = torch.full((4, 5), SMALLEST_NORMAL / 2).bfloat16()
     ones = np.ones((3, 5), dtype=np.float32)
     for variant in pair_variants:
-        for found in (product(kernels, x, torch.ones(4, 5).bfloat16(), variant), product(kernels, ones, weight, variant)):
+        for found in (
+            product(kernels, x, torch.ones(4, 5).bfloat16(), variant),
+            product(kernels, ones, weight, variant),
+        ):
             assert (found >= 0).all()
             assert (found <= 5 * SMALLEST_NORMAL / 2).all()
 
@@ -163,7 +166,9 @@ def test_aarch64_multiplies_pairs_likewise(emulated_product, rows, out_features,
     x[0, 0], x[-1, -1] = 2.0**-130, 3.0
     rounded, values = torch.from_numpy(x).bfloat16().double().numpy(), weight.double().numpy()
     found = emulated_product(x, weight)
-    assert np.abs(found - rounded @ values.T).max() < 2.0**-23 * in_features * (np.abs(rounded) @ np.abs(values).T).max()
+    assert (
+        np.abs(found - rounded @ values.T).max() < 2.0**-23 * in_features * (np.abs(rounded) @ np.abs(values).T).max()
+    )
 
 
 @pytest.fixture(scope="module")
