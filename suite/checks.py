@@ -30,8 +30,9 @@ from suite import stats
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
-from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.deployment import deploy_program
 from suite.measuring.job import write_state
+from suite.measuring.kernels import deployed_runner
 from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
@@ -83,8 +84,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        chosen = runners.for_device(device, device.facts().machine, display.note)
-        deploy_runner(device, chosen)
+        chosen = deployed_runner(device, runners, [prepared.workload.quant], home, display.note)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):
             for sampled in (bool(index) for index in interleaved(2, ordinal)):
@@ -165,8 +165,7 @@ def check_gradients(
         state = None if around is None else Path(folder) / "start.safetensors"
         if around is not None and state is not None:
             write_state(around, state)
-        runner = runners.for_device(device, device.facts().machine, display.note)
-        deploy_runner(device, runner)
+        runner = deployed_runner(device, runners, plan.quants, home, display.note)
         for prepared, of_weights in zip(preparation.prepared, of_settings, strict=True):
             deploy_program(device, prepared.artifact)
             for eps in sizes:

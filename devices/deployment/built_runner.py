@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,17 @@ PLAIN_LAUNCH = (f"{FOLDER}/runner",)
 
 @dataclass(frozen=True)
 class BuiltRunner:
-    """A folder that can be deployed unchanged; `files` is its content, to be copied to one folder of a device."""
+    """A folder that can be deployed unchanged; `files` is its content, to be copied to one folder of a device.
+
+    `kernels`: the variant of its kernels to use, by setting; the widest for settings that are not named.
+    """
 
     folder: Path
     hash: str
     machine: str  # as `uname -m` names it
     files: tuple[DeployFile, ...]
     launch: tuple[str, ...] = PLAIN_LAUNCH
+    kernels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def command(self, directory: str) -> tuple[str, ...]:
         """Returns the arguments before the job file, for files in `directory` of the device."""

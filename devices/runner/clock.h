@@ -1,4 +1,4 @@
-// Nanoseconds of CLOCK_MONOTONIC: the one clock of steps and samples.
+// Nanoseconds of CLOCK_MONOTONIC: the one clock of steps and samples; and of a thread alone.
 #pragma once
 
 #include <time.h>
@@ -12,6 +12,13 @@ inline int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} *
 inline int64_t now_ns() {
   timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
+  return nanoseconds(time);
+}
+
+// Processor time of the calling thread.
+inline int64_t thread_ns() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return nanoseconds(time);
 }
 

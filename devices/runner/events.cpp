@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "file.h"
 #include "json.h"
+#include "kernels/simd.h"
 #include "process_status.h"
 #include "sampler.h"
 #include "signals.h"
@@ -65,6 +66,8 @@ void Events::print(const std::string& lines, int64_t count) {
 }
 
 void Events::header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus) {
+  std::vector<const char*> variants;
+  for (size_t i = 0; prge::simd_variant(i) != nullptr; ++i) variants.push_back(prge::simd_variant(i)->name);
   print(Line("header")
             .number("schema", 1)
             .text("session", job.session)
@@ -80,6 +83,8 @@ void Events::header(const Job& job, const Machine& machine, int64_t threads, con
             .number("threads", threads)
             .raw("cpus_allowed", list(cpus, [](int cpu) { return std::to_string(cpu); }))
             .text("executorch", EXECUTORCH_VERSION)
+            .text("kernels", prge::simd_loops().name)
+            .raw("variants", list(variants, [](const char* name) { return json_quoted(name); }))
             .done());
 }
 
@@ -183,6 +188,14 @@ void Events::peak(const Peak& peak) {
             .number("made", peak.made)
             .count("buffer_bytes", peak.buffer_bytes)
             .raw("ns", list(peak.ns, [](int64_t ns) { return std::to_string(ns); }))
+            .done());
+}
+
+void Events::product(const ProductTimes& product) {
+  print(Line("product")
+            .text("weights", product.weights)
+            .text("kernels", product.kernels)
+            .raw("ns", list(product.ns, [](int64_t ns) { return std::to_string(ns); }))
             .done());
 }
 

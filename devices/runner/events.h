@@ -41,6 +41,13 @@ struct Peak {
   std::vector<int64_t> ns;
 };
 
+// What products with weights of one form took in one variant of the hot loops.
+struct ProductTimes {
+  const char* weights;  // as their setting is called
+  const char* kernels;
+  std::vector<int64_t> ns;
+};
+
 class Events {
  public:
   explicit Events(int fd) : fd_(fd) {}
@@ -58,6 +65,7 @@ class Events {
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
   // Nothing is printed of one that was interrupted before its first repetition.
   void peak(const Peak& peak);
+  void product(const ProductTimes& product);
   void footer(const Footer& footer);
   void end();
 

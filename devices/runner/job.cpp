@@ -314,6 +314,7 @@ Job read_job(const std::string& path) {
       members.optional("min_measured_seconds") == nullptr ? 0.0 : members.number("min_measured_seconds", 0.0, 1e9);
   job.threads = static_cast<uint32_t>(members.integer("threads", 1, 1024));
   job.cpus = read_cpus(members);
+  job.kernels = members.text_or_empty("kernels");
   if (members.optional("sensors") != nullptr) {
     for (const Json& sensor : members.short_list("sensors")) {
       job.sensors.push_back(read_sensor(sensor, "job.sensors[" + std::to_string(job.sensors.size()) + "]", place));
@@ -325,7 +326,7 @@ Job read_job(const std::string& path) {
   return job;
 }
 
-Job read_peaks_job(const std::string& path) {
+Job read_device_job(const std::string& path) {
   const Json json = parse_file(path);
   Members members(json, "job");
   members.integer("schema", 1, 1);

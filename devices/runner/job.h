@@ -74,6 +74,7 @@ struct Job {
   double min_measured_seconds;
   uint32_t threads;
   std::vector<int> cpus;  // empty: as the process was started
+  std::string kernels;    // a variant of the hot loops; empty: the widest
   std::vector<SensorSpec> sensors;
   std::string state_out;  // empty: not written
   std::string state_in;   // empty: not read
@@ -83,7 +84,7 @@ struct Job {
 // with a sentence that names the key.
 Job read_job(const std::string& path);
 
-// The same for `runner --peaks`, whose job has only a session, threads and cpus.
-Job read_peaks_job(const std::string& path);
+// The same for measurements of the device itself, whose job has only a session, threads and cpus.
+Job read_device_job(const std::string& path);
 
 }  // namespace runner

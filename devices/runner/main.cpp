@@ -1,6 +1,6 @@
 // The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md. `runner --peaks
-// JOB.json` measures what the device can do at best. `runner --clock` prints the nanoseconds of its clock, so that a
-// program on the host can be put on it.
+// JOB.json` measures what the device can do at best, `runner --kernels JOB.json` which variant of the kernels is the
+// fastest there. `runner --clock` prints the nanoseconds of its clock, so that a program on the host can be put on it.
 #include <unistd.h>
 
 #include <cstdio>
@@ -18,15 +18,19 @@ int main(int argc, char** argv) {
     return 0;
   }
   const bool peaks = argc == 3 && std::strcmp(argv[1], "--peaks") == 0;
-  if (!peaks && (argc != 2 || argv[1][0] == '-')) {
-    std::fprintf(stderr, "usage: runner JOB.json\n       runner --peaks JOB.json\n       runner --clock\n");
+  const bool kernels = argc == 3 && std::strcmp(argv[1], "--kernels") == 0;
+  if (!peaks && !kernels && (argc != 2 || argv[1][0] == '-')) {
+    std::fprintf(stderr, "usage: runner JOB.json\n       runner --peaks JOB.json\n       runner --kernels JOB.json\n"
+                         "       runner --clock\n");
     return 2;
   }
   runner::install_signals(STDOUT_FILENO);
   runner::Events events(STDOUT_FILENO);
   try {
     const runner::Footer footer =
-        peaks ? runner::measure_peaks(argv[2], events) : runner::Session(events).run(argv[1]);
+        peaks     ? runner::measure_peaks(argv[2], events)
+        : kernels ? runner::measure_kernels(argv[2], events)
+                  : runner::Session(events).run(argv[1]);
     events.footer(footer);
     events.end();
     return std::strcmp(footer.cause, "completed") == 0 ? 0 : 1;

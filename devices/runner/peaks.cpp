@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "clock.h"
+#include "kernel_times.h"
 #include "kernels/parallel.h"
 #include "peak_loops.h"
 #include "runtime_log.h"
@@ -40,12 +41,6 @@ std::vector<int64_t> repeat(const std::function<int64_t()>& work) {
     times.push_back(std::max<int64_t>(1, work()));
   }
   return times;
-}
-
-int64_t thread_ns() {
-  timespec time;
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return nanoseconds(time);
 }
 
 // A number for each thread that asks, from 0 on.
@@ -258,31 +253,45 @@ void measure_memory(Events& events, const std::vector<std::string>& features, in
   print_peaks(events, Bandwidth(loops, values, values / kPieceValues));
 }
 
-Footer measure_all(const Job& job, Events& events) {
+void print_all_peaks(Events& events, const std::vector<std::string>& features, int64_t threads) {
+  for (const ComputeLoop& loop : compute_loops(features)) events.peak(measure(loop, threads));
+  measure_memory(events, features, threads);
+}
+
+using Measurement = void (*)(Events& events, const std::vector<std::string>& features, int64_t threads);
+
+Footer carry_out(Measurement measurement, const Job& job, Events& events) {
   const std::vector<int> cpus = pin_to_cpus(job.cpus);
   const int64_t threads = set_thread_count(job.threads);
   const Machine machine = describe_machine();
   events.header(job, machine, threads, cpus);
   if (threads == 0) throw Failure(Stage::load, kNoThreads);
   note_stage(Stage::execute);
-  for (const ComputeLoop& loop : compute_loops(machine.features)) events.peak(measure(loop, threads));
-  measure_memory(events, machine.features, threads);
+  measurement(events, machine.features, threads);
   const char* stopped = stop_signal();
   if (stopped != nullptr) return {"signal", stopped, std::nullopt, std::nullopt, 0};
   return {"completed", "", std::nullopt, std::nullopt, 0};
 }
 
-}  // namespace
-
-Footer measure_peaks(const std::string& job_path, Events& events) {
+Footer measure_device(Measurement measurement, const std::string& job_path, Events& events) {
   capture_runtime_log();
   try {
-    return measure_all(read_peaks_job(job_path), events);
+    return carry_out(measurement, read_device_job(job_path), events);
   } catch (const Failure& failure) {
     return {"error", failure.what(), failure.code, failure.stage, 0};
   } catch (const std::bad_alloc&) {
     return {"error", "There is not enough memory to measure it.", std::nullopt, Stage::execute, 0};
   }
+}
+
+}  // namespace
+
+Footer measure_peaks(const std::string& job_path, Events& events) {
+  return measure_device(print_all_peaks, job_path, events);
+}
+
+Footer measure_kernels(const std::string& job_path, Events& events) {
+  return measure_device(print_product_times, job_path, events);
 }
 
 }  // namespace runner

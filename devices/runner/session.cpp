@@ -5,6 +5,7 @@
 #include <new>
 
 #include "clock.h"
+#include "kernels/simd.h"
 #include "library_pages.h"
 #include "program_sensor.h"
 #include "runtime_log.h"
@@ -37,6 +38,17 @@ std::vector<float> losses_of(const Job& job, const TrainingProgram& program) {
   const auto& tensor = program.output(static_cast<size_t>(*job.losses_output)).toTensor();
   const float* values = tensor.const_data_ptr<float>();
   return {values, values + tensor.numel()};
+}
+
+// Makes the kernels use the loops that a job names.
+void choose_kernels(const std::string& name) {
+  if (name.empty() || prge::choose_simd_loops(name)) return;
+  std::string known;
+  for (size_t i = 0; prge::simd_variant(i) != nullptr; ++i) {
+    known += (i == 0 ? "" : prge::simd_variant(i + 1) == nullptr ? " or " : ", ");
+    known += prge::simd_variant(i)->name;
+  }
+  throw Failure(Stage::job, "job.kernels must be " + known + ", which this processor can run, not \"" + name + "\".");
 }
 
 class Progress {
@@ -72,6 +84,7 @@ Footer Session::run(const std::string& job_path) {
 }
 
 Footer Session::run_job(const Job& job) {
+  choose_kernels(job.kernels);
   const std::vector<int> cpus = pin_to_cpus(job.cpus);
   const int64_t threads = set_thread_count(job.threads);
   events_.header(job, describe_machine(), threads, cpus);

@@ -193,6 +193,7 @@ COLUMNS = (
     Column("threads", lambda one: one.setup.threads, "whole"),
     Column("cpus", lambda one: _cpus(one), "text"),
     Column("power_mode", lambda one: one.setup.power_mode, "text"),
+    Column("kernels", lambda one: one.setup.kernels, "text", optional=True),
     Column("throttled", lambda one: one.throttled, "truth"),
     Column("loss_first", lambda one: one.loss.first),
     Column("loss_last", lambda one: one.loss.last),

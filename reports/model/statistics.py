@@ -221,11 +221,14 @@ class Ratio(Statistics):
 
 @dataclass(frozen=True)
 class Setup(Statistics):
-    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode."""
+    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode, and the
+    variant of the runner's kernels beside the widest that the processor can run."""
 
     threads: Number
     cpus: tuple[int, ...] | Unavailable
     power_mode: str | Unavailable
+    kernels: str | Unavailable = NOT_RECORDED
+    widest_kernels: str | Unavailable = NOT_RECORDED
 
     @classmethod
     def from_document(cls, found: Found) -> "Setup":
@@ -233,12 +236,20 @@ class Setup(Statistics):
         cpus = value(found, "cpus")
         listed = tuple(cpu for cpu in items(found, "cpus") if isinstance(cpu, int))
         known = cpus if isinstance(cpus, Unavailable) else listed
-        return cls(number(found, "threads"), known, words(found, "power_mode"))
+        names = ("power_mode", "kernels", "widest_kernels")
+        return cls(number(found, "threads"), known, *(words(found, name) for name in names))
+
+    @property
+    def of_series(self) -> dict[str, Json]:
+        """What of it makes another series. Kernels do where they are not the widest: a runner that has wider ones than
+        the last is a change of the code under test, as any other."""
+        widest = () if self.kernels != self.widest_kernels else ("kernels",)
+        return {name: one for name, one in self.known.items() if name not in widest}
 
     @property
     def known(self) -> dict[str, Json]:
         """The known values, by name."""
-        found = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
+        found = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode, "kernels": self.kernels}
         return {
             name: list(one) if isinstance(one, tuple) else one
             for name, one in found.items()
@@ -248,7 +259,8 @@ class Setup(Statistics):
     def _entry(self) -> Json:
         missing = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
         reasons = {name: one.document() for name, one in missing.items() if isinstance(one, Unavailable)}
-        return {**self.known, **reasons}
+        widest = {} if isinstance(self.widest_kernels, Unavailable) else {"widest_kernels": self.widest_kernels}
+        return {**self.known, **reasons, **widest}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from reports.figures.trade_offs import latency_against_memory
 from reports.files import device_place
 from reports.model.measurement import Measurement, Session, devices_of, settings_of, workload_words
 from reports.model.quantities import sensor_quantity
-from reports.model.reading import Number, number, value
+from reports.model.reading import Number, mapping, number, value
 from reports.model.source import PreflightCheck, RunContents, RunDevice
 from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
@@ -19,8 +19,9 @@ from reports.tables.results import LONGEST_REASON, details, outcome_cell, refere
 from reports.tables.sections import Banner, Facts, Fold, Grid, GridCell, GridRow, Head, Link, Page, Section
 from reports.text.appearance import Status, badges, glossary, slot, status
 from reports.text.escaping import shorten
-from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, span
+from reports.text.numbers import duration, format_count, format_list, moment_text, plain, quantity, span
 
+_KERNELS = "kernels"
 # With more devices, only the rows of the results link to them.
 _MOST_LINKS = 8
 
@@ -236,8 +237,9 @@ def device_folds(described: Mapping[str, RunDevice], found: Sequence[Measurement
 def _fold(name: str, device: RunDevice, found: Sequence[Measurement]) -> Fold:
     checks = [(check.name, _check_words(check)) for check in device.preflight]
     tables = (
-        Facts("Facts", [(_fact_name(key), _fact(key, device.facts)) for key in device.facts]),
+        Facts("Facts", [(_fact_name(key), _fact(key, device.facts)) for key in device.facts if key != _KERNELS]),
         Facts("Checks before the run", checks),
+        Facts("Kernels of the runner", _kernels(device.facts)),
         Facts("Sensors", [(name, f"{quantity_name}: {how}") for name, quantity_name, how in _sensors(found)]),
     )
     return Fold(
@@ -250,6 +252,18 @@ def _fold(name: str, device: RunDevice, found: Sequence[Measurement]) -> Fold:
         ),
         empty="Nothing was recorded about it. `suite devices check` reads its facts.",
     )
+
+
+def _kernels(facts: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Returns for each setting which kernels are used, and how much longer a product takes in the others."""
+    found: list[tuple[str, str]] = []
+    for quant in mapping(facts, _KERNELS):
+        factors = mapping(facts, _KERNELS, quant)
+        known = {name: one for name in factors if not isinstance(one := number(factors, name), Unavailable)}
+        used, *others = known or [""]
+        beside = format_list([f"{name} {plain(known[name], 2)}" for name in others])
+        found.append((quant, f"{used}; a product takes {beside} times as long" if beside else used))
+    return found
 
 
 def _check_words(check: PreflightCheck) -> str:

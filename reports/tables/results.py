@@ -247,12 +247,13 @@ def _throttled(item: Measurement) -> GridCell:
 
 
 def _setup(item: Measurement) -> GridCell:
-    """Returns threads, with the allowed CPUs and the power mode below, if known."""
+    """Returns threads, with the allowed CPUs, the power mode and the runner's kernels below, if known."""
     threads, cpus, mode = item.setup.threads, item.setup.cpus, item.setup.power_mode
     if isinstance(threads, Unavailable):
         return unavailable(threads)
     small = [] if isinstance(cpus, Unavailable) else [f"CPUs {number_ranges(cpus)}"]
     small += [] if isinstance(mode, Unavailable) else [mode]
+    small += [] if isinstance(item.setup.kernels, Unavailable) else [f"kernels {item.setup.kernels}"]
     return GridCell(format_count(int(threads), "thread"), tuple(small), sort=sortable(threads))
 
 

@@ -22,7 +22,8 @@ from suite.energy.session_energy import METER
 from suite.errors import SuiteError
 from suite.home import Home
 from suite.kept import RESUME, keep_document
-from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.deployment import deploy_program
+from suite.measuring.kernels import deployed_runner
 from suite.measuring.meter import open_meter
 from suite.measuring.orchestrate import prepare_host
 from suite.measuring.recording import hardware_of
@@ -83,11 +84,9 @@ def take_long_session(
     begun()
     folder = home.long_session_folder(session_id)
     with connect(entry, home.locks) as device:
-        facts = device.facts()
         with contextlib.closing(Store.open(home.store_path)) as store:
-            store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(facts))
-        runner = runners.for_device(device, facts.machine, display.note)
-        deploy_runner(device, runner)
+            store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(device.facts()))
+        runner = deployed_runner(device, runners, [prepared.workload.quant], home, display.note)
         deploy_program(device, prepared.artifact)
         found = device.sensors()
         sensors = sensor_plan(found, entry.power)

@@ -152,11 +152,13 @@ class Losses(Part):
 
 
 class Setup(Part):
-    """Threads, allowed CPUs and power mode."""
+    """Threads, allowed CPUs, power mode, and the runner's kernels beside the widest."""
 
     threads: Count | Missing
     cpus: Annotated[Rows[Count], Field(max_length=4096)] | Missing
     power_mode: Text | Missing
+    kernels: Text | Missing | None = None
+    widest_kernels: Text | Missing | None = None
 
 
 class LatencyRatio(Part):

@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TypeVar
 
 from devices.access.connect import Device, connect
+from devices.checks.facts import Facts
 from devices.checks.preflight import Check, check_memory
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeployError, DeviceError, DeviceLost
@@ -24,6 +26,7 @@ from foundation.unavailable import Unavailable
 from suite.measuring.arithmetic import probe_accumulation, with_references
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.idle_device import Clock
+from suite.measuring.kernels import known_kernels, with_kernels
 from suite.measuring.reaching import Reconnecting
 from suite.measuring.recording import OpenMeasurement, RecordedMeasurement, Recording
 from suite.measuring.run import Run, Stopped, StopSign
@@ -146,6 +149,7 @@ class _Campaign:
             if check.status != "ok":
                 self._note(_sentence(check))
         if all(check.status != "failed" for check in checks):
+            self._settle_kernels(device, facts, runner)
             self._settle_arithmetic(device, runner)
         if not self.prepared:
             return []
@@ -159,6 +163,16 @@ class _Campaign:
             except DeviceError as error:
                 reason = str(error)
         return [self._recording.finish(item, reason) for item in measuring]
+
+    def _settle_kernels(self, device: Device, facts: Facts, runner: BuiltRunner) -> None:
+        """Finds out which kernels are the fastest on the device, and takes for earlier runners those they had."""
+        quants = [item.workload.quant for item in self.prepared]
+        store, check_stop = self.run.store, self.run.stop.check
+        self._recording.runner = with_kernels(device, facts, runner, quants, store, self._note, check_stop)
+        self.prepared = [
+            replace(item, runner=known_kernels(device, facts, item.runner, store)) if item.runner is not None else item
+            for item in self.prepared
+        ]
 
     def _settle_arithmetic(self, device: Device, runner: BuiltRunner) -> None:
         """Finds out how the device sums products of float16, and takes the reference that sums the same way."""

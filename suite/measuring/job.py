@@ -182,6 +182,9 @@ def _document(
     }
     if device.entry.cpus is not None:
         document["cpus"] = list(device.entry.cpus)
+    kernels = job.runner.kernels.get(job.artifact.quant)
+    if kernels is not None:
+        document["kernels"] = kernels
     if job.artifact.data:  # a runner of an earlier suite, as baselines may have, does not know the key
         document["data"] = [f"../../weights/{file.hash}/{file.name}" for file in job.artifact.data]
     if job.shorter:
@@ -195,6 +198,43 @@ def _document(
     if job.state_after is not None:
         document["state_out"] = _STATE
     return document
+
+
+def measure_device(
+    device: Device,
+    runner: BuiltRunner,
+    mode: str,
+    name: str,
+    threads: int,
+    *,
+    most_lines: int,
+    timeout_s: float,
+    check_stop: Callable[[], None] = lambda: None,
+) -> tuple[list[str], ProcessEnd]:
+    """Returns what a deployed runner printed that was to measure the device itself (docs/contracts.md), and how it
+    ended. Raises DeviceError."""
+    transport, folder = device.transport, device.places.job(name)
+    job: dict[str, Json] = {"schema": 1, "session": name, "threads": threads}
+    if device.entry.cpus is not None:
+        job["cpus"] = list(device.entry.cpus)
+    transport.mkdir(folder)
+    transport.write(posixpath.join(folder, "job.json"), json.dumps(job).encode())
+    command = [*runner.command(device.places.runner(runner.hash)), mode, "job.json"]
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        if len(lines) == most_lines:
+            raise OutputLimitError(f"it printed more than {most_lines} lines")
+        lines.append(line)
+
+    try:
+        end = device.launch(command, take, timeout_s=timeout_s, cwd=folder, while_waiting=check_stop)
+    except TransportTimeout:
+        end = ProcessEnd(rc=None, stopped=f"it was not done after {timeout_s:.0f} s")
+    except OutputLimitError as error:
+        end = ProcessEnd(rc=None, stopped=str(error))
+    transport.remove(folder, recursive=True)
+    return lines, end
 
 
 def _program(artifact: Artifact) -> str:

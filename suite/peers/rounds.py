@@ -35,8 +35,9 @@ from suite.display import Display
 from suite.energy.session_energy import session_energy
 from suite.errors import SuiteError
 from suite.home import Home
-from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.deployment import deploy_program
 from suite.measuring.job import OnStep, threads_of
+from suite.measuring.kernels import deployed_runner
 from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import SessionOrder, longest_s, run_session
@@ -76,8 +77,7 @@ def compare_with_peers(
     failed = {f"suite-{item.workload.quant}": str(item.error) for item in preparation.left_out}
     weights = load_model(plan.model, plan.weights_path, display.note)
     with connect(entry, home.locks) as device, _folder(home) as folder:
-        runner = runners.for_device(device, device.facts().machine, display.note)
-        deploy_runner(device, runner)
+        runner = deployed_runner(device, runners, plan.quants, home, display.note)
         bench = _Bench(device, runner, home, display, folder, full_rows(preparation.prepared), failed=failed)
         with display.busy("making what peers are given"):
             bench.prepare(weights, [peer for peer in peers if missing[peer.name] is None])

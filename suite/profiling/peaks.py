@@ -6,24 +6,18 @@ computed was computed.
 
 from __future__ import annotations
 
-import json
-import posixpath
 from collections.abc import Callable
 
-from devices.access.connect import Device, connect
-from devices.deployment.built_runner import BuiltRunner
-from devices.errors import OutputLimitError, TransportTimeout
+from devices.access.connect import connect
 from devices.inventory.entry import DeviceEntry
-from devices.processes import ProcessEnd
 from foundation.text import printable
-from foundation.unavailable import Json
 from reports.model.peaks import CACHE, MEMORY, Peak, Peaks
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import PEAKS, Home
 from suite.kept import keep_document, keep_text, read_or_none
 from suite.measuring.deployment import deploy_runner
-from suite.measuring.job import threads_of
+from suite.measuring.job import measure_device, threads_of
 from suite.preparing.runners import Runners
 from suite.sessions.collect import collect
 from suite.sessions.events import PeakEvent
@@ -55,7 +49,10 @@ def measure_peaks(
         runner = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, runner)
         with display.waiting(f"{entry.name}: measuring its peaks"):
-            lines, end = _run(device, runner, peaks_id)
+            threads = threads_of(device)
+            lines, end = measure_device(
+                device, runner, "--peaks", peaks_id, threads, most_lines=_MOST_LINES, timeout_s=_TIMEOUT_S
+            )
     keep_text(home.peaks_folder(peaks_id) / "runner.jsonl", "\n".join(lines) + "\n", _WHAT)
     record = collect(peaks_id, lines, end)
     found = _peaks(record, entry, started)
@@ -72,32 +69,6 @@ def latest_peaks(device: str, home: Home) -> Peaks | None:
     """Returns the peaks of a device that were measured last and can be read, None if there are none."""
     every = (read_peaks(peaks_id, home) for peaks_id in reversed(home.peaks_ids()))
     return next((found for found in every if found is not None and found.device == device), None)
-
-
-def _run(device: Device, runner: BuiltRunner, name: str) -> tuple[list[str], ProcessEnd]:
-    """Returns what the runner printed, and how it ended. Raises DeviceError."""
-    transport, folder = device.transport, device.places.job(name)
-    job: dict[str, Json] = {"schema": 1, "session": name, "threads": threads_of(device)}
-    if device.entry.cpus is not None:
-        job["cpus"] = list(device.entry.cpus)
-    transport.mkdir(folder)
-    transport.write(posixpath.join(folder, "job.json"), json.dumps(job).encode())
-    command = [*runner.command(device.places.runner(runner.hash)), "--peaks", "job.json"]
-    lines: list[str] = []
-
-    def take(line: str) -> None:
-        if len(lines) == _MOST_LINES:
-            raise OutputLimitError(f"it printed more than {_MOST_LINES} lines")
-        lines.append(line)
-
-    try:
-        end = device.launch(command, take, timeout_s=_TIMEOUT_S, cwd=folder)
-    except TransportTimeout:
-        end = ProcessEnd(rc=None, stopped=f"it was not done after {_TIMEOUT_S:.0f} s")
-    except OutputLimitError as error:
-        end = ProcessEnd(rc=None, stopped=str(error))
-    transport.remove(folder, recursive=True)
-    return lines, end
 
 
 def _peaks(record: SessionRecord, entry: DeviceEntry, started: str) -> Peaks:

@@ -16,7 +16,8 @@ from reports.model.profile import Profile, SettingProfile
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
-from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.deployment import deploy_program
+from suite.measuring.kernels import deployed_runner
 from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
@@ -50,8 +51,7 @@ def take_profile(
     failed = {item.workload.quant: str(item.error) for item in preparation.left_out}
     profile = Profile(profile_id, started, entry.name, entry.kind, entry.emulated, {}, (), failed)
     with connect(entry, home.locks) as device:
-        runner = runners.for_device(device, device.facts().machine, display.note)
-        deploy_runner(device, runner)
+        runner = deployed_runner(device, runners, plan.quants, home, display.note)
         for prepared in preparation.prepared:
             quant = prepared.workload.quant
             log = home.profile_folder(profile_id) / f"{quant}.jsonl"

@@ -19,7 +19,7 @@ from suite.store.identity import canonical
 _HASH = 12
 _NAMES = {"edge-training-suite": "suite"}
 _FACTS = ("os_build", "kernel", "governor", "microcode", "settings")
-_SETUP = ("threads", "cpus", "power_mode")
+_SETUP = ("threads", "cpus", "power_mode", "kernels")
 _LONGEST, _NONE = 80, "none"
 
 

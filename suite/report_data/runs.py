@@ -17,13 +17,13 @@ from foundation.text import printable
 from foundation.unavailable import Json, unavailable
 from reports.model.histories import NIGHTS
 from reports.model.measurement import setting_of
-from reports.model.reading import text
+from reports.model.reading import items, text
 from reports.model.source import RunSummary
 from suite.report_data.device_histories import ON_A_DEVICE
 from suite.results.findings import newest_by_night
 from suite.store import schema
 from suite.store.dialect import Row
-from suite.store.identity import IMPORTED, IMPORTED_FROM, origin_entry, stamp
+from suite.store.identity import IMPORTED, IMPORTED_FROM, canonical, origin_entry, stamp
 from suite.store.tags import newest_remarks, remarks_of_run, tags_by_run
 
 _STAMPED = ("id", "status", "finished_at")
@@ -184,6 +184,9 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
         }
         for row in connection.execute(statement).mappings()
     }
+    for name, kernels in _kernel_factors(connection, run_id).items():
+        if name in devices:
+            devices[name]["facts"]["kernels"] = kernels
     devices |= {name: one for name, one in _unreached(connection, run_id).items() if name not in devices}
     environment = json.loads(_run(connection, run_id)["environment"])
     origin = {"origin": str(environment[IMPORTED_FROM])} if IMPORTED_FROM in environment else {}
@@ -193,6 +196,35 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
         "remarks": remarks_of_run(connection, run_id),
         "devices": devices,
     }
+
+
+def _kernel_factors(connection: Connection, run_id: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns by device and setting what a product took in each variant of the runner's kernels when these were
+    compared, as a factor of its time in the variant that is used, which comes first."""
+    table, state, choice = schema.measurement, schema.device_state, schema.kernel_choice
+    same_run = (state.c.run_id == table.c.run_id) & (state.c.device_id == table.c.device_id)
+    joined = table.join(schema.device).join(state, same_run).join(choice, choice.c.runner_hash == table.c.runner_hash)
+    columns = (choice.c.id, choice.c.fingerprint, choice.c.cpus, choice.c.chosen, choice.c.times)
+    rows = connection.execute(
+        select(schema.device.c.name, state.c.facts, table.c.document, *columns)
+        .select_from(joined)
+        .where(table.c.run_id == run_id, table.c.role == "measured")
+        .order_by(choice.c.cpus.desc())  # of an entry that names its CPUs last
+    ).mappings()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        cpus = canonical(list(items(json.loads(row["document"] or "{}"), "setup", "cpus")))
+        if row["cpus"] in ("[]", cpus) and text(json.loads(row["facts"]), "fingerprint") == row["fingerprint"]:
+            found[row["name"]] = _factors(json.loads(row["chosen"]), json.loads(row["times"]))
+    return {name: factors for name, factors in found.items() if factors}
+
+
+def _factors(chosen: Mapping[str, str], times: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    least = {(one["weights"], one["kernels"]): min(one["ns"]) for one in times}
+    found = {quant: {name: 1.0} for quant, name in chosen.items()}
+    for (quant, name), ns in least.items():
+        found[quant][name] = round(ns / least[quant, chosen[quant]], 3)
+    return found
 
 
 def _unreached(connection: Connection, run_id: str) -> dict[str, Any]:

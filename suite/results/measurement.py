@@ -31,7 +31,7 @@ from suite.sessions.record import SensorFact, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
-_T = TypeVar("_T", int, tuple[int, ...])
+_T = TypeVar("_T", int, str | None, tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,10 @@ def _setup(subject: Subject, records: Sequence[SessionRecord]) -> Setup:
     """Returns how the device was set up, as the runner of each session reported it."""
     headers = [record.header for record in records if record.header is not None]
     threads = _same("threads", [header.threads for header in headers])
-    return Setup(threads, _same("CPUs", [header.cpus_allowed for header in headers]), subject.power_mode)
+    cpus = _same("CPUs", [header.cpus_allowed for header in headers])
+    kernels = _same("kernels", [header.kernels for header in headers])
+    widest = next((header.variants[0] for header in headers if header.variants), None)
+    return Setup(threads, cpus, subject.power_mode, kernels or NOT_RECORDED, widest or NOT_RECORDED)
 
 
 def _same(what: str, values: Sequence[_T]) -> _T | Unavailable:

@@ -24,6 +24,7 @@ from suite.sessions.events import (
     MemoryEvent,
     PartsEvent,
     PeakEvent,
+    ProductEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
@@ -156,6 +157,7 @@ def collect(
         sentence=sentence,
         profile=tuple(event for event in log.events if isinstance(event, PartsEvent | CallEvent)),
         peaks=tuple(event for event in log.events if isinstance(event, PeakEvent)),
+        products=tuple(event for event in log.events if isinstance(event, ProductEvent)),
         memory=tuple(event for event in log.events if isinstance(event, MemoryEvent)),
     )
 

@@ -82,7 +82,11 @@ class _Line(BaseModel):
 
 
 class HeaderEvent(_Line):
-    """First line: the runner, its machine and its clock."""
+    """First line: the runner, its machine and its clock.
+
+    `kernels`: the variant of its hot loops that it uses, of those `variants` that the processor can run, the widest
+    first; runners of earlier suites don't say.
+    """
 
     event: Literal["header"]
     schema_version: Literal[1] = Field(alias="schema")
@@ -99,6 +103,8 @@ class HeaderEvent(_Line):
     threads: Count
     cpus_allowed: Annotated[Rows[Count], Field(max_length=4096)]
     executorch: Text
+    kernels: Text | None = None
+    variants: Annotated[Rows[Text], Field(max_length=64)] = ()
 
 
 class LoadEvent(_Line):
@@ -170,6 +176,15 @@ class PeakEvent(_Line):
     ns: Annotated[Rows[Annotated[int, Field(ge=1, le=_MAX_INTEGER)]], Field(min_length=1, max_length=1024)]
 
 
+class ProductEvent(_Line):
+    """What products with weights of one form took in one variant of the runner's kernels, ns of processor time."""
+
+    event: Literal["product"]
+    weights: Text
+    kernels: Text
+    ns: Annotated[Rows[Annotated[int, Field(ge=1, le=_MAX_INTEGER)]], Field(min_length=1, max_length=1024)]
+
+
 class MemoryEvent(_Line):
     """What the process has of memory after a step, KiB; `unavailable` says why where that is None.
 
@@ -238,6 +253,7 @@ Event = (
     | StepEvent
     | ProfileEvent
     | PeakEvent
+    | ProductEvent
     | MemoryEvent
     | SampleEvent
     | SensorErrorEvent

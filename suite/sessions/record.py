@@ -13,6 +13,7 @@ from suite.sessions.events import (
     LoadEvent,
     MemoryEvent,
     PeakEvent,
+    ProductEvent,
     ProfileEvent,
     StepEvent,
 )
@@ -55,7 +56,7 @@ class SessionRecord:
     """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
 
     `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
-    they came. `peaks`: if it was to measure the device itself, what it found.
+    they came. `peaks` and `products`: if it was to measure the device itself, what it found.
     `memory`: if it was asked for, what the process had after some of its steps.
     """
 
@@ -71,6 +72,7 @@ class SessionRecord:
     sentence: str
     profile: tuple[ProfileEvent, ...] = ()
     peaks: tuple[PeakEvent, ...] = ()
+    products: tuple[ProductEvent, ...] = ()
     memory: tuple[MemoryEvent, ...] = ()
 
     @property

@@ -56,6 +56,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
         5: {"measurement": {"design": None, "valid_sessions": None}},
         6: {},  # adds tables: training_group, training, training_segment, training_evaluation
         7: {},  # adds tables: finding, finding_note
+        8: {},  # adds a table: kernel_choice
     }
 )
 

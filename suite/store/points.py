@@ -71,7 +71,7 @@ def origin_of(connection: Connection, measurement_id: int, measurement: Measurem
         os_build=os_build or "unknown",
         workload=key if arithmetic is None else f"{key}/{arithmetic}",
         measurement_version=MEASUREMENT_VERSION,
-        setup=measurement.setup.known,
+        setup=measurement.setup.of_series,
     )
     return Origin(row["name"], row["workload_key"], row["emulated"], mark)
 

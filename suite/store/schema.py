@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from suite.store.dialect import StoredJson
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 metadata = MetaData(
     naming_convention={
@@ -116,6 +116,18 @@ device_state = _table(
     _text("os_build"),
     _json("facts"),  # JSON: governor, temperature, battery, firmware ...
     _json("preflight"),  # JSON list
+)
+
+kernel_choice = _table(
+    "kernel_choice",
+    _id(),
+    _text("fingerprint"),  # of the device's facts
+    _text("runner_hash"),
+    _json("cpus"),  # JSON list; empty: wherever the device's system lets the runner run
+    _text("at"),
+    _json("chosen"),  # JSON: the variant of the runner's kernels for each setting
+    _json("times"),  # JSON list: what a product of each setting took in each variant; nothing where there is one
+    UniqueConstraint("fingerprint", "runner_hash", "cpus"),
 )
 
 artifact = _table(

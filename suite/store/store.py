@@ -178,6 +178,30 @@ class Store:
                 },
             )
 
+    def kernel_choice(self, fingerprint: str, runner_hash: str, cpus: Sequence[int] | None) -> dict[str, str] | None:
+        """Returns the kernels that were chosen for a device and runner, by setting; None if none were compared yet."""
+        table = schema.kernel_choice
+        same = (table.c.fingerprint == fingerprint) & (table.c.runner_hash == runner_hash)
+        chosen = select(table.c.chosen).where(same & (table.c.cpus == canonical(list(cpus or ()))))
+        with self.database.reading() as connection:
+            found: str | None = connection.execute(chosen).scalar_one_or_none()
+        return None if found is None else {str(key): str(value) for key, value in json.loads(found).items()}
+
+    def keep_kernel_choice(
+        self,
+        fingerprint: str,
+        runner_hash: str,
+        cpus: Sequence[int] | None,
+        chosen: Mapping[str, str],
+        times: Sequence[Mapping[str, Json]],
+    ) -> None:
+        """Stores a choice and the times that it follows from; the first one of a device and runner stays."""
+        identity: dict[str, SqlValue] = {"fingerprint": fingerprint, "runner_hash": runner_hash}
+        identity["cpus"] = canonical(list(cpus or ()))
+        facts: dict[str, SqlValue] = {"chosen": canonical(dict(chosen)), "times": canonical(list(times))}
+        with self.database.writing() as connection:
+            found_or_new(connection, schema.kernel_choice, identity, {"at": timestamp(), **facts})
+
     def record_artifact(self, artifact_hash: str, workload: Mapping[str, Json], metadata: Mapping[str, Json]) -> None:
         """Stores artifact.json of a program; a known one stays as it is."""
         with self.database.writing() as connection:

@@ -20,6 +20,7 @@ from suite.home import Home, in_use
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.fleet import on_each_device
 from suite.measuring.idle_device import Clock, ThermalGate
+from suite.measuring.kernels import with_kernels
 from suite.measuring.orchestrate import claimed, environment
 from suite.measuring.reaching import Reconnecting, reach
 from suite.measuring.recording import hardware_of
@@ -281,13 +282,16 @@ class _OnDevice:
                 self._fail_rest(f"{failed[0].name}: {failed[0].detail}")
                 return
             remove_old_jobs(device)
+            runner = self.shared.runners.for_device(device, facts.machine, self._note)
+            quants = [program.workload.quant for program in programs]
+            stop = self.shared.stop.check
             ground = Ground(
                 device,
-                self.shared.runners.for_device(device, facts.machine, self._note),
+                with_kernels(device, facts, runner, quants, self.shared.store, self._note, stop),
                 self.clock,
                 ThermalGate.at_start(device, device.sensors().sensors, self.clock),
                 self._note,
-                self.shared.stop.check,
+                stop,
                 self.shared.display.steps,
             )
             while self._left:

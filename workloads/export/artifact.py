@@ -43,6 +43,11 @@ class Artifact:
         return str(self.document["hash"])
 
     @property
+    def quant(self) -> str:
+        """The setting of its workload."""
+        return str(self.document["workload"]["quant"])
+
+    @property
     def program(self) -> Path:
         return self.folder / PROGRAM
 

@@ -91,9 +91,20 @@ const Variants& variants() {
   return found;
 }
 
+size_t chosen = 0;
+
 }  // namespace
 
-const SimdLoops& simd_loops() { return variants().loops[0]; }
+const SimdLoops& simd_loops() { return variants().loops[chosen]; }
+
+bool choose_simd_loops(const std::string& name) {
+  for (size_t i = 0; i < variants().count; ++i) {
+    if (variants().loops[i].name != name) continue;
+    chosen = i;
+    return true;
+  }
+  return false;
+}
 
 const SimdLoops* simd_variant(size_t index) { return index < variants().count ? &variants().loops[index] : nullptr; }
 

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "frozen_matrix.h"
 
@@ -100,8 +101,11 @@ struct SimdLoops {
 
 constexpr int64_t kWidestPanel = 32;
 
-// The widest variant this processor can run.
+// The variant that kernels use: the widest this processor can run, unless another was chosen.
 const SimdLoops& simd_loops();
+
+// Makes it the variant of that name, before any kernel runs; false where this processor can run none of that name.
+bool choose_simd_loops(const std::string& name);
 
 // Every variant this processor can run, widest first; nullptr past the last.
 const SimdLoops* simd_variant(size_t index);

@@ -136,8 +136,8 @@ def test_a_missing_job_file_is_refused(runner, tmp_path):
 
 def test_without_a_job_the_usage_is_printed(runner):
     done = subprocess.run([runner], capture_output=True, text=True, timeout=60, check=False)
-    usage = "usage: runner JOB.json\n       runner --peaks JOB.json\n       runner --clock\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", usage)
+    usage = "usage: runner JOB.json\n       runner --peaks JOB.json\n       runner --kernels JOB.json\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{usage}       runner --clock\n")
 
 
 def test_a_job_of_many_keys_is_refused_at_once(run):

@@ -29,7 +29,8 @@ def home(tmp_path):
 
 
 def fill(path):
-    """A night with verdict, finding and acceptance, remarks, a tag given and taken away, a training, an open run."""
+    """A night with verdict, finding and acceptance, remarks, a tag given and taken away, a choice of kernels, a
+    training, an open run."""
     night = begin(path, purpose="nightly")
     finish(night, 1.0, 2.0, 3.0)
     store = night.store
@@ -42,6 +43,7 @@ def fill(path):
     add_note(store, "note", "me", "seen", finding="F-000000")
     tag_run(store, "best", night.run_id, "me")
     take_away(store, "best", "me")
+    store.keep_kernel_choice("f1", "r1", None, {"nf4": "avx2"}, [{"weights": "nf4", "kernels": "avx2", "ns": [1]}])
     trainings = Trainings(store.database)
     trainings.begin_group("2026-01-01T00-00-00-aaaa", [{"steps": 3}], ["suite", "train"], {})
     trainings.begin("t1", "2026-01-01T00-00-00-aaaa", night.device_id, WORKLOAD, 7, {})
@@ -312,7 +314,7 @@ def test_a_journal_without_a_head_is_none(home, content):
         rebuild(home)
 
 
-@pytest.mark.parametrize("damaged", ['{"schema": 8', '{"end": 0}', '{"begin": 3}', '{"end": 4}'])
+@pytest.mark.parametrize("damaged", ['{"schema": 9', '{"end": 0}', '{"begin": 3}', '{"end": 4}'])
 def test_a_damaged_line_of_the_journal_costs_no_more_than_its_transaction(home, damaged):
     begun = begin(home.store_path)
     for ordinal in range(3):
@@ -331,9 +333,9 @@ def test_a_damaged_line_of_the_journal_costs_no_more_than_its_transaction(home, 
 def test_a_journal_of_another_schema_is_one_sentence(home):
     begin(home.store_path).store.close()
     journal = next((home.root / "journal").glob("*/*.jsonl"))
-    journal.write_text(journal.read_text().replace('{"schema": 8', '{"schema": 7', 1))
+    journal.write_text(journal.read_text().replace('{"schema": 9', '{"schema": 8', 1))
     remove_store(home.store_path)
-    with pytest.raises(UserError, match="is of schema version 7, and this suite knows 8"):
+    with pytest.raises(UserError, match="is of schema version 8, and this suite knows 9"):
         rebuild(home)
 
 

@@ -64,6 +64,7 @@ def on_device(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(conduct, "check_memory", lambda *_: SimpleNamespace(status="ok"))
     monkeypatch.setattr(conduct, "CacheRoom", SimpleNamespace(of=lambda *_: room))
     monkeypatch.setattr(conduct, "deploy_runner", lambda *_: None)
+    monkeypatch.setattr(conduct, "with_kernels", lambda *_: None)
     monkeypatch.setattr(conduct, "deploy_program", lambda *_: [])
     monkeypatch.setattr(conduct, "train", lambda *_: "made all steps")
     runners: Any = SimpleNamespace(for_device=lambda *_: None)

@@ -81,6 +81,8 @@ class Setup(_Exact):
     threads: Annotated[int, Field(gt=0)]
     cpus: list[int]
     power_mode: str | Missing
+    kernels: str | None = None
+    widest_kernels: str | None = None
 
 
 class LatencyRatio(_Exact):

@@ -30,6 +30,21 @@ def say(**event):
 
 say.lines = 0
 job = json.load(open("job.json"))
+variants = json.load(open(SCRIPT))["variants"]
+header = dict(event="header", schema=1, session=job["session"], runner="scripted", clock="CLOCK_MONOTONIC",
+              t_ns=5 * 10**9, pid=1, machine="x86_64", kernel="6", cpu="none", cpu_count=1, cpu_features=[], threads=1,
+              cpus_allowed=[0], executorch="1.5.1",
+              kernels=job.get("kernels", next(iter(variants))), variants=list(variants))
+footer = dict(event="footer", cause="completed", reason="", error_code=None, stage=None, steps=0, hwm_kib=9000,
+              swap_kib=0, minor_faults=0, major_faults=0, sampler_cpu_ns=0, t_ns=104 * 10**9)
+if sys.argv[1] == "--kernels":
+    say(**header)
+    for weights in ("bf16", "int8", "nf4", "nf4-double") if len(variants) > 1 else ():
+        for name, ns in variants.items():
+            say(event="product", weights=weights, kernels=name, ns=[ns])
+    say(**footer)
+    say(event="end", lines=say.lines)
+    sys.exit(0)
 probe = job["program"] == "arithmetic.pte"  # of a sum of 4096 ones
 if probe:
     job |= {"program": "probe/arithmetic.pte", "session": "arithmetic.a0", "steps": 1}
@@ -38,11 +53,7 @@ if probe:
     script = {"losses": [[4096.0] * 256]}
 attempt = int(job["session"].rpartition(".a")[2])
 second, begin = 10**9, 5 * 10**9
-say(event="header", schema=1, session=job["session"], runner="scripted", clock="CLOCK_MONOTONIC", t_ns=begin, pid=1,
-    machine="x86_64", kernel="6", cpu="none", cpu_count=1, cpu_features=[], threads=1, cpus_allowed=[0],
-    executorch="1.5.1")
-footer = dict(event="footer", cause="completed", reason="", error_code=None, stage=None, steps=0, hwm_kib=9000,
-              swap_kib=0, minor_faults=0, major_faults=0, sampler_cpu_ns=0, t_ns=begin + 99 * second)
+say(**header | {"session": job["session"]})
 if "error" in script:
     say(**{**footer, "cause": "error", **script["error"]})
     say(event="end", lines=say.lines)
@@ -96,13 +107,15 @@ FILES = {
 
 @dataclass
 class Board:
-    """A device made of files, its runner's script by setting, and a clock that only the suite's waiting moves."""
+    """A device made of files, its runner's script by setting and the times of its kernels, the widest first, and a
+    clock that only the suite's waiting moves."""
 
     root: Path
     bench: Bench
     now_ns: int = 0
     polls: int = 0
     on_poll: list[Callable[[], None]] = field(default_factory=list)
+    variants: dict[str, int] = field(default_factory=lambda: {"only": 1000})
 
     @property
     def temperature(self) -> Path:
@@ -110,7 +123,7 @@ class Board:
 
     def script(self, **by_setting: dict[str, Any]) -> None:
         """Scripts the runner by setting; settings without a script run normally."""
-        scripts = {}
+        scripts: dict[str, Any] = {"variants": self.variants}
         for folder in (self.bench.home / "artifacts").glob("*/artifact.json"):
             quant = json.loads(folder.read_text())["workload"]["quant"]
             known = (

@@ -41,6 +41,7 @@ def downgrade(path: Path) -> None:
     connection.execute("DROP TABLE tag")
     connection.execute("DROP TABLE finding")
     connection.execute("DROP TABLE finding_note")
+    connection.execute("DROP TABLE kernel_choice")
     for table in ("run", "measurement"):
         indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
         for (name,) in connection.execute(indexes, [table]).fetchall():
