@@ -221,8 +221,8 @@ class Ratio(Statistics):
 
 @dataclass(frozen=True)
 class Setup(Statistics):
-    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode, and the
-    variant of the runner's kernels beside the widest that the processor can run."""
+    """What the numbers depend on: the runner's threads, the CPUs it was allowed to use, the device's power mode, the
+    variant of the runner's kernels, and the widest variant that the processor can run."""
 
     threads: Number
     cpus: tuple[int, ...] | Unavailable
