@@ -70,7 +70,7 @@ REFUSED = [
     ((*RUN, "-T", "2", "--task", "a.tsv", "--dry-run"), "T is 2, but the prompt .* need .* tokens"),
     (("run", "--resume"), "There is no interrupted run to resume: start one"),
     (("run", "--resume", "--steps", "5"), "leave out --steps"),
-    (("check",), "Nothing to check is named, or too much: add --overhead or --gradient"),
+    (("check",), "One check at a time: give either --overhead or --gradient"),
     (("report",), "There is nothing to report yet"),
     (("devices", "check", "pi"), "no device 'pi'"),
     (("run", "--device", "jetson"), "add it with `suite devices add jetson --kind jetson --host HOST`"),
@@ -241,7 +241,7 @@ def test_a_dry_run_tells_time_memory_and_disk_and_does_nothing(empty_bench: Benc
     ran = empty_bench(*RUN, "--dry-run", "--sessions", "5")
     assert ran.code == 0
     assert "20 sessions of 10 measured steps, interleaved over fp32, fp16, int8, nf4" in ran.out
-    assert "to do it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
+    assert "to measure it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
     document = json.loads(empty_bench(*RUN, "--dry-run", "--json").out)
     assert [item["quant"] for item in document["plans"][0]["forecast"]["settings"]] == ["fp32", "fp16", "int8", "nf4"]
     assert document["plans"][0]["forecast"]["device_disk_bytes"] > 0

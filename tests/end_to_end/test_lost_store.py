@@ -25,7 +25,7 @@ def test_a_run_whose_store_is_lost_comes_back_with_all_it_measured(board: Board,
     remove_store(store)
     ran = bench("store", "rebuild")
     assert ran.code == 0, ran.err
-    assert "the store was made anew from its journal: 1 runs, 2 measurements, 4 sessions, 0 trainings" in ran.out
+    assert "the store was rebuilt from its journal: 1 runs, 2 measurements, 4 sessions, 0 trainings" in ran.out
     assert contents(store) == before
     again = bench("data", "export", "first", "--format", "json", "--to", "after").out.strip()
     document = json.loads((bench.folder / exported).read_text())

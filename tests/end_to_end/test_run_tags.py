@@ -58,7 +58,7 @@ def test_tags_are_listed_moved_and_freed(bench: Bench, board: Board) -> None:
     assert bench("tag", "base", "latest", "--move").code == 0
     (listed,) = bench("tag", "--json").document
     assert (listed["name"], listed["run_id"], listed["author"]) == ("base", second, "ada")
-    assert bench("tag", "--delete", "base").out == f"base is no tag any more; it was run {second}\n"
+    assert bench("tag", "--delete", "base").out == f"deleted tag base, which was run {second}\n"
     assert bench("tag", "--json").document == []
     assert "there is no tag 'base'" in bench("tag", "--delete", "base").sentence
     assert "NAME is missing" in bench("tag", "--delete").sentence
