@@ -49,7 +49,7 @@ def test_an_interval_agrees_if_it_reaches_the_figure_and_excludes_that_there_is_
 def test_a_side_is_decided_only_if_the_interval_lies_on_it(low: float, high: float, word: str | None) -> None:
     verdict = judge(LESS, factor(low, high))
     assert verdict.word == (word or "can't be told")
-    assert ("0.9 to 1.1, holds 1" in verdict.reason) == (word is None)
+    assert ("0.9 to 1.1, contains 1" in verdict.reason) == (word is None)
 
 
 def test_without_an_interval_it_cannot_be_told_and_the_reason_is_kept() -> None:

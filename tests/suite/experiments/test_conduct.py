@@ -156,7 +156,7 @@ def test_an_experiment_is_carried_out_by_one_process_at_a_time(bench: Bench, wor
 
 def test_an_experiment_is_known_by_id_or_as_the_latest(bench: Bench, work: dict[str, _Work]) -> None:
     del work["second"]
-    with pytest.raises(UserError, match="No experiment was made yet"):
+    with pytest.raises(UserError, match="There is no experiment yet"):
         read_experiment("latest", bench.home)
     work["second"] = _Work()
     found = _begin(bench)

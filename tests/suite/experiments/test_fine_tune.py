@@ -83,7 +83,7 @@ def test_a_battery_without_its_size_and_no_battery_are_told_apart() -> None:
     with_energy = trainings_of([90, 100, 110], step_mj=5.0)
     sized = reasons(answer_of(with_energy, battery_percent=80.0, battery_mwh=None))
     none = reasons(answer_of(with_energy, battery_percent=None))
-    assert "holds when it is full" in sized["prge fp32", "battery, %"]
+    assert "report its full capacity" in sized["prge fp32", "battery, %"]
     assert "no battery" in none["prge fp32", "battery, %"]
 
 
