@@ -142,7 +142,7 @@ def test_without_an_adapter_the_model_is_evaluated_on_its_way(bench: Bench, meth
     assert [path.name for path in states] == ["step-000000004.safetensors", "step-000000006.safetensors"]
     assert not (bench.workdir / "jobs").exists()  # where the device had the state for the next process
     refused = bench("adapters", "export", trained["training_id"], str(bench.folder / "none"))
-    assert (refused.code, f"they are in {states[-1]}" in refused.sentence) == (2, True)
+    assert (refused.code, f"find them in {states[-1]}" in refused.sentence) == (2, True)
 
 
 def _states(bench: Bench, training: dict[str, Any]) -> list[Path]:
