@@ -14,7 +14,7 @@ from foundation.unavailable import Json
 from suite.errors import StoreError
 
 LATEST = "latest"
-REPEAT, RESUME = "repeat the command", "go on with --resume"
+REPEAT, RESUME = "repeat the command", "continue with --resume"
 """What to do once a document can be written again."""
 
 _T = TypeVar("_T")

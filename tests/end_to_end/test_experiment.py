@@ -65,7 +65,7 @@ def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> 
     assert "fine-tune tiny on the built-in reviews to a held-out accuracy of 0.55" in found["sentence"]
     bills, *rest = found["evidence"]
     assert [row[0] for row in bills["rows"]] == ["prge fp32", "prge nf4"]
-    (unknown,) = (table for table in rest if table["title"].startswith("What is not known"))
+    (unknown,) = (table for table in rest if table["title"].startswith("What is unknown"))
     assert {"joules", "battery, %"} <= {row[1] for row in unknown["rows"]}
     assert all(row[2] for row in unknown["rows"])
     assert found["picture"]["curves"][-1]["y"] == [0.55, 0.55]

@@ -185,7 +185,7 @@ def test_a_night_that_was_broken_off_is_taken_up(board: Board, bench: Bench, mon
         patch.setattr("suite.nightly.night.judge", interrupt)
         assert bench("nightly").code == 130
     resumed = bench("run", "--resume")
-    assert "is a night: go on with it by `suite nightly`" in resumed.sentence
+    assert "is a night: continue it with `suite nightly`" in resumed.sentence
     ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
     assert len(bench.runs()) == 1

@@ -45,7 +45,7 @@ def reasons(found: Answer) -> dict[tuple[Any, Any], Any]:
     return {
         (row[0], row[1]): row[2]
         for one in found.evidence
-        if one.title.startswith("What is not known")
+        if one.title.startswith("What is unknown")
         for row in one.rows
     }
 

@@ -251,7 +251,7 @@ def test_a_meter_that_dies_during_the_session_leaves_what_it_has_measured(tmp_pa
 )
 def test_a_runner_that_does_not_tell_its_clock_makes_the_meter_unavailable(clock: list[str]) -> None:
     record = joined(model(), session(1, 0.1), clock)
-    assert "doesn't tell its clock" in record.sensor_errors[METER]
+    assert "doesn't report its clock" in record.sensor_errors[METER]
 
 
 def test_a_lost_device_is_not_asked_for_its_clock() -> None:
