@@ -172,6 +172,6 @@ def test_a_webhook_out_of_reach_is_a_note_and_changes_nothing(
         ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
     assert ran.document["verdicts"]["insufficient"] == ran.document["series"]
-    assert f"the webhook at 127.0.0.1:{port} did not take the night" in ran.err
+    assert f"the webhook at 127.0.0.1:{port} did not accept the night" in ran.err
     kept = [path.read_bytes() for path in bench.home.rglob("*") if path.is_file() and path.stat().st_size < 10**7]
     assert not any(b"T0KEN" in content for content in [*kept, ran.err.encode(), ran.out.encode()])
