@@ -196,7 +196,7 @@ def _only(found: Sequence[str], text: str, noun: str) -> str:
     if len(found) == 1:
         return found[0]
     listed = ", ".join(found[:_MOST_LISTED]) + (", …" if len(found) > _MOST_LISTED else "")
-    raise UserError(f"'{printable(text, 80)}' names {len(found)} {noun}, name more of it: {listed}")
+    raise UserError(f"'{printable(text, 80)}' matches {len(found)} {noun}, give more of it: {listed}")
 
 
 def _unknown_series(text: str, wanted: Sequence[str], known: Iterable[str]) -> UserError:

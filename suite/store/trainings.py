@@ -208,7 +208,7 @@ def _forward_tokens(workload: Mapping[str, Json]) -> Number:
     method = METHOD_TABLE.usable(str(workload.get("method")))
     q, b, T = (workload.get(name) for name in ("q", "b", "T"))
     if method is None or not (isinstance(q, int) and isinstance(b, int) and isinstance(T, int)):
-        return Unavailable("the cost of a step of this method is not known")
+        return Unavailable("the cost of a step of this method is unknown")
     return method.forward_passes(q) * b * T
 
 

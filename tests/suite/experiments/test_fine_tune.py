@@ -112,7 +112,7 @@ def test_trainings_that_never_got_there_are_named() -> None:
     short = [made_up([(0, 0.5), (50, 0.6)], seed=seed, plan=PLAN) for seed in SEEDS]
     found = answer_of(short)
     assert found.sentence.startswith("What it takes to fine-tune")
-    assert "seed 7 came to 0.600 at most in 50 steps" in found.sentence
+    assert "seed 7 reached 0.600 at most in 50 steps" in found.sentence
 
 
 def test_finished_trainings_that_missed_it_are_not_forecast_from_another_device() -> None:

@@ -139,7 +139,7 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
         ("annotate latest --link https://a.example", "--link is only for findings"),
         ("mute {id}", "--why is missing"),
         ("mute nobody --why so", "there is no finding or device 'nobody'"),
-        ("mute a --why so --until soon", "--until soon is no date"),
+        ("mute a --why so --until soon", "--until soon is not a date"),
         ("mute a --why so --from 2026-02-01 --until 2026-01-01", "is not after"),
         ("mute a --end", "a is not muted"),
         ("mute --end", "is missing"),

@@ -302,7 +302,7 @@ def test_only_what_is_asked_for_is_read(lab):
         ({"settings": ["int8", "nf5"]}, "there is no setting 'nf5': did you mean nf4"),
         ({"models": "tini"}, "there is no model 'tini': did you mean tiny"),
         ({"runs": "1999"}, "there is no run"),
-        ({"since": "yesterday"}, "since is 'yesterday', which is no date or time: write 2026-11-22"),
+        ({"since": "yesterday"}, "since is 'yesterday', not a date or time: write 2026-11-22"),
         ({"devices": []}, "devices is an empty list"),
         ({"sensors": "VDD"}, "measurements have no sensors to choose"),
     ],
@@ -338,7 +338,7 @@ def test_what_holds_no_results_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match=f"there are no results in {place}: {sentence}"):
             results.open(place)
     (tmp_path / "2026.json").write_text("{}")
-    with pytest.raises(UserError, match="come into a store by `suite data import FILE --from LAB`"):
+    with pytest.raises(UserError, match="into a store by `suite data import FILE --from LAB`"):
         results.open(tmp_path)
     odd = tmp_path / "odd.sqlite"
     odd.write_text("no store")
@@ -365,7 +365,7 @@ def test_a_damaged_store_is_one_sentence(home, tmp_path):
     ("change", "sentence"),
     [
         (lambda text: text.replace("measurement_id", "id"), "it lacks the columns measurement_id"),
-        (lambda text: text + "1,2\n", "a row has not 13 cells"),
+        (lambda text: text + "1,2\n", "a row does not have 13 cells"),
         (lambda text: text.replace("100.0", "1OO"), "could not convert string to float: '1OO'"),
         (lambda text: text.replace("measured,5", "measured,x5"), "invalid literal for int"),
     ],

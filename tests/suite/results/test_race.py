@@ -92,8 +92,8 @@ def test_a_seed_that_never_reached_it_is_named_and_not_dropped() -> None:
     found = cost_to_target([made_up(reaching(30), seed=7), made_up(reaching(999), seed=8), failed], 0.7)
     assert known(found.seconds).seeds == 1
     assert found.missed == (
-        "seed 8 came to 0.500 at most in 100 steps",
-        "seed 9 came to 0.600 at most in 10 steps and is failed: the loss of step 12 is not finite",
+        "seed 8 reached 0.500 at most in 100 steps",
+        "seed 9 reached 0.600 at most in 10 steps and is failed: the loss of step 12 is not finite",
     )
 
 

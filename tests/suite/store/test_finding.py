@@ -79,7 +79,7 @@ def test_another_labs_run_is_found_by_its_id_alone(store: Store) -> None:
 def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(store: Store) -> None:
     with pytest.raises(UserError, match=f"did you mean {THIRD}"):
         find_run(store, THIRD + "x")
-    with pytest.raises(UserError, match=f"names 2 runs, name more of it: {SECOND}, {FIRST}"):
+    with pytest.raises(UserError, match=f"matches 2 runs, give more of it: {SECOND}, {FIRST}"):
         find_run(store, "2026-11-20T")
     with pytest.raises(UserError, match="no run on '2026-11-19': did you mean"):
         find_run(store, "2026-11-19", UTC)
