@@ -123,7 +123,7 @@ def test_a_server_that_stays_broken_is_given_up(hook: Hook) -> None:
 @pytest.mark.parametrize("code", [404, 302])
 def test_a_refusal_or_redirect_is_not_tried_again(hook: Hook, code: int) -> None:
     hook.answers = [code]
-    assert posted(hook.url).sentence.endswith(f"did not take the night: it answered {code}")
+    assert posted(hook.url).sentence.endswith(f"did not accept the night: it answered {code}")
     assert hook.paths == [f"/{SECRET}"]
 
 
@@ -136,7 +136,7 @@ def test_a_server_that_hangs_is_given_up(hook: Hook) -> None:
 
 def test_the_whole_of_it_is_bounded_too(hook: Hook) -> None:
     hook.answers = [None]
-    assert posted(hook.url, total_s=0.2).sentence.endswith("did not take the night within 0.2 s")
+    assert posted(hook.url, total_s=0.2).sentence.endswith("did not accept the night within 0.2 s")
 
 
 def test_a_closed_port_is_a_failure_with_its_cause() -> None:

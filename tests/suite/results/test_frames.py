@@ -320,7 +320,7 @@ def test_a_name_that_does_not_exist_is_one_sentence_with_what_was_meant(home, ex
 
 def test_what_fits_into_no_frame_is_refused(lab, monkeypatch):
     monkeypatch.setattr(frames, "MOST_ROWS", 20)
-    with pytest.raises(UserError, match=r"more than 20 steps were asked for.*ask for fewer"):
+    with pytest.raises(UserError, match=r"more than 20 steps.*select fewer"):
         lab.steps(devices="board")
     assert len(lab.measurements()) == 3
 

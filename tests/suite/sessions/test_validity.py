@@ -54,7 +54,7 @@ def test_an_unsupported_program_is_unsupported_not_failed():
 def test_too_few_steps_are_invalid_with_both_numbers():
     verdict = validity_of(measured_steps=6)
     assert verdict.status is SessionStatus.INVALID
-    assert verdict.reason == "5 measured steps arrived, 6 were asked for"
+    assert verdict.reason == "5 measured steps arrived, but 6 were requested"
 
 
 def test_more_steps_than_asked_for_are_fine():
@@ -64,7 +64,7 @@ def test_more_steps_than_asked_for_are_fine():
 def test_a_footer_that_counts_other_steps_is_invalid():
     lines = recorded.text([recorded.header(), recorded.load(), *recorded.steps(), recorded.footer(steps=9)])
     verdict = judge(collect("s", lines, ProcessEnd(rc=0)), expectation())
-    assert verdict.reason == "the footer tells of 9 steps, 7 arrived"
+    assert verdict.reason == "the footer reports 9 steps, but 7 arrived"
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])

@@ -95,7 +95,7 @@ def test_a_series_is_found_by_parts_of_its_name_in_their_order(store: Store, tex
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("int8", "names 5 series, name more of it"),
+        ("int8", "matches 5 series, give more of it"),
         ("latency/int8", "there is no series 'latency/int8'"),
         (f"local/{KEY}/latency_mx", f"did you mean local/{KEY}/latency_ms"),
         ("int8/latncy", r"there is no series 'int8/latncy': did you mean int8/latency_ms\?"),
