@@ -197,10 +197,10 @@ def _classify(facts: _Facts) -> tuple[Cause, str]:
     if facts.footer is None and rc not in (0, None):
         return (
             Cause.ERROR,
-            f"the runner exited with code {rc} {facts.progress} and without a footer{_last_words(facts)}",
+            f"the runner ended with exit code {rc} {facts.progress} and without a footer{_last_words(facts)}",
         )
     if rc not in (0, None):
-        return Cause.ERROR, f"the runner reported completion but exited with code {rc}{_last_words(facts)}"
+        return Cause.ERROR, f"the runner reported completion but ended with exit code {rc}{_last_words(facts)}"
     if facts.fatal:
         return Cause.INCOMPLETE, f"the output is not complete {facts.progress}: {facts.fatal[0]}"
     if rc is None:

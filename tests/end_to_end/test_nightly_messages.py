@@ -137,11 +137,11 @@ def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Benc
         (bench.home / name).write_text("in the way")
     night = bench("nightly", "--json")
     assert (night.code, night.document["exit_code"], night.document["series"] > 0) == (2, 0, True), night.err
-    assert "reports cannot be made" in night.document["report"]["unavailable"]
-    assert "reports cannot be made" in night.err and "home/nights" in night.err
+    assert "reports cannot be created" in night.document["report"]["unavailable"]
+    assert "reports cannot be created" in night.err and "home/nights" in night.err
     compared = bench("compare", "previous", "latest", "--all")
     assert compared.code == 2 and "latency_ms" in compared.out and "report:" not in compared.out
-    assert "reports cannot be made" in compared.err
+    assert "reports cannot be created" in compared.err
 
 
 def test_programs_are_compared_in_the_runs_that_measured_them_last(bench: Bench, regressed: str) -> None:

@@ -221,7 +221,7 @@ def test_a_race_trains_every_contender_with_every_seed(bench: Bench) -> None:
     assert trained == [(name, seed, "finished") for seed in (7, 8) for name in ("prge", "mezo-lora-fa")]
     (race,) = ran.document["races"]
     assert [contender["seeds"] for contender in race["contenders"]] == [[7, 8], [7, 8]]
-    assert ran.err.count("lost the beginning of their text") <= 2
+    assert ran.err.count("lost the start of their text") <= 2
 
 
 def test_an_interrupted_race_goes_on_with_the_same_contenders(bench: Bench) -> None:

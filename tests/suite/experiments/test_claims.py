@@ -55,7 +55,7 @@ def test_a_side_is_decided_only_if_the_interval_lies_on_it(low: float, high: flo
 def test_without_an_interval_it_cannot_be_told_and_the_reason_is_kept() -> None:
     verdict = judge(TWICE, factor_of([20.0, 20.1], [10.0, 10.1]))
     assert verdict.word == "can't be told"
-    assert "2 sessions, at least 3" in verdict.reason
+    assert "2 sessions, but an interval needs at least 3" in verdict.reason
 
 
 BELOW, ABOVE, OPEN, GONE = factor(1.2, 1.5), factor(2.1, 2.3), factor(0.5, 2.6), Factor.missing("no kernel for it")

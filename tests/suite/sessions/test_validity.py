@@ -81,7 +81,7 @@ def test_a_step_without_losses_is_invalid():
 def test_losses_off_the_reference_are_invalid_with_the_error():
     verdict = validity_of(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.01))
     assert verdict.status is SessionStatus.INVALID
-    assert verdict.reason == "a loss of step 1 is off the reference by 0.1, 0.06 is allowed"
+    assert verdict.reason == "a loss of step 1 is off the reference by 0.1, but only 0.06 is allowed"
 
 
 def test_what_is_allowed_is_the_noise_of_the_arithmetic():
