@@ -138,7 +138,7 @@ class GradientQuality:
     def __str__(self) -> str:
         return (
             f"{self.quant}, eps {self.eps:g}: correlation {self.correlation:.4f} with the fp32 model's derivative, "
-            f"{self.own_correlation:.4f} with that of its own weights, with noise of {self.noise:.4f}; "
+            f"{self.own_correlation:.4f} with that of its own weights, and relative noise of {self.noise:.4f}; "
             f"L+ - L- is {self.difference:.2g}; {self.perturbations} perturbations"
         )
 

@@ -233,7 +233,7 @@ def test_a_damaged_store_is_refused_before_anything_is_exported(empty_bench: Ben
     (empty_bench.home / "store.sqlite").write_bytes(b"this is no database" * 100)
     for command in ((*RUN, "--quick"), ("history",), ("report",), ("run", "--resume")):
         ran = empty_bench(*command)
-        assert (ran.code, "damaged or no SQLite file" in ran.sentence) == (1, True), command
+        assert (ran.code, "damaged or not an SQLite file" in ran.sentence) == (1, True), command
     assert not (empty_bench.home / "artifacts").exists()
 
 

@@ -78,7 +78,7 @@ def test_a_series_is_accepted_from_its_newest_point_on(bench: Bench, regressed: 
     assert ran.out == f"accepted {LATENCY} from run {regressed} on\n"
     again = bench("accept", "nf4/latency_ms", "--why", "known")
     assert again.code == 2
-    assert "is accepted from run" in again.sentence
+    assert "was already accepted from run" in again.sentence
     assert "by ada" in again.sentence
 
 

@@ -41,8 +41,8 @@ def test_a_tag_that_is_taken_is_refused_before_anything_is_measured(bench: Bench
     taken = bench(*QUICK, "--tag", "v1")
     assert taken.code == 2
     assert f"tag v1 is run {first}, by ada" in taken.sentence
-    assert "can be no tag" in bench(*QUICK, "--tag", "latest").sentence
-    assert "can be no tag" in bench(*QUICK, "--tag", "two words", "--dry-run").sentence
+    assert "can't be a tag" in bench(*QUICK, "--tag", "latest").sentence
+    assert "can't be a tag" in bench(*QUICK, "--tag", "two words", "--dry-run").sentence
     assert "leave out --tag" in bench("run", "--resume", "--tag", "v2").sentence
     assert bench.runs() == [(first, "finished")]
 

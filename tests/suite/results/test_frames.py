@@ -342,7 +342,7 @@ def test_what_holds_no_results_is_one_sentence(tmp_path):
         results.open(tmp_path)
     odd = tmp_path / "odd.sqlite"
     odd.write_text("no store")
-    with pytest.raises(StoreError, match="no SQLite file"):
+    with pytest.raises(StoreError, match="not an SQLite file"):
         results.open(odd)
 
 
@@ -355,7 +355,7 @@ def test_a_damaged_store_is_one_sentence(home, tmp_path):
     connection.commit()
     connection.close()
     with results.open(path) as lab:
-        with pytest.raises(StoreError, match="a stored sample has 0 bytes for 392"):
+        with pytest.raises(StoreError, match="a stored sample has 0 bytes instead of 392"):
             lab.steps()
         with pytest.raises(DamagedStore, match=r"session\.idle"):
             lab.sessions()

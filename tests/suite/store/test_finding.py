@@ -142,7 +142,7 @@ def test_regressed_points_are_those_whose_last_verdict_says_so(store: Store) -> 
 def test_all_points_are_accepted_or_none(store: Store) -> None:
     latency, load = (newest_point(store, find_series(store, name)) for name in ("latency_ms", "load_ms"))
     accept_points(store, [load], "ada", "new disk")
-    with pytest.raises(UserError, match=r"load_ms is accepted from run .* on already, by ada"):
+    with pytest.raises(UserError, match=r"load_ms was already accepted from run .* on, by ada"):
         accept_points(store, [latency, load], "bob", "again")
     with store.database.reading() as connection:
         assert connection.execute(schema.acceptance.select()).all()[0].author == "ada"
