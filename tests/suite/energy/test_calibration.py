@@ -215,7 +215,7 @@ def test_nothing_is_written_without_consent(
     before = (tmp_path / "inventory.yaml").read_text()
     monkeypatch.setattr(click, "confirm", lambda question: "scale: 1000" not in question)
     assert calibrate(tmp_path) == 0
-    assert "stays as it is" in capsys.readouterr().out
+    assert "was not changed" in capsys.readouterr().out
     assert (tmp_path / "inventory.yaml").read_text() == before
 
 

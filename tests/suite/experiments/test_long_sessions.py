@@ -219,8 +219,8 @@ def test_without_a_power_sensor_the_reason_stands_in_the_place_of_the_frugal_mod
     answer = answer_of_modes({"1 core": [(200.0,)], "2 cores": [(120.0,)]}, named=False)
     assert answer.sentence == (
         "for training in fp32, 2 cores is the fastest of its sets of cores (the inventory names no power modes) with "
-        "120 ms a step, 200 with 1 core (a first look, from fewer than 3 rounds); which is the most frugal can't be told, "
-        "as its power can't be read."
+        "120 ms a step, 200 with 1 core (a first look, from fewer than 3 rounds); which is the most frugal can't be "
+        "told, as its power can't be read."
     )
     assert answer.picture is not None
     assert answer.picture.curves[0].x == ("1 core", "2 cores")

@@ -253,8 +253,8 @@ def _generalization(code: float = 0.7, **options: Any) -> Answer:
 def test_generalization_names_where_accuracy_is_gained_and_what_it_costs() -> None:
     assert _generalization().sentence == (
         "P-RGE gains accuracy on short rows (+30 points) and code (+20 points), on rows of 128 it can't be told (the "
-        "change's interval contains zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of 128, "
-        "as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
+        "change's interval contains zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of "
+        "128, as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
     )
 
 

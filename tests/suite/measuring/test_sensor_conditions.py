@@ -68,7 +68,7 @@ def test_a_runner_on_other_cores_than_asked_is_invalid(cpus: tuple[int, ...] | N
     found = judge(recorded.record(), Expectation(measured_steps=5, cpus=cpus))
     assert found.status is status
     if status is SessionStatus.INVALID:
-        assert "allowed the cores 0,1, not" in (found.reason or "")
+        assert "allowed the cores 0,1 instead of" in (found.reason or "")
 
 
 @dataclass

@@ -48,9 +48,7 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
     stand_in("import os; os.kill(os.getpid(), 9)")
     log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
-        pytest.raises(
-            SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {kept}\)"
-        ),
+        pytest.raises(SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, usually .* \(its log is {kept}\)"),
         exporter(tmp_path, log) as process,
     ):
         process.export(PLAN, "fp32", ignored)

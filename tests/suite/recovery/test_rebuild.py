@@ -110,7 +110,7 @@ def test_what_is_rebuilt_goes_on_and_can_be_rebuilt_again(home):
 def test_a_store_that_is_whole_is_left_as_it_is(home):
     fill(home.store_path)
     before = home.store_path.read_bytes()
-    with pytest.raises(UserError, match="is whole, with 2 runs, and was left as it is"):
+    with pytest.raises(UserError, match="is intact, with 2 runs, and was not changed"):
         rebuild(home)
     assert home.store_path.read_bytes() == before
 
@@ -307,7 +307,7 @@ def test_a_journal_without_a_head_is_none(home, content):
     folder.mkdir(parents=True)
     (folder / "000001.jsonl").write_bytes(content)
     with pytest.raises(
-        UserError, match=r"There is no journal in .* to make the store from: .*the raw output of 0 runs"
+        UserError, match=r"There is no journal in .* to rebuild the store from: .*the raw output of 0 runs"
     ):
         rebuild(home)
 
@@ -333,14 +333,14 @@ def test_a_journal_of_another_schema_is_one_sentence(home):
     journal = next((home.root / "journal").glob("*/*.jsonl"))
     journal.write_text(journal.read_text().replace('{"schema": 8', '{"schema": 7', 1))
     remove_store(home.store_path)
-    with pytest.raises(UserError, match="is of schema version 7, and this suite knows 8"):
+    with pytest.raises(UserError, match="has schema version 7, but this suite knows 8"):
         rebuild(home)
 
 
 def test_nothing_is_rebuilt_while_a_run_goes_on(home):
     begin(home.store_path).store.close()
     remove_store(home.store_path)
-    with in_use(home), pytest.raises(UserError, match="A run is going on"):
+    with in_use(home), pytest.raises(UserError, match="A run is in progress"):
         rebuild(home)
     assert not home.store_path.exists()
 
