@@ -263,7 +263,7 @@ def test_wrong_document_is_refused_in_one_sentence(exported, store, change, sent
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"", "not a readable JSON document"), (b"[1]", "not an exported run"), (b"\xff{", "no JSON document")],
+    [(b"", "not a readable JSON document"), (b"[1]", "not an exported run"), (b"\xff{", "not a readable JSON document")],
 )
 def test_file_of_another_kind_is_refused(tmp_path, content, sentence):
     (tmp_path / "x.json").write_bytes(content)
