@@ -149,20 +149,20 @@ def _fail(sentence: str, code: int) -> int:
 
 def _unread(arguments: Sequence[str], why: str) -> int:
     """Ends a command whose reader has gone. Most readers have seen enough by then, but not the results of a run."""
-    kept = _kept(arguments)
+    kept = _result_word(arguments)
     if not kept:
         return ExitCode.ERROR
     return _fail(f"the output can't be written ({why}); what was {kept} is stored, see `suite history`", ExitCode.ERROR)
 
 
-def _kept(arguments: Sequence[str]) -> str:
+def _result_word(arguments: Sequence[str]) -> str:
     """Returns how a command's results came about, as a participle; empty for a command that stores none."""
     kept, _ = _KEPT.get(_command(arguments), ("", ""))
     return "" if "--dry-run" in arguments else kept
 
 
 def _unusable(arguments: Sequence[str], error: OSError) -> int:
-    if error.filename is None and _kept(arguments):
+    if error.filename is None and _result_word(arguments):
         return _unread(arguments, f"{error.strerror}, error {error.errno}")
     what = f"{printable(str(error.filename or 'the output'), 200)} can't be read or written"
     reason = f"({error.strerror}, error {error.errno})"

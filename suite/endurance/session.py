@@ -98,12 +98,12 @@ def take_long_session(
             record = meter.joined(record)
     if validity.status not in _KEPT:
         raise SuiteError(f"the session is {validity.status}: {validity.reason}")
-    taken = _described(record, validity, prepared, entry, sensors)
+    taken = _describe(record, validity, prepared, entry, sensors)
     keep_long_session(taken, home, session_id)
     return taken
 
 
-def _described(
+def _describe(
     record: SessionRecord, validity: Validity, prepared: Prepared, entry: DeviceEntry, sensors: SensorPlan
 ) -> LongSession:
     gaps = {fact.name: fact.unavailable for fact in sensors.facts if fact.unavailable is not None}

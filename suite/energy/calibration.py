@@ -224,7 +224,7 @@ def _gauge(device: Device) -> RawGauge:
     """Returns the sensor named in the inventory, or else the battery's."""
     power = device.entry.power
     if power is not None and power.sensor is not None and not power.sensor.startswith("battery."):
-        return _named(device, device.entry, power.sensor)
+        return _find_gauge(device, device.entry, power.sensor)
     gauges = raw_gauges(device.tree)
     if not gauges:
         raise CalibrationError(
@@ -239,7 +239,7 @@ def _gauge(device: Device) -> RawGauge:
     return gauges[0]
 
 
-def _named(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
+def _find_gauge(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
     plain = entry.model_copy(update={"power": None})
     for sensor in KINDS[entry.kind](plain).sensors(device.tree).sensors:
         if sensor.name == name and sensor.quantity == "power_mw" and sensor.command is None:

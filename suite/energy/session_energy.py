@@ -57,7 +57,7 @@ def gauge_energy(
         return trouble
     t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
     energy_mj = _trapezoid(t_s, np.asarray(power_mw, dtype=np.float64), begin_s, end_s)
-    return _described(t_ns, power_mw, begin_ns, end_ns, energy_mj)
+    return _describe(t_ns, power_mw, begin_ns, end_ns, energy_mj)
 
 
 def counter_energy(
@@ -84,7 +84,7 @@ def counter_energy(
         counter = counter + wrap_range_mj * np.concatenate(([0.0], np.cumsum(falls)))
     t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
     at_begin, at_end = np.interp([begin_s, end_s], t_s, counter)
-    return _described(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
+    return _describe(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
 
 
 def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavailable | None:
@@ -149,7 +149,7 @@ def net_energy_mj(gross: WindowEnergy, idle_before_mw: float, idle_after_mw: flo
     return net_mj
 
 
-def _described(
+def _describe(
     t_ns: Sequence[int], values: Sequence[float], begin_ns: int, end_ns: int, energy_mj: float
 ) -> WindowEnergy:
     duration_s = (end_ns - begin_ns) / 1e9
@@ -244,10 +244,10 @@ def session_energy(
         if failed is not None:
             return Unavailable(f"{name}: {failed}")
         traces.append(trace)
-    charged = _charged(record, sensors)
+    charged = _find_charger(record, sensors)
     if charged is not None:
         return charged
-    steps = _covered(record.measured_steps, traces)
+    steps = _covered_steps(record.measured_steps, traces)
     if isinstance(steps, Unavailable):
         return steps
     parts: list[WindowEnergy] = []
@@ -277,7 +277,7 @@ def mean_power_mw(
     return total_mw
 
 
-def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
+def _find_charger(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
     """Returns why a battery's gauge does not count: a charger was, or may have been, plugged in meanwhile."""
     if not any(name.startswith(BATTERY) for name in sensors):
         return None
@@ -299,7 +299,7 @@ def _reset_unseen(trace: SensorTrace, error: str | None) -> str | None:
     return f"{error}; the counter fell meanwhile and may have been reset"
 
 
-def _covered(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:
+def _covered_steps(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:
     """Returns the measured steps between the first and last sample of every trace, as the sampler may stop early."""
     begin_ns = max(trace.t_ns[0] for trace in traces)
     end_ns = min(trace.t_ns[-1] for trace in traces)

@@ -93,8 +93,8 @@ def _events(connection: Connection, run: Row) -> Iterator[Event]:
     names = dict.fromkeys(str(stored.row["name"]) for stored in found)
     processes = {name: number for number, name in enumerate(names, start=1)}
     for name, process in processes.items():
-        yield _named("process_name", {"pid": process}, name)
-        yield _sorted("process_sort_index", {"pid": process}, process)
+        yield _name_event("process_name", {"pid": process}, name)
+        yield _sort_event("process_sort_index", {"pid": process}, process)
     settings = _settings(found)
     thread = max(_THREADS_FROM, 10 ** len(str(len(processes))))
     for stored in found:
@@ -103,8 +103,8 @@ def _events(connection: Connection, run: Row) -> Iterator[Event]:
             thread += 1
             track = {"pid": processes[str(row["name"])], "tid": thread}
             label = _label(settings[row["workload_key"]], row["role"], session.row)
-            yield _named("thread_name", track, label)
-            yield _sorted("thread_sort_index", track, thread)
+            yield _name_event("thread_name", track, label)
+            yield _sort_event("thread_sort_index", track, thread)
             yield from _session(session, label, str(row["workload_key"]), track, begin_us)
 
 
@@ -148,11 +148,11 @@ def _slice(
     return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **track, "args": known}
 
 
-def _named(what: str, track: Mapping[str, int], name: str) -> Event:
+def _name_event(what: str, track: Mapping[str, int], name: str) -> Event:
     return {"ph": "M", "name": what, **track, "args": {"name": printable(name, 200)}}
 
 
-def _sorted(what: str, track: Mapping[str, int], place: int) -> Event:
+def _sort_event(what: str, track: Mapping[str, int], place: int) -> Event:
     return {"ph": "M", "name": what, **track, "args": {"sort_index": place}}
 
 

@@ -127,10 +127,10 @@ class PlannedExperiment:
         """Returns what a part profiles on a device, with this model if one is given. Raises UserError."""
         return plan_of(device, self.parts[part].profile or {}, model)
 
-    def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, Fields]:
-        """Returns an `own` part as a plan for a device, with this model if one is given, and the values `beside` it."""
+    def own_plan(self, part: str, device: str, model: str | None, *keys: str) -> tuple[Plan, Fields]:
+        """Returns an `own` part as a plan for a device, with this model if one is given, and the values of `keys`."""
         values = {**(self.parts[part].own or {})}
-        apart = {name: values.pop(name) for name in beside}
+        apart = {name: values.pop(name) for name in keys}
         return plan_of(device, values, model), apart
 
 

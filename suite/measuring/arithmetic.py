@@ -41,14 +41,14 @@ def probe_accumulation(
 ) -> Accumulation | Unavailable:
     """Finds the type in which the device sums float16 products, by running the probe once. Raises DeviceLost."""
     try:
-        return _probed(device, runner, program, check_stop)
+        return _run_probe(device, runner, program, check_stop)
     except DeviceLost:
         raise
     except (DeviceError, OSError) as error:
         return Unavailable(f"the probe of the device's fp16 arithmetic failed: {error}")
 
 
-def _probed(
+def _run_probe(
     device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
 ) -> Accumulation | Unavailable:
     deploy_runner(device, runner)

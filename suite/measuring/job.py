@@ -212,7 +212,7 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     try:
         entries = write_arrays(arrays, local)
         if job.kept:
-            local = _kept_inputs(local)
+            local = _rename_inputs(local)
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
     files = {entry.name: replace(entry, file=local.name).as_job_entry() for entry in entries}
@@ -234,7 +234,7 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     transport.write(posixpath.join(folder, "job.json"), document.encode())
 
 
-def _kept_inputs(written: Path) -> Path:
+def _rename_inputs(written: Path) -> Path:
     """Renames the inputs after their content, so that sessions on the same batches share one file."""
     with written.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

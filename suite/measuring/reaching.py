@@ -56,7 +56,7 @@ def _sentences(obstacles: dict[str, str]) -> str:
 def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, str]:
     """Returns why devices cannot be reached, by device name, in the order of `entries`."""
     with _terminal_as_it_was():
-        looks = {entry.name: _begun(entry) for entry in entries}
+        looks = {entry.name: _start_contact(entry) for entry in entries}
         late = wait(looks.values(), timeout=_QUIET_S).not_done
         if late:
             names = ", ".join(name for name, look in looks.items() if look in late)
@@ -65,7 +65,7 @@ def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, st
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
-def _begun(entry: DeviceEntry) -> Future[str | None]:
+def _start_contact(entry: DeviceEntry) -> Future[str | None]:
     """Starts contacting a device. The result is why it cannot be reached, or None if it answers."""
     found: Future[str | None] = Future()
 

@@ -252,7 +252,7 @@ class Bisection:
         device = self.series.device
         (entry,) = inventory.select(device)
         reach([entry], display)
-        prepared, source = self._prepared(display)
+        prepared, source = self._prepare(display)
         runners = Runners(self.home.runner, display)
 
         def measure(good: KeptProgram, candidate: KeptProgram) -> list[Pair]:
@@ -271,7 +271,7 @@ class Bisection:
 
         return bisect(self.nights, self.series.metric, self.open_version, measure, on_step)
 
-    def _prepared(self, display: Display) -> tuple[Prepared, Mapping[str, str]]:
+    def _prepare(self, display: Display) -> tuple[Prepared, Mapping[str, str]]:
         """Returns the series' workload from the bad night's plan, and where its weights come from.
 
         Losses are not compared, as programs of other versions may compute others.

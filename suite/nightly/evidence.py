@@ -131,7 +131,7 @@ def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
     The oldest compared nights come first: the newest may have the change already, if it came in small steps. Nights
     whose own points are unlike the histories come last.
     """
-    windows = [_compared(item) for item in suspects]
+    windows = [_find_compared(item) for item in suspects]
     common = set[int].intersection(*map(set, windows)) if windows else set[int]()
     return sorted(
         (point.measurement_id for point in suspects[0].series.before if point.measurement_id in common),
@@ -143,7 +143,7 @@ def is_at_level(item: ScreenedSeries, measurement_id: int) -> bool:
     """Returns whether a compared night's own point is like a suspect's history; if it only drifts, any point is."""
     if not isinstance(item.screening, Suspect):
         return True
-    numbers, value = item.screening.numbers, np.array([_compared(item).get(measurement_id, math.nan)])
+    numbers, value = item.screening.numbers, np.array([_find_compared(item).get(measurement_id, math.nan)])
     least = math.log1p(numbers.floor)
     return bool(is_like(value, np.array([numbers.centre]), np.array([numbers.margin]), least)[0])
 
@@ -175,7 +175,7 @@ def baseline_of(
     return "no earlier night of this series can serve as the baseline"
 
 
-def _compared(item: ScreenedSeries) -> dict[int, float]:
+def _find_compared(item: ScreenedSeries) -> dict[int, float]:
     """Returns the points that tonight's was compared with, by measurement id, oldest first.
 
     For a drift this is the whole segment; its newest nights are left out, as in the screen.

@@ -80,11 +80,11 @@ class _Open:
 def _record(connection: Connection, run_id: str, at: str) -> None:
     verdicts, kinds = night_verdicts(connection, run_id), _kinds(connection)
     known = _open(connection, at)
-    followed = _follow(verdicts, kinds, _blamed(connection, at), known)
+    followed = _follow(verdicts, kinds, _read_blamed(connection, at), known)
     failures = group_failures(connection, run_id)
     if not verdicts and not failures:  # interrupted before anything was measured
         return
-    followed += _matched(failures, known, ("missing", "failed"))
+    followed += _match(failures, known, ("missing", "failed"))
     rows, taken = [], set[str]()
     for group, before in followed:
         key = before.last.id if before else _key(group, taken)
@@ -119,7 +119,7 @@ def _nights_before(connection: Connection, at: str, count: int) -> list[str]:
     return list(connection.execute(earlier.order_by(run.c.started_at.desc()).limit(count)).scalars())
 
 
-def _blamed(connection: Connection, at: str) -> Blamed:
+def _read_blamed(connection: Connection, at: str) -> Blamed:
     """Returns what earlier nights blamed on devices."""
     found: dict[tuple[str, str, str], list[Place]] = {}
     for night in _nights_before(connection, at, NIGHTS_TOGETHER - 1):
@@ -173,10 +173,10 @@ def _follow(
             explained |= {id(verdict) for verdict in own}
     groups = group_night(verdicts, kinds, blamed, [group for group, _ in followed])
     young = [one for one in known if all(one is not before for _, before in followed)]
-    return followed + _matched(groups, young, ("regressed", "improved", "device", "inconclusive"))
+    return followed + _match(groups, young, ("regressed", "improved", "device", "inconclusive"))
 
 
-def _matched(
+def _match(
     groups: Sequence[Group], known: Sequence[_Open], categories: Sequence[str]
 ) -> list[tuple[Group, _Open | None]]:
     """Returns each group with the finding that it continues.

@@ -108,7 +108,7 @@ def measure_pairs(
     for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):
         place = (recorded.measurement.device, workload_key(recorded.measurement.workload))
         by_place.setdefault(place, {})[recorded.role] = recorded
-    return {place: _paired(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
+    return {place: _pair_sessions(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
 
 
 def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
@@ -119,7 +119,7 @@ def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
     return baseline, candidate
 
 
-def _paired(baseline: RecordedMeasurement, candidate: RecordedMeasurement) -> PairedSessions:
+def _pair_sessions(baseline: RecordedMeasurement, candidate: RecordedMeasurement) -> PairedSessions:
     before, after = baseline.by_session, candidate.by_session
     both = sorted(set(before) & set(after))
     reasons = [
@@ -205,7 +205,7 @@ class Confirming:
 
     def choose(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
         """Returns what to measure for the suspects of a workload, or notes the obstacle and returns None."""
-        prepared = _prepared_at(self.run.preparation.prepared, place)
+        prepared = _find_prepared(self.run.preparation.prepared, place)
         if prepared is None:
             self._obstruct(suspects, "its workload is no longer part of this plan")
             return None
@@ -280,7 +280,7 @@ class Confirming:
             self.evidence[id(suspect)] = replace(self.evidence[id(suspect)], obstacle=why)
 
 
-def _prepared_at(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
+def _find_prepared(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
     device, key = place
     return next(
         (

@@ -183,10 +183,10 @@ class TorchProducts:
     def __init__(self, job: PeerJob, weights: ModelWeights) -> None:
         dtype, config = _DTYPES[job.peer.dtype], weights.config
         names = [f"model.layers.{layer}.{name}.weight" for layer in range(config.layers) for name in _linears(config)]
-        self._weights = [_converted(weights.state[name], dtype) for name in names]
+        self._weights = [_convert(weights.state[name], dtype) for name in names]
         rows, generator = job.rows * job.workload.T, torch.Generator().manual_seed(0)
         widths = sorted({weight.shape[1] for weight in self._weights})
-        self._inputs = {width: _converted(torch.randn(rows, width, generator=generator), dtype) for width in widths}
+        self._inputs = {width: _convert(torch.randn(rows, width, generator=generator), dtype) for width in widths}
         self._product = functional.linear if dtype != torch.int8 else _int8_product
 
     @torch.no_grad()
@@ -204,7 +204,7 @@ def _linears(config: LlamaConfig) -> Sequence[str]:
     return tuple(config.linear_shapes())
 
 
-def _converted(values: Tensor, dtype: torch.dtype) -> Tensor:
+def _convert(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Converts to a type; to 8 bits with one scale for all values, which is dropped."""
     if dtype != torch.int8:
         return values.to(dtype)

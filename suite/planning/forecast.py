@@ -253,8 +253,8 @@ def files_bytes(plan: RunPlan, left_out: Sequence[Obstacles] = ()) -> int:
 
 
 def _step_seconds(quant: str, needed: Estimate) -> float:
-    beside = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
-    return beside + needed.flops_per_step / SETTINGS[quant].flops_per_s
+    overhead = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
+    return overhead + needed.flops_per_step / SETTINGS[quant].flops_per_s
 
 
 def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:

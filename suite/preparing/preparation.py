@@ -276,7 +276,7 @@ class _Preparing:
         # `prepare` has reported what it found missing.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
         later = not self.references or depends_on_device(workload)
-        reference = None if artifact is None else (NOT_YET if later else self._kept_losses(workload, artifact))
+        reference = None if artifact is None else (NOT_YET if later else self._read_losses(workload, artifact))
         if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
@@ -292,14 +292,14 @@ class _Preparing:
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
-            beside = f" plus {shared:.1f} MB of shared weights"
-            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{beside}")
+            shared_text = f" plus {shared:.1f} MB of shared weights"
+            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{shared_text}")
         if reference.shortfall is not None and not later:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
         needs = estimate(workload, weights.config)
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
-    def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
+    def _read_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
         training = self.plan.training(workload.setting)
         return kept_losses(artifact, self.inputs.data, training, workload.reference_steps, Accumulation.FP32)

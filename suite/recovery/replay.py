@@ -199,7 +199,7 @@ def merge(source: Path, target: Path) -> None:
         for table in TABLES:
             names = column_names(table)
             parents = _parents(table)
-            for row in other.execute(f"SELECT {_listed(names)} FROM {table.name}"):
+            for row in other.execute(f"SELECT {_list_columns(names)} FROM {table.name}"):
                 values = dict(zip(names, row, strict=True))
                 for column, parent in parents.items():
                     values[column] = ids.get((parent, values[column]), values[column])
@@ -217,7 +217,7 @@ def _add(into: sqlite3.Connection, table: Table, values: dict[str, Any], ids: di
     own = values.pop("id") if "id" in values and "id" not in identity else None
     if found is None:
         marks = ", ".join("?" for _ in values)
-        statement = f"INSERT INTO {table.name} ({_listed(values)}) VALUES ({marks})"
+        statement = f"INSERT INTO {table.name} ({_list_columns(values)}) VALUES ({marks})"
         new = into.execute(statement, list(values.values())).lastrowid
     else:
         (new,) = found
@@ -228,7 +228,7 @@ def _add(into: sqlite3.Connection, table: Table, values: dict[str, Any], ids: di
         ids[table.name, own] = new
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_columns(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 

@@ -226,7 +226,7 @@ def change_points(values: Values, direction: Direction, floor: float = 0.0) -> t
     worse, least = worse_sign(direction), effect_floor(floor)
     if len(data) < LEAST_BEFORE + LEAST_PART or data.min() <= 0:
         return ()
-    return tuple(_described(data, worse, item) for item in _kept(data, _candidates(data), least))
+    return tuple(_describe(data, worse, item) for item in _keep_needed(data, _candidates(data), least))
 
 
 def _candidates(data: Array) -> list[int]:
@@ -275,7 +275,7 @@ def _window(starts: NDArray[np.int64]) -> NDArray[np.int64]:
     return starts[:, None] + np.arange(WINDOW)[None, :]
 
 
-def _kept(data: Array, found: list[int], least: float) -> list[_Kept]:
+def _keep_needed(data: Array, found: list[int], least: float) -> list[_Kept]:
     """Returns what remains after removing the weakest change one by one; each removed one is noise for the others."""
     logs = np.log(data)
     while found:
@@ -318,7 +318,7 @@ def _factor(logs: Array, edges: list[int]) -> float:
     return float(variance_factor(lag_one(rest, scale))[0]) if scale[0] > 0 else 1.0
 
 
-def _described(data: Array, worse: int, item: _Kept) -> ChangePoint:
+def _describe(data: Array, worse: int, item: _Kept) -> ChangePoint:
     before, after = float(np.median(data[item.start : item.at])), float(np.median(data[item.at : item.stop]))
     side: Side = "worse" if (after > before) == (worse > 0) else "better"
     nights = (item.at - item.start, item.stop - item.at)

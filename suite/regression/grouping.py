@@ -129,7 +129,7 @@ def group_night(
     judged = [one for one in night if one.verdict != "insufficient"]
     explained = {id(one) for group in known for one in group.members}
     found = []
-    for family, own in _parted(judged, lambda one: family_of(one.metric)).items():
+    for family, own in _group_by(judged, lambda one: family_of(one.metric)).items():
         for side in ("worse", "better"):
             found += _devices(family, side, own, kinds, blamed)
             changed = [one for one in own if is_changed(one) and side_of(one) == side and id(one) not in explained]
@@ -171,14 +171,14 @@ def _devices(
     family: str, side: str, own: Sequence[SeriesVerdict], kinds: Mapping[str, str], blamed: Blamed
 ) -> list[Group]:
     """Returns groups for the devices that moved in most of their workloads."""
-    tonight = _parted([one for one in own if is_of_device(one) and side_of(one) == side], lambda one: one.device)
+    tonight = _group_by([one for one in own if is_of_device(one) and side_of(one) == side], lambda one: one.device)
     found = []
     for device, members in tonight.items():
         times = [*{place_of(one) for one in members}, *blamed.get((device, family, side), ())]
         of = {place_of(one) for one in own if one.device == device}
         if len(times) > 1 and len(set(times) & of) > len(of) / 2:
             where = (Affected(kinds.get(device, ""), (device,), 1),)
-            found.append(Group("device", family, side, "device", (), (), where, _ordered(members)))
+            found.append(Group("device", family, side, "device", (), (), where, _sort_members(members)))
     return found
 
 
@@ -213,13 +213,13 @@ class _Night:
             taken = [one for one in left if self._kind(one) in claim.kinds and place_of(one)[2] in claim.settings]
             left = [one for one in left if not (self._kind(one) in claim.kinds and place_of(one)[2] in claim.settings)]
             found.append(self.group("kind", taken, claim.workloads))
-        for device, own in _parted(left, lambda one: one.device).items():
+        for device, own in _group_by(left, lambda one: one.device).items():
             of = {place_of(one) for one in self.judged if one.device == device}
             hit = {place_of(one) for one in own}
             if len(hit) > max(1, len(of) / 2):
                 found.append(self.group("device", own, {place[1] for place in hit}))
                 left = [one for one in left if one.device != device]
-        rest = _parted(left, lambda one: place_of(one)[2])
+        rest = _group_by(left, lambda one: place_of(one)[2])
         return found + [self.group("boards", own, {place_of(one)[1] for one in own}) for own in rest.values()]
 
     def _claims(self, changed: Sequence[SeriesVerdict]) -> list[_Claim]:
@@ -263,7 +263,7 @@ class _Night:
             settings=() if settings == every and len(every) > 1 else tuple(sorted(settings, key=setting_order)),
             workloads=() if claimed >= measured else tuple(sorted(claimed)),
             where=_where(boards, {one.device for one in of_settings if place_of(one)[1] in claimed}, self.kinds),
-            members=_ordered(members),
+            members=_sort_members(members),
         )
 
     def _kind(self, one: SeriesVerdict) -> str:
@@ -277,7 +277,7 @@ def _is_nearly_all(count: int, of: int) -> bool:
 def _undecided(series: Sequence[SeriesVerdict], kinds: Mapping[str, str]) -> list[Group]:
     found = []
     by_device: dict[str, list[SeriesVerdict]] = {}
-    for reason, own in _parted(series, reason_of).items():
+    for reason, own in _group_by(series, reason_of).items():
         devices = {one.device for one in own}
         if len(devices) > 1:
             found.append(_of_reason(reason, own, kinds))
@@ -305,22 +305,22 @@ def _of_reason(reason: str, own: Sequence[SeriesVerdict], kinds: Mapping[str, st
     settings = tuple(sorted({setting_of(one.workload) for one in own}, key=setting_order))
     level: Level = "device" if len(boards) == 1 else "boards"
     where = _where(boards, boards, kinds)
-    return Group("inconclusive", "", "", level, settings, (), where, _ordered(own), reason)
+    return Group("inconclusive", "", "", level, settings, (), where, _sort_members(own), reason)
 
 
 def _where(boards: set[str], of: set[str], kinds: Mapping[str, str]) -> tuple[Affected, ...]:
-    by_kind = _parted(sorted(boards), lambda board: kinds.get(board, ""))
+    by_kind = _group_by(sorted(boards), lambda board: kinds.get(board, ""))
     return tuple(
         Affected(kind, tuple(own), sum(kinds.get(board, "") == kind for board in of))
         for kind, own in sorted(by_kind.items())
     )
 
 
-def _ordered(members: Sequence[SeriesVerdict]) -> tuple[SeriesVerdict, ...]:
+def _sort_members(members: Sequence[SeriesVerdict]) -> tuple[SeriesVerdict, ...]:
     return tuple(sorted(members, key=lambda one: (metric_order(one.metric), one.device, one.workload_key)))
 
 
-def _parted(found: Sequence[_T], key: Callable[[_T], str]) -> dict[str, list[_T]]:
+def _group_by(found: Sequence[_T], key: Callable[[_T], str]) -> dict[str, list[_T]]:
     parts: dict[str, list[_T]] = {}
     for one in found:
         parts.setdefault(key(one), []).append(one)

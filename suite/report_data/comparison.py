@@ -25,7 +25,7 @@ def compare_runs(before: RunContents, after: RunContents) -> Compared:
     left, right = _by_key(before), _by_key(after)
     metrics: list[ComparedMetric] = []
     for key in dict.fromkeys([*left, *right]):
-        metrics += _compared(left.get(key), right.get(key))
+        metrics += _compare_metrics(left.get(key), right.get(key))
     return Compared(before.run_id, after.run_id, metrics, list(_differences(before, after)))
 
 
@@ -33,7 +33,7 @@ def _by_key(run: RunContents) -> dict[_Key, Measurement]:
     return {(item.device, item.emulated, workload_key(item.workload)): item for item in run.measurements}
 
 
-def _compared(before: Measurement | None, after: Measurement | None) -> Iterator[ComparedMetric]:
+def _compare_metrics(before: Measurement | None, after: Measurement | None) -> Iterator[ComparedMetric]:
     known = after or before
     if known is None:
         return
@@ -108,17 +108,17 @@ def _single(found: Comparison) -> str:
 
 def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str, str, str]]:
     """Yields versions, devices and firmware that differ."""
-    yield from _unlike("", before.environment, after.environment, None)
+    yield from _find_differences("", before.environment, after.environment, None)
     for name in dict.fromkeys([*before.devices, *after.devices]):
         left, right = before.devices.get(name), after.devices.get(name)
         if left is not None and right is not None and left.facts and right.facts:
-            yield from _unlike(f"{name}: ", left.facts, right.facts, _FACTS)
+            yield from _find_differences(f"{name}: ", left.facts, right.facts, _FACTS)
     first, last = _by_key(before), _by_key(after)
     for key in (key for key in first if key in last):
         prefix = f"{first[key].device} {first[key].setting}: "
         then, now = _how(first[key]), _how(last[key])
         # A run from before a value was recorded doesn't differ in it.
-        yield from _unlike(prefix, then, now, [name for name in then if name in now])
+        yield from _find_differences(prefix, then, now, [name for name in then if name in now])
 
 
 def _how(item: Measurement) -> dict[str, Json]:
@@ -130,7 +130,7 @@ def _how(item: Measurement) -> dict[str, Json]:
     return {**item.setup.known, **sums, **known, **sessions}
 
 
-def _unlike(
+def _find_differences(
     prefix: str, before: Mapping[str, Json], after: Mapping[str, Json], keys: Sequence[str] | None
 ) -> Iterator[tuple[str, str, str]]:
     for key in dict.fromkeys([*before, *after]):

@@ -42,13 +42,13 @@ def differences_of(
     made = how_made(connection, [*pairs, *(before for _, before in pairs.values())])
     boards: dict[tuple[str, str, str], set[str]] = {}
     for now, (device, before) in pairs.items():
-        for what, then, after in _unlike(made.get(before, {}), made.get(now, {})):
+        for what, then, after in _find_differences(made.get(before, {}), made.get(now, {})):
             if not of_device or what.replace(" ", "_") in (*_FACTS, *_SETUP):
                 boards.setdefault((what, then, after), set()).add(device)
-    return _counted(boards)
+    return _count_boards(boards)
 
 
-def _counted(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Difference, ...]:
+def _count_boards(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Difference, ...]:
     several = Counter(what for what, _, _ in boards)
     found: list[Difference] = []
     for (what, before, after), on in boards.items():
@@ -87,11 +87,11 @@ def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int
                 device = {"os_build": row.os_build, **json.loads(row.facts or "{}")}
                 setup = Measurement.from_document(json.loads(row.document or "{}")).setup.known
                 found[row.id] |= _environment(json.loads(row.environment))
-                found[row.id] |= _spoken({key: device[key] for key in _FACTS if device.get(key)} | setup)
+                found[row.id] |= _format_facts({key: device[key] for key in _FACTS if device.get(key)} | setup)
     return found
 
 
-def _spoken(facts: Mapping[str, Json]) -> dict[str, str]:
+def _format_facts(facts: Mapping[str, Json]) -> dict[str, str]:
     return {key.replace("_", " "): _words(entry) for key, entry in facts.items()}
 
 
@@ -99,7 +99,7 @@ def _environment(environment: Mapping[str, Json]) -> dict[str, str]:
     return {_NAMES.get(key, key): _words(entry) for key, entry in environment.items()}
 
 
-def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _find_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Returns what both recorded and differs. A label that only one of them has is also a difference."""
     keys = [key for key in now if key in before or key == "label"]
     keys += ["label"] if "label" in before and "label" not in now and now else []

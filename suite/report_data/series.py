@@ -162,7 +162,7 @@ def _history(
     own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
     own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
     sources = [found[point.measurement_id] for point in own]
-    seen = _among_nights([_seen_point(point, marks[point.series_id], comments) for point in own], sources)
+    seen = _among_nights([_as_point(point, marks[point.series_id], comments) for point in own], sources)
     parts = segments(seen)
     floor = METRIC_BY_NAME[metric].floor if metric in METRIC_BY_NAME else 0.0
     drift = total_drift(since_device_change(seen), direction, floor) if seen else None
@@ -178,7 +178,7 @@ def _history(
     )
 
 
-def _seen_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
+def _as_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
     place = (point.series_id, point.measurement_id)
     word, numbers = comments.verdicts.get(place, ("", {}))
     accepted = place in comments.accepted

@@ -244,7 +244,7 @@ def robustness_of(
     for one in quiet:
         twin = twins.get(_identity(one))
         if twin is not None:
-            pair = _Pair(one, twin, _compared_at(one, twin, target))
+            pair = _Pair(one, twin, _common_step(one, twin, target))
             by_name.setdefault(names[one.training_id], []).append(pair)
     return [_of_contender(name, pairs, quality_of) for name, pairs in by_name.items()]
 
@@ -269,7 +269,7 @@ def _with_lost_steps(segment: Segment, steps: int) -> Segment:
     return replace(segment, seconds=seconds, energy_mj=energy, curve=(*twice, *segment.curve[lost:]))
 
 
-def _compared_at(quiet: Training, disturbed: Training, target: float | None) -> int | str:
+def _common_step(quiet: Training, disturbed: Training, target: float | None) -> int | str:
     """Returns the step at which both reached the target, or without a target the last that both made."""
     if target is None:
         step = min(quiet.steps, disturbed.steps)

@@ -238,7 +238,7 @@ def _session_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -
     yield split_rows(tables.SESSIONS, [row for of_measurement in rows.values() for row in of_measurement])
 
 
-def _packed(
+def _read_packed(
     connection: Connection, ids: Sequence[int], kind: str, scope: Scope
 ) -> Iterator[tuple[dict[str, Cell], Row]]:
     """Yields the packed steps, or sensors, of measurements in order, one by one, with the cells that name them."""
@@ -258,7 +258,7 @@ def _packed(
 
 
 def _step_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> Iterator[Chunk]:
-    for names, row in _packed(connection, ids, "steps", scope):
+    for names, row in _read_packed(connection, ids, "steps", scope):
         found = unpack_arrays(Columns(row["layout"], row["data"]))
         losses, ends = found["losses"].tolist(), np.cumsum(found["loss_count"]).tolist()
         of_step = [tuple(losses[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
@@ -275,7 +275,7 @@ def _step_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> It
 
 
 def _sample_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> Iterator[Chunk]:
-    for names, row in _packed(connection, ids, "sensor", scope):
+    for names, row in _read_packed(connection, ids, "sensor", scope):
         found = unpack_arrays(Columns(row["layout"], row["data"]))
         same: Mapping[str, Cell] = {**names, "sensor": row["name"], "quantity": row["quantity"]}
         yield Chunk(len(found["t_ns"]), {"t_ns": found["t_ns"], "value": found["value"]}, same)

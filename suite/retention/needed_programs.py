@@ -108,13 +108,13 @@ def _series(connection: Connection) -> Iterator[tuple[str, Sequence[StoredPoint]
     rows: Iterable[Any] = connection.execute(statement)
     for name, group in groupby(rows, key=lambda row: (row.device_name, row.workload_key, row.metric)):
         own = list(group)
-        stored = [_stored(row, last, accepted) for row in own]
+        stored = [_as_point(row, last, accepted) for row in own]
         for design in dict.fromkeys(row.design for row in own):
             alike = [is_night(row) and row.design == design for row in own]
             yield "/".join(name), history_of(stored, alike)
 
 
-def _stored(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:
+def _as_point(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:
     place = (row.series_id, row.measurement_id)
     return StoredPoint(
         *place, row.started_at, row.value, row.fingerprint, verdicts.get(place), {}, accepted=place in accepted

@@ -63,8 +63,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
 def upgrade(path: Path, *, busy_timeout_s: float) -> None:
     """Upgrades the store at `path` to this suite's schema. Leaves other files and current stores alone.
 
-    Raises StoreError if the file cannot be written or a run is in progress, and sqlalchemy's DBAPIError for what SQLite
-    refuses.
+    Raises StoreError if the file cannot be written or a run is in progress, and DBAPIError for what SQLite refuses.
     """
     found = _version_of(path, busy_timeout_s)
     if found not in _CHANGES:
@@ -188,11 +187,7 @@ def _rename_columns(connection: Connection, table: Table, *names: str) -> None:
 
 
 def _complete(connection: Connection) -> None:
-    """Completes the measurements of an older store.
-
-    Adds what is known of setup and design, computes intervals by the present method, and moves every point to the
-    series of its setup.
-    """
+    """Adds setup, design and intervals by the present method to measurements; moves points to their setup's series."""
     for run_id, plan in connection.execute(select(schema.run.c.id, schema.run.c.plan)).all():
         _complete_run(connection, run_id, json.loads(plan))
     _renew_series(connection)
@@ -204,7 +199,7 @@ def _complete_run(connection: Connection, run_id: str, plan: Mapping[str, Any]) 
     found = {row["id"]: json.loads(row["document"]) for row in rows if row["document"] is not None}
     medians = {key: items(document, "latency_ms", "sessions") for key, document in found.items()}
     of_setting = {
-        _compared(row): medians[row["id"]] for row in rows if row["id"] in found and row["role"] == "measured"
+        _comparison_key(row): medians[row["id"]] for row in rows if row["id"] in found and row["role"] == "measured"
     }
     for row in rows:
         values: dict[str, Any] = {"design": _design(plan, json.loads(row["workload"]))}
@@ -213,12 +208,12 @@ def _complete_run(connection: Connection, run_id: str, plan: Mapping[str, Any]) 
             if setup:
                 document["setup"] = setup
             reference = known_text(document, "ratio_to_reference", "setting")
-            _renew_intervals(document, medians[row["id"]], of_setting.get(_compared(row, reference), ()))
+            _renew_intervals(document, medians[row["id"]], of_setting.get(_comparison_key(row, reference), ()))
             values |= {"document": canonical(document), "valid_sessions": len(medians[row["id"]])}
         connection.execute(update(table).where(table.c.id == row["id"]).values(values))
 
 
-def _compared(row: Row, setting: str | None = None) -> tuple[int, str, str]:
+def _comparison_key(row: Row, setting: str | None = None) -> tuple[int, str, str]:
     """Returns what names a measurement among those that ratios compare, for its own setting or for `setting`."""
     workload = json.loads(row["workload"])
     own = str(workload.pop("quant", ""))
@@ -267,10 +262,7 @@ def _renew_intervals(document: dict[str, Any], own: Sequence[Any], reference: Se
 
 
 def _renew_series(connection: Connection) -> None:
-    """Gives every series the fingerprint that its newest point now has.
-
-    Points with another fingerprint move to a series of their own, with their verdicts and acceptances.
-    """
+    """Gives every series its newest point's fingerprint; moves other points, with verdicts, to series of their own."""
     series, point = schema.series, schema.point
     marks: dict[int, str] = {}
     with changeable(connection, schema.verdict):

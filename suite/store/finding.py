@@ -69,7 +69,7 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
     ids = [run.run_id for run in runs]
     own = [run for run in runs if run.purpose != _IMPORTED]
     if text in (LATEST, PREVIOUS):
-        return Side(_counted_back([run.run_id for run in own], text), named=text)
+        return Side(_count_back([run.run_id for run in own], text), named=text)
     if _DATE.fullmatch(text):
         run = _of_day(own, text)
         return Side(run.run_id, named=f"{'night' if run.purpose == _NIGHT else 'newest run'} of {text}")
@@ -162,7 +162,7 @@ def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
     ]
 
 
-def _counted_back(ids: Sequence[str], text: str) -> str:
+def _count_back(ids: Sequence[str], text: str) -> str:
     index = (LATEST, PREVIOUS).index(text)
     if len(ids) <= index:
         raise UserError(f"there is no {text} run, {len(ids)} are stored: measure with `suite run` first")

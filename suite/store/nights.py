@@ -66,7 +66,7 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
     verdicts, accepted = _verdicts(store), _acceptances(store)
     found = []
     for name, rows in points.items():
-        stored = [_stored(row, verdicts, accepted) for row in rows]
+        stored = [_as_stored(row, verdicts, accepted) for row in rows]
         last = next((index for index, row in enumerate(rows) if row.run_id == run_id), None)
         if last is not None:
             tonight = replace(stored[last], valid_sessions=rows[last].valid_sessions or 0)
@@ -143,7 +143,7 @@ def acceptances_among(accepted: Sequence[bool], kept: Sequence[bool]) -> list[bo
     return held
 
 
-def _stored(
+def _as_stored(
     row: Any, verdicts: Mapping[tuple[int, int], tuple[str, dict[str, float]]], accepted: set[tuple[int, int]]
 ) -> StoredPoint:
     place = (row.series_id, row.measurement_id)

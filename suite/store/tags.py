@@ -144,12 +144,12 @@ def _accepted(connection: Connection, run_id: str) -> list[dict[str, str]]:
         at.setdefault(reason, row.at)
         together.setdefault(reason, []).append(f"{row.device_name} {row.workload_key} {row.metric}")
     return [
-        {"kind": "accepted", "at": at[reason], "author": reason[0], "text": reason[1], "about": _named(names)}
+        {"kind": "accepted", "at": at[reason], "author": reason[0], "text": reason[1], "about": _name_series(names)}
         for reason, names in together.items()
     ]
 
 
-def _named(names: Iterable[str]) -> str:
+def _name_series(names: Iterable[str]) -> str:
     every = list(names)
     more = len(every) - _MOST_NAMED
     return ", ".join(every[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -136,7 +136,7 @@ def _conduct(
         reach(entries, display)
         runners = Runners(home.runner, display)
         runners.build_ahead(entries)
-        candidates, left_out, surroundings = _prepared(plans, obstacles, home, display)
+        candidates, left_out, surroundings = _prepare_all(plans, obstacles, home, display)
         trainings = Trainings(store.database)
         trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
         begun(group_id)
@@ -157,7 +157,7 @@ def _obstacles(plans: Sequence[Plan], inventory: Inventory) -> list[Obstacles]:
     return [found[each] for each in workloads]
 
 
-def _prepared(
+def _prepare_all(
     plans: Sequence[TrainingPlan], obstacles: Sequence[Obstacles], home: Home, display: Display
 ) -> tuple[list[Candidate], list[tuple[TrainingPlan, LeftOut]], Preparation]:
     """Exports what is missing. Returns what can be trained, in the order of each plan, and what can't."""
@@ -195,12 +195,12 @@ def _prepared(
                 for step, found in pairs
                 if found is not None
             ]
-    names = names_of([_described(one.plan, one.steps.workload) for one in candidates])
+    names = names_of([_describe(one.plan, one.steps.workload) for one in candidates])
     named = [replace(one, name=name) for one, name in zip(candidates, names, strict=True)]
     return named, left_out, surroundings
 
 
-def _described(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
+def _describe(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
     """Returns the workload as a training stores it, together with its contender's own settings.
 
     Without the digest of A if A comes from the examples: it differs with each seed, but the contender is the same.
@@ -343,7 +343,7 @@ class _OnDevice:
         room.mark_used()
 
     def _begin(self, plan: TrainingPlan, of: Workload) -> str:
-        shared, workload, seed = self.shared, _described(plan, of), plan.plan.seed
+        shared, workload, seed = self.shared, _describe(plan, of), plan.plan.seed
         if plan.disturbed:
             workload[CONDITIONS] = DISTURBED
         if self._device_id is None:

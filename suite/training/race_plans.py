@@ -74,7 +74,9 @@ def plans_of_contenders(
     beside = [_beside_workload(plan) for _, plan in found]
     _require_different(found, beside)
     alike = {key for key in _BESIDE if len({each[key] for each in beside if key in each}) == 1}
-    plans = [replace(plan, own_settings=_named(own, alike)) for (_, plan), own in zip(found, beside, strict=True)]
+    plans = [
+        replace(plan, own_settings=_naming_values(own, alike)) for (_, plan), own in zip(found, beside, strict=True)
+    ]
     return _with_each_seed(plans, seeds, robustness)
 
 
@@ -205,7 +207,7 @@ def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
     return found
 
 
-def _named(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
+def _naming_values(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
     """Returns the values that name a contender: those that differ, except default schedules and inits."""
     defaults = (("schedule", TrainingPlan.schedule), ("init", TrainingPlan.init))
     return {key: value for key, value in beside.items() if key not in alike and (key, value) not in defaults}

@@ -56,7 +56,7 @@ def results_table(measurements: Sequence[Measurement]) -> TextTable:
     table = TextTable()
     table.add_column("device")
     table.add_column("setting")
-    differing = _differing(measurements)
+    differing = _differing_keys(measurements)
     if differing:
         table.add_column("workload")
     reference = _reference(measurements)
@@ -70,7 +70,7 @@ def results_table(measurements: Sequence[Measurement]) -> TextTable:
     return table
 
 
-def _differing(measurements: Sequence[Measurement]) -> list[str]:
+def _differing_keys(measurements: Sequence[Measurement]) -> list[str]:
     """Returns the workloads' keys that tell measurements of the same setting apart."""
     keys = dict.fromkeys(key for item in measurements for key in item.workload if key != "quant")
     return [key for key in keys if len({str(item.workload.get(key)) for item in measurements}) > 1]
@@ -88,7 +88,7 @@ def _fact(name: str, found: Json) -> str:
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
-    differing = _differing(measurements)
+    differing = _differing_keys(measurements)
     names = [" ".join((item.device, item.setting, _own_words(item, differing))).rstrip() for item in measurements]
     lines = [
         f"{name}: {item.status}: {item.reason}" for name, item in zip(names, measurements, strict=True) if item.reason
@@ -188,7 +188,11 @@ _WITH_PLAN = ("plan_path", "tag", "label", "quick", "dry_run", "as_json", "inven
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
 @click.option(
-    "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+    "--eps",
+    type=OwnOrNumber(),
+    default="auto",
+    show_default=True,
+    help="Size of the perturbations; auto: the setting's.",
 )
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure a plan file.")
 @click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")

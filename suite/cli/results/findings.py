@@ -151,5 +151,5 @@ def _list_mutes(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
 
 
 def _window(target: str, since: str, until: str) -> str:
-    begun = f" from {local_time(since)}" if since else ""
-    return f"{target}{begun}{f' until {local_time(until)}' if until else ''}"
+    start = f" from {local_time(since)}" if since else ""
+    return f"{target}{start}{f' until {local_time(until)}' if until else ''}"

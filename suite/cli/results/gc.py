@@ -61,13 +61,13 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     if selection is not None:
         return _on_devices(selection, rules, inventory_path, dry_run=dry_run, yes=yes, as_json=as_json)
     home = Home.locate(inventory_path)
-    items = _surveyed(home, rules)
+    items = _survey(home, rules)
     going = [item for item in items if item.action != "keep"]
     planned = [(item.action, item.what, _place(item, home), item.size_bytes, item.why) for item in going]
     kept = [item.size_bytes for item in items if item.action == "keep"]
     done = Done()
     if _may_start(planned, kept, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _surveyed_home(home, rules) as now:
+        with _survey_home(home, rules) as now:
             agreed = {(item.path, item.action) for item in going}
             done = carry_out(item for item in now if (item.path, item.action) in agreed)
     if as_json:
@@ -78,14 +78,14 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     return ExitCode.ERROR if done.failures else ExitCode.OK
 
 
-def _surveyed(home: Home, rules: Rules) -> list[Item]:
+def _survey(home: Home, rules: Rules) -> list[Item]:
     """Surveys the home, and releases it so that nobody waits while the user decides."""
-    with _surveyed_home(home, rules) as items:
+    with _survey_home(home, rules) as items:
         return items
 
 
 @contextlib.contextmanager
-def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
+def _survey_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
     """Surveys the home; no run starts during the block."""
     # In this order: opening a store with an earlier schema upgrades it, which needs the home to itself.
     store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None

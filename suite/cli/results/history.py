@@ -84,7 +84,7 @@ _Lines = Sequence[str | TextTable]
 def _runs(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
     """Returns the runs whose line contains all words, as a document and as lines."""
     found = {
-        f"{run.run_id}  {run.status}  {', '.join(run.devices)}  {run.command}{_tagged(run.tags)}": run
+        f"{run.run_id}  {run.status}  {', '.join(run.devices)}  {run.command}{_format_tags(run.tags)}": run
         for run in StoreSource(store).runs()
     }
     lines = [line for line in found if all(word in line for word in words)]
@@ -158,10 +158,10 @@ def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]
     """Yields the points by segment with the changes between them, then verdicts and remarks."""
     changes = {change.at: change for change in found.changes}
     for number, segment in enumerate(found.segments):
-        yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
+        yield f"segment {number}: {_format_count(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
         for index in range(segment.start, segment.stop):
             if index in changes:
-                yield f"  ── {_moved(found.metric, changes[index])}"
+                yield f"  ── {_format_move(found.metric, changes[index])}"
             yield f"  {_point(found.metric, found.points[index])}"
     if found.drift:
         yield f"total drift: {found.drift}"
@@ -175,7 +175,7 @@ def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]
         yield f"{remark.kind} {local_time(remark.at)} by {remark.author}{where}: {remark.text}"
 
 
-def _tagged(tags: Sequence[str]) -> str:
+def _format_tags(tags: Sequence[str]) -> str:
     return f"  tagged {', '.join(tags)}" if tags else ""
 
 
@@ -189,11 +189,11 @@ def _point(metric: str, point: HistoryPoint) -> str:
     return f"{local_time(point.at)}  {value}  {point.status}{word}{aside}  {point.run_id}"
 
 
-def _moved(metric: str, change: Change) -> str:
+def _format_move(metric: str, change: Change) -> str:
     moved = 100 * (change.after / change.before - 1)
     levels = f"from {format_value(metric, change.before)} to {format_value(metric, change.after)}"
     return f"the level moved by {moved:+.1f} %, {levels} ({change.side})"
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

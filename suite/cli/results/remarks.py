@@ -43,7 +43,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
     suite accept int8/latency_ms --why "the new kernel trades latency for memory"
     suite accept latest --why "new thermal paste"
     """
-    reason = _checked_remark(why, "--why")
+    reason = _check_remark(why, "--why")
     with open_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
@@ -81,14 +81,14 @@ def annotate(target: str, text: str | None, note: str | None, link: str | None, 
     """
     if text is not None and note is not None:
         raise UserError("TEXT and --note are both given: leave out one of them.")
-    said = note if text is None else text
-    if said is None and link is None:
+    given = note if text is None else text
+    if given is None and link is None:
         raise UserError("The remark is missing: write it after the name, or give --link.")
-    remark = None if said is None else _checked_remark(said, "TEXT" if note is None else "--note")
+    remark = None if given is None else _check_remark(given, "TEXT" if note is None else "--note")
     with open_store(inventory_path, read_only=False) as store:
         if is_finding(target):
             key = find_finding(store, target)
-            for kind, words in (("link", link and _checked_link(link)), ("note", remark)):
+            for kind, words in (("link", link and _check_link(link)), ("note", remark)):
                 if words:
                     add_note(store, kind, author(), words, finding=key)
             print_line(f"noted on {key}")
@@ -104,13 +104,13 @@ def annotate(target: str, text: str | None, note: str | None, link: str | None, 
     return ExitCode.OK
 
 
-def _checked_link(link: str) -> str:
+def _check_link(link: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", link) or len(link) > _LONGEST or not link.isprintable():
         raise UserError("--link is not an address: give one that begins with https:// and a host.")
     return link
 
 
-def _checked_remark(text: str, where: str) -> str:
+def _check_remark(text: str, where: str) -> str:
     if not text.strip():
         raise UserError(f"{where} is empty: write a few words.")
     if len(text) > _LONGEST:
@@ -135,7 +135,7 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
     suite tag
     """
     if name is None:
-        return _listed(inventory_path, as_json, changes=move or delete)
+        return _list_tags(inventory_path, as_json, changes=move or delete)
     if as_json:
         raise UserError("--json lists the tags: leave NAME out.")
     if delete:
@@ -153,7 +153,7 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
     return ExitCode.OK
 
 
-def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
+def _list_tags(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
     if changes:
         raise UserError("NAME is missing: name the tag for --move or --delete.")
     with open_store(inventory_path) as store:

@@ -91,7 +91,11 @@ _OPTIONS = (
         "--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's."
     ),
     click.option(
-        "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+        "--eps",
+        type=OwnOrNumber(),
+        default="auto",
+        show_default=True,
+        help="Size of the perturbations; auto: the setting's.",
     ),
 )
 

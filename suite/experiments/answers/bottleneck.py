@@ -147,12 +147,12 @@ def answer(material: Material, device: str) -> Answer:
     if peaks is None:
         return Answer(f"There are no peaks of {device}, so no operator can be compared with them.")
     steps = material.measurements(share_name(_VERIFY, device), device)
-    verified = [_verified(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
+    verified = [_verify(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
     evidence = (_groups(profile, peaks), _changes(profile, peaks), _verification(verified), _peaks_table(peaks))
     return Answer(_sentence(profile, peaks, verified), _picture(profile, peaks), evidence)
 
 
-def _verified(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
+def _verify(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
     now = described_workload(setting.workload)
     then = replace(now, **advice.change)  # type: ignore[arg-type]  # its own fields
     work = then.forward_tokens / now.forward_tokens
@@ -180,7 +180,9 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     words += [one.words for one in verified]
     if all(one.advice.gain < WORTH for one in verified):
         words.append(f"no change of q, b or setting is forecast to gain {100 * (WORTH - 1):.0f} %")
-    above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
+    above = {
+        point.group for one in profile.settings for point in _points_to_draw(one, peaks) if point.share > _TOO_HIGH
+    }
     if above:
         words.append(
             f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else used "
@@ -190,7 +192,7 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
 
 
 def _picture(profile: Profile, peaks: Peaks) -> Picture:
-    points = {one.setting: _drawn(one, peaks) for one in profile.settings}
+    points = {one.setting: _points_to_draw(one, peaks) for one in profile.settings}
     every = [point for each in points.values() for point in each]
     curves = [
         Curve(
@@ -216,7 +218,7 @@ def _picture(profile: Profile, peaks: Peaks) -> Picture:
     )
 
 
-def _drawn(setting: SettingProfile, peaks: Peaks) -> list[Point]:
+def _points_to_draw(setting: SettingProfile, peaks: Peaks) -> list[Point]:
     least = _DRAWN_PERCENT / 100 * setting.step_ms
     return [point for point in points_of(setting, peaks) if point.flops and point.ms >= least]
 

@@ -60,8 +60,8 @@ def _cost_words(reference: Contender, others: Sequence[Contender]) -> str:
         why = decided.reason if isinstance(decided, Unavailable) else "intervals overlap"
         return f"whether any takes fewer seconds than {reference.name} can't be told ({why})"
     close = [one.name for one, found in timed if one not in (best, reference) and apart(found, least) is not True]
-    beside = f", too close to {', '.join(close)} to tell" if close else ""
-    return f"{best.name} takes the fewest seconds, {least.value / own.value:.2f} of {reference.name}'s{beside}"
+    doubt = f", too close to {', '.join(close)} to tell" if close else ""
+    return f"{best.name} takes the fewest seconds, {least.value / own.value:.2f} of {reference.name}'s{doubt}"
 
 
 def _end_table(found: Sequence[Contender]) -> Evidence:

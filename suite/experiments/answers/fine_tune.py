@@ -217,13 +217,17 @@ def _sentence(what: str, target: float, bills: Sequence[Bill]) -> str:
         return f"What it takes to {goal} can't be told: {'; '.join(reasons)}."
     best = ranked[0]
     words = [f"it takes {_time_words(best)}"]
-    words += [_named("energy", best.energy_mj, "mJ"), _battery_words(best), _named("peak memory", best.peak_kib, "KiB")]
+    words += [
+        _name_amount("energy", best.energy_mj, "mJ"),
+        _battery_words(best),
+        _name_amount("peak memory", best.peak_kib, "KiB"),
+    ]
     found = f"To {goal} {', '.join(words)}, with {best.name}"
     if best.missed:
         found += f" ({len(best.missed)} of the {best.seeds} seeds did not reach it)"
     frugal = min((one for one in ranked if isinstance(one.peak_kib, Estimate)), key=_peak_of, default=best)
     if frugal is not best:
-        least = _named("peak", frugal.peak_kib, "KiB")
+        least = _name_amount("peak", frugal.peak_kib, "KiB")
         found += f"; {frugal.name} needs the least memory, {least}, and {_time_words(frugal)}"
     never = [one.name for one in bills if one not in ranked]
     if never:
@@ -248,7 +252,7 @@ def _time_words(one: Bill) -> str:
     return f"{one.steps.value:.0f} steps" if isinstance(one.steps, Estimate) else "unknown steps"
 
 
-def _named(name: str, found: Amount, unit: str) -> str:
+def _name_amount(name: str, found: Amount, unit: str) -> str:
     if isinstance(found, Unavailable):
         return f"{name} unknown ({found.reason})"
     return f"{name} {_span(found, unit)}"

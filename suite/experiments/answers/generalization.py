@@ -102,7 +102,9 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
     """Returns the task with the slowest forward token and the one with the most memory, compared with the first."""
     first, *others = own
     words = []
-    ratios = [(ratio, one) for one in others if isinstance(ratio := _paired(one.contender, first.contender), Estimate)]
+    ratios = [
+        (ratio, one) for one in others if isinstance(ratio := _compare_seeds(one.contender, first.contender), Estimate)
+    ]
     if ratios:
         ratio, one = max(ratios, key=lambda pair: pair[0].value)
         ends = ratio.interval
@@ -122,7 +124,7 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
     return words
 
 
-def _paired(one: Contender, other: Contender) -> Estimated:
+def _compare_seeds(one: Contender, other: Contender) -> Estimated:
     """Returns how many times as long one's forward token takes as the other's, over the seeds that both have."""
     by_seed = {each.seed: each for each in other.trainings}
     ratios = []
@@ -183,7 +185,7 @@ def _speed_table(found: Sequence[_Trained]) -> Evidence:
     for task in dict.fromkeys(one.task for one in found):
         by_method = {one.contender.method: one.contender for one in found if one.task == task}
         if _METHOD in by_method and _RIVAL in by_method:
-            rows.append({"task": task, **cells("times as fast", _paired(by_method[_RIVAL], by_method[_METHOD]))})
+            rows.append({"task": task, **cells("times as fast", _compare_seeds(by_method[_RIVAL], by_method[_METHOD]))})
     return table_of(f"{_METHOD} against {_RIVAL}, same forward work", rows, "Seed by seed; 95 % intervals.")
 
 

@@ -218,16 +218,18 @@ def _sentence(findings: Sequence[_Finding]) -> str:
     agreeing, against, open_ones = (by_word[word] for word in _WORDS)
     words = f"{len(agreeing)} of {format_count(len(findings), 'claim')} hold here"
     if against:
-        words += f", {len(against)} {'does' if len(against) == 1 else 'do'} not ({format_list(_named(against))})"
+        words += (
+            f", {len(against)} {'does' if len(against) == 1 else 'do'} not ({format_list(_name_findings(against))})"
+        )
     if open_ones:
-        words += f", and for {len(open_ones)} it can't be told ({format_list(_named(open_ones))})"
+        words += f", and for {len(open_ones)} it can't be told ({format_list(_name_findings(open_ones))})"
     inner = next((one.case.factor.value for one in agreeing if one.name == INNER), None)
     if isinstance(inner, float):
         words += f"; + and - side by side make a step {inner:.2f} times as fast at best"
     return f"{words}."
 
 
-def _named(findings: Sequence[_Finding]) -> list[str]:
+def _name_findings(findings: Sequence[_Finding]) -> list[str]:
     values = [(one.name, one.case.factor.value) for one in findings]
     return [name if isinstance(value, Unavailable) else f"{name} {times(value)}" for name, value in values]
 

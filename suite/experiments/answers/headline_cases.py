@@ -91,13 +91,13 @@ def cases_of_steps(steps: Sequence[Measurement], model: str | None) -> Iterator[
     for one in (each for each in steps if each.comparable):
         on = {name: value for name, value in one.workload.items() if not name.endswith("_parallel")}
         if one.workload.get("inner_parallel") is False:
-            yield from _compared(INNER, _find(steps, on), one, model)
+            yield from _compare(INNER, _find(steps, on), one, model)
         if one.workload.get("method") == "mezo-full":
             for rival in _of_total(steps, on):
-                yield from _compared(FULL, rival, one, model)
+                yield from _compare(FULL, rival, one, model)
         if one.workload.get("method") == "fo-lora-fa":
             for rival in _of_total(steps, on):
-                yield from _compared(ADAPTERS, rival, one, model, memory=True)
+                yield from _compare(ADAPTERS, rival, one, model, memory=True)
                 yield _against_backprop(rival, model)
         if _is_prge(one) and (one.workload.get("q"), one.workload.get("quant")) != (1, "fp32"):
             yield from _cases_of_step(steps, one, model)
@@ -109,14 +109,14 @@ def _cases_of_step(steps: Sequence[Measurement], one: Measurement, model: str | 
     found = one.workload
     queries, rows = _whole(found, "q"), _whole(found, "b")
     if queries > 1:
-        yield from _compared(OUTER, one, _find(steps, {**found, "q": 1, "b": queries * rows}), model)
+        yield from _compare(OUTER, one, _find(steps, {**found, "q": 1, "b": queries * rows}), model)
     if str(found.get("quant")) in _QUANTIZED and queries > 1:
         half, quant = _find(steps, {**found, "quant": "fp16"}), str(found["quant"])
-        yield from _compared(_LATENCY.format(quant), one, half, model)
-        yield from _compared(_MEMORY.format(quant), one, half, model, memory=True)
+        yield from _compare(_LATENCY.format(quant), one, half, model)
+        yield from _compare(_MEMORY.format(quant), one, half, model, memory=True)
 
 
-def _compared(
+def _compare(
     claim: str, own: Measurement | None, other: Measurement | None, model: str | None, *, memory: bool = False
 ) -> Iterator[Case]:
     """Yields the factor by which `own` needs less time, or memory, than `other`, if both were measured."""

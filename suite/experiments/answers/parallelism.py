@@ -116,7 +116,7 @@ def answer(material: Material, device: str) -> Answer:
     steps = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
     known = [one for one in steps if isinstance(one.latency.median_ms, float)]
     ups = list(_speed_ups(known))
-    models = _fitted(material.measurements("shapes", device))
+    models = _fit_settings(material.measurements("shapes", device))
     forecasts = _forecasts(models, material.measurements("held_out", device))
     evidence = with_rows(_ups_table(ups), _model_table(models), forecasts)
     if not ups:
@@ -157,7 +157,7 @@ def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _fitted(found: Sequence[Measurement]) -> dict[str, StepTimes]:
+def _fit_settings(found: Sequence[Measurement]) -> dict[str, StepTimes]:
     by_setting: dict[str, list[Measurement]] = {}
     for one in found:
         by_setting.setdefault(str(one.workload["quant"]), []).append(one)

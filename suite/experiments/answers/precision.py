@@ -60,11 +60,11 @@ class GradientNoise:
         found: dict[str, Json] = dict(kept) if isinstance(kept, Mapping) else {}
         for quant in self.plan.quants:
             if "correlation" not in (known if isinstance(known := found.get(quant), Mapping) else {}):
-                found[quant] = self._checked(quant, bench)
+                found[quant] = self._check(quant, bench)
                 keep_own(self.path, found)
         return all("reason" not in each for each in found.values() if isinstance(each, Mapping))
 
-    def _checked(self, quant: str, bench: Bench) -> Json:
+    def _check(self, quant: str, bench: Bench) -> Json:
         from suite.checks import check_gradients  # takes seconds to import
 
         plan, (device,) = replace(self.plan, quants=(quant,)), self.plan.devices
@@ -176,8 +176,8 @@ def _cost_words(found: Sequence[_Setting], *, emulated: bool) -> list[str]:
     if sized and reference.memory_mib is not None:
         least = min(sized, key=lambda one: one.memory_mib or 0.0)
         share = 100 * (least.memory_mib or 0.0) / reference.memory_mib
-        beside = "" if least is reference else f", {share:.0f} % of {reference.name}'s"
-        words.append(f"{least.name} needs the least memory ({least.memory_mib:.0f} MiB{beside})")
+        share_text = "" if least is reference else f", {share:.0f} % of {reference.name}'s"
+        words.append(f"{least.name} needs the least memory ({least.memory_mib:.0f} MiB{share_text})")
     return words
 
 
