@@ -30,7 +30,7 @@ def entry(schedule: Schedule) -> str:
     escaped = command.replace("%", "\\%")
     if len(escaped.encode()) > LONGEST:
         raise UserError(
-            f"the line for cron has {len(escaped.encode())} bytes, but {LONGEST} are allowed: shorten PATH for it"
+            f"the line for cron has {len(escaped.encode())} bytes, but at most {LONGEST} are allowed: shorten PATH"
         )
     return f"{_begin(schedule.name)}\n{schedule.at.minute} * * * * {escaped}\n{_end(schedule.name)}\n"
 

@@ -263,7 +263,11 @@ def test_wrong_document_is_refused_in_one_sentence(exported, store, change, sent
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"", "not a readable JSON document"), (b"[1]", "not an exported run"), (b"\xff{", "not a readable JSON document")],
+    [
+        (b"", "not a readable JSON document"),
+        (b"[1]", "not an exported run"),
+        (b"\xff{", "not a readable JSON document"),
+    ],
 )
 def test_file_of_another_kind_is_refused(tmp_path, content, sentence):
     (tmp_path / "x.json").write_bytes(content)
@@ -361,7 +365,7 @@ def test_no_error_is_built_for_each_wrong_item(exported, where, value):
     [
         ("environment", {f"key{index}": "x" for index in range(20_000)}, "an object in it has 20000 keys, more than"),
         ("plan", [{f"key{index}": 0 for index in range(20_000)}], "has 20000 keys"),
-        ("plan", {"list": [0] * 200_000}, "it holds more than 100000 values"),
+        ("plan", {"list": [0] * 200_000}, "it has more than 100000 values"),
         ("plan", 10**400, "a number in it has 401 digits"),
         ("run_id", 10**400, "a number in it has 401 digits"),
     ],

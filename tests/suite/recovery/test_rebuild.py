@@ -121,7 +121,7 @@ def test_runs_of_a_store_that_was_begun_after_the_loss_join_the_others(home):
     later = begin(home.store_path, purpose="nightly", quant="fp32")
     finish(later, 4.0, 5.0, 6.0)
     later.store.close()
-    with pytest.raises(UserError, match="holds 2 runs that it lacks: move it aside"):
+    with pytest.raises(UserError, match="has 2 runs that it lacks: move it aside"):
         rebuild(home)
     home.store_path.rename(home.root / "mine.sqlite")
     remove_store(home.store_path)
