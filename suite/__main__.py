@@ -1,7 +1,7 @@
-"""What the console script `suite` and `python -m suite` start.
+"""Starts the command line, for the console script `suite` and `python -m suite`.
 
-Loading all commands takes a second: Ctrl-C during it ends without a traceback, as it does later. The names of our
-packages may be those of others, too: before one is loaded, it is made sure that Python finds ours.
+Loading all commands takes a second; Ctrl-C during that time ends without a traceback, as it does later. Others may have
+packages with the same names as ours, so before one is loaded, this module checks that Python finds ours.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _stranger() -> str:
-    """Returns a sentence about the first package that is not ours but stands in for one; empty if there is none."""
+    """Returns a sentence about the first package that is found instead of ours; empty if there is none."""
     for name in _PACKAGES:
         spec = find_spec(name)
         found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()

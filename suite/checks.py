@@ -1,11 +1,11 @@
-"""The suite measures itself: what its sampler costs, and what its settings do to a gradient.
+"""Measures the suite itself: what its sampler costs, and what its settings do to a gradient.
 
-Sampling: sessions with and without the sampler in turn, and the ratio of their step times.
+Sampling: sessions with and without the sampler take turns, and their step times are compared.
 
-Gradients: projected gradients from a device beside the exact derivative. With a learning rate of 0 each step draws
-other perturbations and changes nothing, so that the losses of a session on one batch are those of many perturbations of
-one adapter: a zero one, or one that was trained. The exact derivative comes from the host, in float32 and by
-backpropagation: of the model's own weights, and of those of the setting.
+Gradients: projected gradients from a device are compared with exact derivatives. With a learning rate of 0 each step
+draws new perturbations and changes nothing, so the losses of a session on one batch are those of many perturbations of
+one adapter, which is zero or was trained. The exact derivatives come from backpropagation in float32 on the host, with
+the model's own weights and with those of the setting.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from workloads.tasks.batches import TaskBatches
 Array = NDArray[np.float64]
 
 _WARM_UP_STEPS = 2
-"""The fewest that a session has; their losses count as well."""
+"""The fewest warm-up steps of a session; their losses count as well."""
 
 _NOT_COMPARED = ReferenceLosses((), "a check of gradients has no reference losses")
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Session medians with and without the sampler, ms, by round, and by how many percent it lengthens a step."""
+    """Session medians in ms with and without the sampler, by round, and the percentage by which it lengthens a step."""
 
     with_sampler_ms: tuple[float, ...]
     without_sampler_ms: tuple[float, ...]
@@ -76,7 +76,7 @@ class Overhead:
 
 
 def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
-    """Runs `plan.sessions` sessions of each kind in turn (A B B A ...).
+    """Runs `plan.sessions` sessions of each kind in turn (A B B A ...) and compares them.
 
     Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
     """
@@ -103,10 +103,10 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
 
 
 def compare_step_times(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
-    """Returns the median over rounds of each round's ratio, with the t interval of its logarithm.
+    """Returns the median over rounds of each round's ratio, with the t interval on logarithms.
 
-    The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
-    sampler costs, is the same in both and leaves their ratio.
+    The two sessions of a round ran one after the other. So drift between rounds, which may be far larger than the cost
+    of the sampler, affects both and does not change their ratio.
     """
     ratios = [with_ms / without_ms for with_ms, without_ms in zip(sampled, bare, strict=True)]
     interval = stats.session_interval(ratios)
@@ -120,10 +120,11 @@ def _percent(ratio: float) -> float:
 
 @dataclass(frozen=True)
 class GradientQuality:
-    """How the projected gradients of a setting agree with the exact derivatives along their perturbations.
+    """How well the projected gradients of a setting agree with the exact derivatives along their perturbations.
 
-    `correlation` is with the derivative of the fp32 model, `own_correlation` with that of the model with the setting's
-    weights. `noise`: rms of the difference from the latter beside its own rms. `difference`: rms of L+ - L-.
+    `correlation` is that with the derivative of the fp32 model, `own_correlation` that with the derivative of the model
+    with the setting's weights. `noise`: the rms of the difference from the latter over the latter's rms. `difference`:
+    the rms of L+ - L-.
     """
 
     quant: str
@@ -137,7 +138,7 @@ class GradientQuality:
     def __str__(self) -> str:
         return (
             f"{self.quant}, eps {self.eps:g}: correlation {self.correlation:.4f} with the fp32 model's derivative, "
-            f"{self.own_correlation:.4f} with that of its own weights, beside which its noise is {self.noise:.4f}; "
+            f"{self.own_correlation:.4f} with that of its own weights, and relative noise of {self.noise:.4f}; "
             f"L+ - L- is {self.difference:.2g}; {self.perturbations} perturbations"
         )
 
@@ -151,10 +152,10 @@ def check_gradients(
     home: Home,
     display: Display,
 ) -> Iterator[GradientQuality]:
-    """Yields the quality of each setting of the plan at each eps of `sizes`, from at least so many perturbations.
+    """Yields the quality of each setting of the plan at each eps of `sizes`, from at least that many perturbations.
 
-    They are those of `adapter`, a PEFT folder, or of a zero adapter. Raises SuiteError if a session is not valid,
-    DeviceError if the device fails, UserError for an adapter of another workload, and what `prepare_host` raises.
+    The perturbations are those of `adapter`, a PEFT folder, or of a zero adapter. Raises SuiteError if a session is not
+    valid, DeviceError if the device fails, UserError for another workload's adapter, and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
     steps = max(1, -(-perturbations // plan.q))
@@ -182,7 +183,7 @@ def _read_adapter(folder: Path, prepared: Prepared) -> NDArray[np.float32]:
 def _exact_derivatives(
     plan: Plan, settings: Sequence[Prepared], adapter: NDArray[np.float32] | None, steps: int, display: Display
 ) -> Array:
-    """Returns those of the fp32 model, then those with each setting's weights -> float64 [1 + settings, steps, q]."""
+    """Returns the derivatives of the fp32 model, then with each setting's weights: float64 [1 + settings, steps, q]."""
     from workloads.reference.eager import Batch, Reference  # takes seconds to import: only where it is used
 
     weights, data = load_model(plan.model, plan.weights_path, display.note), settings[0].data
@@ -196,7 +197,7 @@ def _exact_derivatives(
 
 
 def derivatives_along(gradients: Sequence[NDArray[np.floating[Any]]], seed: int, steps: int, queries: int) -> Array:
-    """Returns the derivative of each gradient [n] along the perturbations of a run -> float64 [gradients, steps, q]."""
+    """Returns the derivative of each gradient [n] along the perturbations of a run: float64 [gradients, steps, q]."""
     stacked = np.stack(gradients).astype(np.float64)
     found = [
         [stacked @ normal(seed, step, query, 0, stacked.shape[1]) for query in range(queries)] for step in range(steps)
@@ -205,9 +206,9 @@ def derivatives_along(gradients: Sequence[NDArray[np.floating[Any]]], seed: int,
 
 
 def compare_gradients(quant: str, eps: float, losses: Array, of_model: Array, of_weights: Array) -> GradientQuality:
-    """Compares losses [steps, 2, q] with exact derivatives of at least as many steps [steps, q].
+    """Compares losses [steps, 2, q] with exact derivatives [steps, q] of at least as many steps.
 
-    These are of the fp32 model, and of that with the setting's weights.
+    `of_model` are derivatives of the fp32 model, `of_weights` those of the model with the setting's weights.
     """
     differences = (losses[:, 0] - losses[:, 1]).reshape(-1)
     of_model, of_weights = (exact[: len(losses)].reshape(-1) for exact in (of_model, of_weights))
@@ -228,7 +229,7 @@ def _rms(values: Array) -> float:
 
 
 def _still(prepared: Prepared, eps: float, steps: int) -> Prepared:
-    """Returns the workload with steps that change nothing, on its first batch."""
+    """Returns the workload with steps that change nothing, on its first batch only."""
     plan = replace(prepared.plan, lr=0.0, eps=eps, steps=steps, max_warm_up_steps=_WARM_UP_STEPS)
     return replace(prepared, plan=plan, data=_first_of(prepared.data), reference=_NOT_COMPARED)
 
@@ -241,7 +242,7 @@ def _first_of(data: TaskBatches) -> TaskBatches:
 def _losses(
     device: Device, runner: BuiltRunner, prepared: Prepared, state: Path | None, home: Home, display: Display
 ) -> Array:
-    """Runs one session and returns its losses -> float64 [steps, 2, q]."""
+    """Runs one session and returns its losses: float64 [steps, 2, q]."""
     name = f"gradient-{uuid.uuid4().hex[:12]}"
     order = SessionOrder(name, prepared, runner, home.session_log("gradients", name), state_before=state)
     label = f"{prepared.workload.quant}, eps {prepared.training.eps:g}"

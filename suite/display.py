@@ -1,4 +1,4 @@
-"""The progress of a run: bars on a terminal, plain lines in a pipe, always on standard error.
+"""Displays the progress of a run: bars on a terminal, plain lines in a pipe, always on standard error.
 
 Devices work in parallel, so there is one live area with a line for each task in progress.
 """
@@ -50,14 +50,14 @@ def _plain(text: str) -> str:
 
 
 class Display:
-    """Notes are lines that stay; bars live only while their work does. Threads may share it.
+    """Displays notes, which are lines that stay, and bars, which last as long as their work. Threads may share it.
 
-    Text may come from devices: it is neither markup nor escape sequences.
+    Text may come from devices: it is not interpreted as markup or escape sequences.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        # On a terminal lines wrap between words, in a pipe each note is one line.
+        # On a terminal lines wrap between words; in a pipe each note is one line.
         self.console.soft_wrap = not self.console.is_terminal
         self._changing = threading.Lock()
         self._live: Progress | None = None

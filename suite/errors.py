@@ -1,6 +1,6 @@
-"""How a command ends: the exit code of each outcome, and the orchestrator's own errors.
+"""Defines the exit codes of commands, and the orchestrator's own errors.
 
-Those are not the user's fault; see `foundation.errors` for errors that are.
+These errors are not the user's; see `foundation.errors` for those that are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     INCOMPLETE = 4
     """Inconclusive, or partly failed."""
     INTERRUPTED = 130
-    """As shells have it: 128 + SIGINT."""
+    """By the convention of shells: 128 + SIGINT."""
 
 
 class SuiteError(Exception):
@@ -29,12 +29,11 @@ class SuiteError(Exception):
 
 
 class StoreError(SuiteError):
-    """The store cannot be read or written (locked, full, read-only, corrupt, of another version); exit code 1.
+    """The store cannot be read or written (locked, full, read-only, corrupt, of another version). Exit code 1.
 
-    Whatever was committed stays in the file.
+    Everything that was committed stays in the file.
     """
 
 
-class DamagedStore(StoreError):  # noqa: N818 - what it is, not what raised it
-    """The store has lost some of what was committed to it, or is no store at all; `suite store rebuild` makes it
-    anew."""
+class DamagedStore(StoreError):  # noqa: N818 - names the thing, not the error
+    """The store has lost some of what was committed to it, or is not a store. `suite store rebuild` rebuilds it."""

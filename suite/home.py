@@ -1,7 +1,7 @@
-"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks; and the commit
-of the suite itself.
+"""Locates the suite's folders on the host: store, artifacts, runner, reports, raw output of runs, locks.
 
-Runs share the lock on the home's programs and runners; removing some takes it exclusively.
+Runs share the lock on the home's programs and runners; removing some takes it exclusively. Also finds the commit of the
+suite itself.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 @dataclass(frozen=True)
 class Home:
-    """Everything below one root folder. Properties that name a folder create it when it is missing."""
+    """All folders below one root. Properties that name a folder create it if it is missing."""
 
     root: Path
 
     @classmethod
     def locate(cls, inventory: Path | None = None, environ: Mapping[str, str] | None = None) -> Home:
-        """Returns `$SUITE_HOME`, else `.suite` beside the inventory file (by default the current folder's)."""
+        """Returns `$SUITE_HOME`, or else `.suite` beside the inventory file (by default in the current folder)."""
         variables = os.environ if environ is None else environ
         chosen = variables.get("SUITE_HOME", "").strip()
         if chosen:
@@ -41,36 +41,36 @@ class Home:
 
     @property
     def store_path(self) -> Path:
-        """The SQLite file, which may not exist yet; its folder does."""
+        """The SQLite file, which may not exist yet, although its folder does."""
         return self._folder() / "store.sqlite"
 
     @property
     def artifacts(self) -> Path:
-        """Exported programs, one folder per hash."""
+        """The exported programs, in one folder per hash."""
         return self._folder("artifacts")
 
     @property
     def runner(self) -> Path:
-        """Built runners, one folder per hash."""
+        """The built runners, in one folder per hash."""
         return self._folder("runner")
 
     @property
     def reports(self) -> Path:
-        """HTML pages and their data."""
+        """The HTML pages and their data."""
         return self._folder("reports")
 
     @property
     def locks(self) -> Path:
-        """One lock file per device."""
+        """The lock files, one per device."""
         return self._folder("locks")
 
     @property
     def logs(self) -> Path:
-        """What scheduled nights print."""
+        """The output of scheduled nights."""
         return self._folder("logs")
 
     def run_folder(self, run_id: str) -> Path:
-        """Returns the folder of one run's raw runner output, kept forever."""
+        """Returns the folder of one run's raw runner output, which is kept forever."""
         return self._folder("runs", _plain(run_id, "run id"))
 
     def night_folder(self, run_id: str) -> Path:
@@ -86,7 +86,7 @@ class Home:
         return self._folder("profiles", _plain(profile_id, "profile id"))
 
     def profile_ids(self) -> list[str]:
-        """Returns the ids of the profiles that are kept, the newest last."""
+        """Returns the ids of the stored profiles, newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
 
     def peaks_folder(self, peaks_id: str) -> Path:
@@ -94,7 +94,7 @@ class Home:
         return self._folder("peaks", _plain(peaks_id, "peaks id"))
 
     def peaks_ids(self) -> list[str]:
-        """Returns the ids of the peaks that are kept, the newest last."""
+        """Returns the ids of the stored peaks, newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"peaks/*/{PEAKS}"))
 
     def experiment_folder(self, experiment_id: str) -> Path:
@@ -102,16 +102,16 @@ class Home:
         return self._folder("experiments", _plain(experiment_id, "experiment's id"))
 
     def experiment_ids(self) -> list[str]:
-        """Returns the ids of the experiments that are kept, the newest last."""
+        """Returns the ids of the stored experiments, newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"experiments/*/{EXPERIMENT}"))
 
     @property
     def initial_adapters(self) -> Path:
-        """A that trainings have instead of one that is drawn, as PEFT folders."""
+        """The A of trainings that do not draw theirs, as PEFT folders."""
         return self._folder("initial")
 
     def long_session_folder(self, session_id: str) -> Path:
-        """Returns the folder of one long session of an experiment: its document, and its raw output."""
+        """Returns the folder of one long session of an experiment: its document and its raw output."""
         return self._folder("long_sessions", _plain(session_id, "session id"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
@@ -124,16 +124,16 @@ class Home:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"the folder {folder} cannot be made ({error.strerror}, error {error.errno}): "
-                "set SUITE_HOME to a folder that can be written"
+                f"the folder {folder} cannot be created ({error.strerror}, error {error.errno}): "
+                "set SUITE_HOME to a writable folder"
             ) from error
         return folder
 
 
 def _plain(name: str, what: str) -> str:
-    """Returns a name that cannot leave its folder; UserError otherwise."""
+    """Returns a name if it cannot leave its folder. Raises UserError otherwise."""
     if _PLAIN_NAME.fullmatch(name) is None:
-        raise UserError(f"'{name[:80]}' is not a {what}: use 1 to 200 letters, digits and . _ + = @ - only")
+        raise UserError(f"'{name[:80]}' is not a {what}: use only 1 to 200 letters, digits and . _ + = @ -")
     return name
 
 
@@ -142,7 +142,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def commit(folder: Path = _CHECKOUT) -> str:
-    """Returns the commit of the checkout that this package is in, with `+` if files differ from it, else nothing."""
+    """Returns the commit of this package's checkout, with `+` if files differ from it; empty outside of a checkout."""
     if not (folder / ".git").exists():
         return ""
     git = ["git", "-C", str(folder)]
@@ -161,14 +161,14 @@ _NAME = "programs.lock"
 
 @contextlib.contextmanager
 def in_use(home: Home) -> Iterator[None]:
-    """Ensures that nothing of `home` is removed during the block; waits while something is."""
+    """Ensures that nothing in `home` is removed during the block. Waits while something is being removed."""
     with _lock(home, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
 def alone(home: Home) -> Iterator[bool]:
-    """Yields whether no run uses `home`; if so, none starts during the block."""
+    """Yields whether no run uses `home`. If so, none starts during the block."""
     try:
         with _lock(home, fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield True
@@ -177,7 +177,7 @@ def alone(home: Home) -> Iterator[bool]:
 
 
 def is_claimed(home: Home, run_id: str) -> bool:
-    """Whether a process carries out this run or training now (`suite.measuring.orchestrate.claimed`)."""
+    """Returns whether a process is carrying out this run or training (`suite.measuring.orchestrate.claimed`)."""
     path = home.root / "locks" / claim_name(run_id)
     try:
         with path.open("rb") as file:
@@ -190,7 +190,7 @@ def is_claimed(home: Home, run_id: str) -> bool:
 
 
 def claim_name(run_id: str) -> str:
-    """Returns the name of the lock file of a run or training that is carried out."""
+    """Returns the name of the lock file of a run or training in progress."""
     return f"{run_id}.run"
 
 
@@ -204,9 +204,9 @@ def _lock(home: Home, how: int) -> Iterator[None]:
             fcntl.flock(descriptor, how)
         except BlockingIOError:
             raise
-        except OSError as error:  # also of a file system that knows no shared locks
+        except OSError as error:  # also from a file system without shared locks
             raise UserError(
-                f"the lock {path} cannot be made ({error.strerror}, error {error.errno}): make its folder writable, or "
-                "set SUITE_HOME to another one."
+                f"the lock {path} cannot be created ({error.strerror}, error {error.errno}): make its folder "
+                "writable, or set SUITE_HOME to another one."
             ) from error
         yield

@@ -1,4 +1,4 @@
-"""JSON documents that the home keeps beside the store: written whole or not at all, and found again by their ids."""
+"""Reads and writes JSON documents that the home keeps beside the store, atomically and by their ids."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from foundation.unavailable import Json
 from suite.errors import StoreError
 
 LATEST = "latest"
-REPEAT, RESUME = "repeat the command", "go on with --resume"
-"""What to do once a document can be written again."""
+REPEAT, RESUME = "repeat the command", "continue with --resume"
+"""What to do when a document can be written again."""
 
 _T = TypeVar("_T")
 
 
 def keep_document(path: Path, document: Json, what: str, then: str = REPEAT) -> None:
-    """Writes a document, which an error calls `what`. Raises StoreError."""
+    """Writes a document, which errors call `what`. Raises StoreError."""
     keep_text(path, json.dumps(document, indent=1), what, then)
 
 
 def keep_text(path: Path, text: str, what: str, then: str = REPEAT) -> None:
-    """Writes what belongs to a document, likewise."""
+    """Writes a text that belongs to a document, which errors call `what`. Raises StoreError."""
     try:
         write_atomic(path, text.encode("utf-8", "replace"))
     except OSError as error:
@@ -37,8 +37,10 @@ def keep_text(path: Path, text: str, what: str, then: str = REPEAT) -> None:
 
 
 def read_document(path: Path, parse: Callable[[Json], _T], what: str, remedy: str) -> _T:
-    """Returns what `parse` makes of a document; it raises ValueError for one that is none. UserError for that, and for
-    a file that can't be read."""
+    """Returns what `parse` makes of a document. Raises UserError if the file can't be read.
+
+    `parse` raises ValueError for an invalid document, which also becomes a UserError.
+    """
     try:
         return parse(json.loads(path.read_bytes()))
     except (OSError, *DAMAGED) as error:
@@ -49,7 +51,7 @@ def read_document(path: Path, parse: Callable[[Json], _T], what: str, remedy: st
 
 
 def read_or_none(path: Path, parse: Callable[[Json], _T]) -> _T | None:
-    """Returns what `parse` makes of a document, None if there is none that can be read."""
+    """Returns what `parse` makes of a document, or None if it can't be read."""
     try:
         return parse(json.loads(path.read_bytes()))
     except (OSError, *DAMAGED):
@@ -57,8 +59,9 @@ def read_or_none(path: Path, parse: Callable[[Json], _T]) -> _T | None:
 
 
 def choose_id(name: str, known: Sequence[str], what: str, nothing: str) -> str:
-    """Returns `name`, or for `latest` the last of the `known` ids. Raises UserError if it is none of them, and with the
-    sentence `nothing` if there are none.
+    """Returns `name`, or the last of the `known` ids for `latest`.
+
+    Raises UserError if it is not a known id, or with the sentence `nothing` if there are no ids.
     """
     if not known:
         raise UserError(nothing)

@@ -1,7 +1,7 @@
-"""Statistics over sessions: medians, their intervals, percentiles where allowed, stability.
+"""Statistics over sessions: medians, their intervals, percentiles with enough steps, stability.
 
-The unit of evidence is the session median: steps of one process are not independent. Every function is pure and its
-random numbers are seeded, so the same numbers give the same interval.
+The unit of evidence is the session median, as steps of one process are not independent. Every function is pure and
+seeds its random numbers, so the same numbers always give the same interval.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from reports.model.reading import Interval
 
 MIN_SESSIONS = 3
 CONFIDENCE = 0.95
-#: How intervals of session medians, and of their ratios, are made; documents keep it beside them.
+#: How intervals of session medians and of their ratios are computed; documents have this beside the intervals.
 INTERVAL_METHOD = "Student's t on logarithms of session medians, Welch's t for ratios"
 RESAMPLES = 9999
 DEFAULT_SEED = 20240916
 
-#: Steps needed to state a percentile with 99 % confidence that it is no worse [LoadGen's rule].
+#: Steps needed to state, with 99 % confidence, that a percentile is no worse [LoadGen's rule].
 STEPS_FOR_PERCENTILE = {50: 11, 90: 64, 95: 130, 99: 662}
 
 UNSTABLE_PINNED_PERCENT = 3.0
@@ -31,19 +31,19 @@ UNSTABLE_PHONE_PERCENT = 5.0
 
 
 def median(values: Sequence[float]) -> float:
-    """Returns the middle value, the mean of the two middle ones for an even count. ValueError without values."""
+    """Returns the middle value, or the mean of the two middle ones. Raises ValueError without values."""
     if not values:
         raise ValueError("the median of no values")
     return float(np.median(np.asarray(values, dtype=np.float64)))
 
 
 def session_interval(session_medians: Sequence[float]) -> Interval | Unavailable:
-    """Returns the 95 % interval of the level that session medians scatter around: Student's t on their logarithms.
+    """Returns the 95 % interval of the level around which session medians scatter: Student's t on their logarithms.
 
-    exp(mean(log x) -+ t(0.975, n - 1) s / sqrt(n)), s the standard deviation of the logarithms (n - 1 in the
-    denominator) [Student 1908]. It covers 95 % for normal and log-normal noise from 3 sessions on, more than that with
-    one outlier, and less where sessions fall into two states (docs/measuring.md). It is widened to hold the median
-    of the sessions, which is what it is printed beside.
+    exp(mean(log x) -+ t(0.975, n - 1) s / sqrt(n)), with s the standard deviation of the logarithms (n - 1 in the
+    denominator) [Student 1908]. It covers 95 % for normal and log-normal noise from 3 sessions on, more with one
+    outlier, and less if sessions fall into two states (docs/measuring.md). It is widened to contain the median of the
+    sessions, beside which it is printed.
     """
     unfit = _unfit(session_medians)
     if unfit is not None:
@@ -54,8 +54,8 @@ def session_interval(session_medians: Sequence[float]) -> Interval | Unavailable
 def ratio_interval(session_medians: Sequence[float], reference_medians: Sequence[float]) -> Interval | Unavailable:
     """Returns the 95 % interval of the ratio of two levels: Welch's t on the logarithms of both sides' medians.
 
-    Both sides are taken as independent, with a variance of their own [Welch 1947]. It is widened to hold the ratio of
-    the two medians.
+    Both sides are taken to be independent, each with its own variance [Welch 1947]. The interval is widened to contain
+    the ratio of the two medians.
     """
     unfit = _unfit(session_medians) or _unfit(reference_medians)
     if unfit is not None:
@@ -68,7 +68,7 @@ Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def student_bounds(values: NDArray[np.float64]) -> Bounds:
-    """Returns both ends [...] of the t interval of the mean of `values` [..., n], n of 2 or more."""
+    """Returns both ends [...] of the t interval of the mean of `values` [..., n], with n of 2 or more."""
     count = values.shape[-1]
     return _bounds(values.mean(-1), np.sqrt(values.var(-1, ddof=1) / count), np.float64(count - 1))
 
@@ -83,7 +83,7 @@ def welch_bounds(values: NDArray[np.float64], reference: NDArray[np.float64]) ->
 
 
 def _bounds(mean: NDArray[np.float64], error: NDArray[np.float64], freedom: NDArray[np.float64] | np.float64) -> Bounds:
-    from scipy.special import stdtrit  # a part of scipy that loads quickly, but only intervals need it
+    from scipy.special import stdtrit  # loads quickly, but only intervals need it
 
     reach = stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
     return mean - reach, mean + reach
@@ -94,7 +94,7 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _around(bounds: Bounds, point: float) -> Interval | Unavailable:
-    """Returns the interval of logarithms as one of values, widened to hold `point`."""
+    """Converts an interval of logarithms into one of values, widened to contain `point`."""
     with np.errstate(over="ignore"):
         low, high = (float(np.exp(end)) for end in bounds)
     if not math.isfinite(high) or not math.isfinite(point):
@@ -103,7 +103,7 @@ def _around(bounds: Bounds, point: float) -> Interval | Unavailable:
 
 
 def _unfit(values: Sequence[float]) -> Unavailable | None:
-    """Returns why these values have no interval, None if they can have one."""
+    """Returns why these values can't have an interval, or None if they can."""
     if len(values) < MIN_SESSIONS:
         return _too_few(len(values))
     if not all(value > 0 and math.isfinite(value) for value in values):
@@ -112,10 +112,11 @@ def _unfit(values: Sequence[float]) -> Unavailable | None:
 
 
 def median_interval(values: Sequence[float], seed: int = DEFAULT_SEED) -> Interval | Unavailable:
-    """Returns the 95 % percentile-bootstrap interval of the median [Efron 1979], for ten values and more.
+    """Returns the 95 % percentile-bootstrap interval of the median [Efron 1979], for ten or more values.
 
-    It never leaves [min, max], so it covers the true median at most with 1 - 2^(1-n), and of few values far too
-    seldom: :func:`session_interval` is for those. Bias correction (BCa) is left out: its jackknife fails for a median.
+    It never leaves [min, max], so it covers the true median with a probability of at most 1 - 2^(1-n). For few values
+    that is far too low; use :func:`session_interval` for those. There is no bias correction (BCa), as its jackknife
+    fails for a median.
     """
     if len(values) < MIN_SESSIONS:
         return _too_few(len(values))
@@ -130,8 +131,10 @@ def median_interval(values: Sequence[float], seed: int = DEFAULT_SEED) -> Interv
 
 
 def percentiles(step_values: Sequence[float]) -> dict[str, float]:
-    """Returns `p50`, `p90`, `p95`, `p99` (linear interpolation between order statistics), each only with enough
-    steps."""
+    """Returns those of `p50`, `p90`, `p95` and `p99` for which there are enough steps.
+
+    They are interpolated linearly between order statistics.
+    """
     allowed = [p for p, needed in STEPS_FOR_PERCENTILE.items() if len(step_values) >= needed]
     if not allowed:
         return {}
@@ -140,10 +143,12 @@ def percentiles(step_values: Sequence[float]) -> dict[str, float]:
 
 
 def cv_percent(values: Sequence[float]) -> float | Unavailable:
-    """Returns the coefficient of variation: 100 * standard deviation (n - 1 in the denominator) / mean, of two values
-    or more."""
+    """Returns the coefficient of variation of two or more values: 100 * standard deviation / mean.
+
+    The standard deviation has n - 1 in the denominator.
+    """
     if len(values) < 2:
-        return Unavailable(f"{len(values)} sessions, at least 2 are needed for a variation")
+        return Unavailable(f"{len(values)} sessions, but a variation needs at least 2")
     data = np.asarray(values, dtype=np.float64)
     mean = float(data.mean())
     if mean <= 0:
@@ -152,8 +157,10 @@ def cv_percent(values: Sequence[float]) -> float | Unavailable:
 
 
 def unstable_above_percent(kind: str) -> float:
-    """Returns the coefficient of variation above which a measurement is unstable: 5 % for phones, 3 % for pinned
-    boards."""
+    """Returns the coefficient of variation above which a measurement is unstable.
+
+    It is 5 % for phones and 3 % for pinned boards.
+    """
     return UNSTABLE_PHONE_PERCENT if kind == "android" else UNSTABLE_PINNED_PERCENT
 
 
@@ -162,7 +169,7 @@ def stability_score(session_medians: Sequence[float], step_values: Sequence[floa
 
         0.5 max(0, 100 - 10 CV%) + 0.25 max(0, 100 - 50 (max/min - 1)) + 0.25 max(0, 100 - 100 (p99/p50 - 1))
 
-    CV and max/min over session medians, p99/p50 over all steps; p99 is the maximum where there are too few steps
+    CV and max/min are over session medians, p99/p50 is over all steps. With too few steps, p99 is the maximum
     [pytorch/executorch, analyze_benchmark_stability.py].
     """
     variation = cv_percent(session_medians)
@@ -180,7 +187,7 @@ def stability_score(session_medians: Sequence[float], step_values: Sequence[floa
 
 
 def _too_few(count: int) -> Unavailable:
-    return Unavailable(f"{count} sessions, at least {MIN_SESSIONS} are needed for an interval")
+    return Unavailable(f"{count} sessions, but an interval needs at least {MIN_SESSIONS}")
 
 
 def _median_along(data: Any, axis: int = -1) -> Any:
@@ -188,7 +195,7 @@ def _median_along(data: Any, axis: int = -1) -> Any:
 
 
 def _bootstrap(values: Sequence[float], seed: int) -> Interval | Unavailable:
-    from scipy import stats as scipy_stats  # takes most of a second, and only intervals need it
+    from scipy import stats as scipy_stats  # takes most of a second to load, and only intervals need it
 
     result = scipy_stats.bootstrap(
         (np.asarray(values, dtype=np.float64),),
@@ -201,5 +208,5 @@ def _bootstrap(values: Sequence[float], seed: int) -> Interval | Unavailable:
     )
     low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
     if not (np.isfinite(low) and np.isfinite(high)):
-        return Unavailable("the bootstrap gave no finite interval")
+        return Unavailable("the bootstrap has no finite interval")
     return Interval(low, high)

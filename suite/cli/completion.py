@@ -1,7 +1,8 @@
-"""What the shell offers where a command takes a device, a model, a run, a series or a training.
+"""Completes devices, models, runs, series and trainings in the shell.
 
-A key press waits for it and must change nothing: the inventory is only read, the store by plain SQL, since opening it
-takes longer and brings a store of an earlier version up to date. Whatever can't be read offers nothing.
+A key press waits for the answer and must change nothing. So the inventory is only read, and the store is queried by
+plain SQL: opening it properly takes longer and would upgrade a store of an earlier version. What can't be read is
+not offered.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def complete_device(context: click.Context, _parameter: click.Parameter, incompl
 
 
 def complete_devices(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers what selects devices: names, groups and kinds, also behind a comma."""
+    """Offers what selects devices: names, groups and kinds, also after a comma."""
     before, comma, last = incomplete.rpartition(",")
     devices = _devices(context)
     kinds = {f"kind:{kind}": "every device of this kind" for kind in devices.values()}
@@ -52,7 +53,7 @@ def complete_devices(context: click.Context, _parameter: click.Parameter, incomp
 
 
 def complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers named models, and files where none is meant."""
+    """Offers named models, or files if none of them matches."""
     from workloads.models.named import ZOO  # takes longer than completing the name of an option
 
     found = _starting(incomplete, dict.fromkeys(ZOO, "named model"))
@@ -60,7 +61,7 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
 
 
 def complete_peers(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers peers, also behind a comma."""
+    """Offers peers, also after a comma."""
     from suite.peers.peer import PEERS  # takes longer than completing the name of an option
 
     before, comma, last = incomplete.rpartition(",")
@@ -70,30 +71,30 @@ def complete_peers(_context: click.Context, _parameter: click.Parameter, incompl
 
 def complete_reporter(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the suite's reporters and those of plugins."""
-    from foundation.plugins import plugins  # takes a look at all packages
+    from foundation.plugins import plugins  # searches all installed packages
 
     own = {"openmetrics": "for Prometheus", "pytorch": "for PyTorch's benchmark database"}
     return _starting(incomplete, {**own, **{one.name: one.origin for one in plugins("reporters")}})
 
 
 def complete_run(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers runs: by their tags, as the latest and the one before, and by their ids."""
+    """Offers runs: by tag, as `latest` and `previous`, and by id."""
     named = {"latest": "newest run", "previous": "the run before it"}
     return _starting(incomplete, {**_rows(context, _TAGS), **named, **_rows(context, _RUNS)})
 
 
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the same, and all of them."""
+    """Offers runs, and `all`."""
     return [*_starting(incomplete, {"all": "every run"}), *complete_run(context, parameter, incomplete)]
 
 
 def complete_tag(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the tags there are."""
+    """Offers the existing tags."""
     return _starting(incomplete, _rows(context, _TAGS))
 
 
 def complete_series(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers series, by their whole names."""
+    """Offers series, by their full names."""
     return _starting(incomplete, _rows(context, _SERIES))
 
 
@@ -106,24 +107,24 @@ def complete_remarkable(context: click.Context, parameter: click.Parameter, inco
 def complete_finding_or_device(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offers findings, the newest first, and devices."""
+    """Offers findings, newest first, and devices."""
     return _starting(incomplete, {**_rows(context, _FINDINGS), **_devices(context)})
 
 
 def complete_series_or_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers both."""
+    """Offers series and runs."""
     return [*complete_run(context, parameter, incomplete), *complete_series(context, parameter, incomplete)]
 
 
 def complete_profile(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the profiles that are kept, the latest of them, and their list."""
+    """Offers the stored profiles, `latest` and `list`."""
     known = dict.fromkeys(Home.locate(_path(context)).profile_ids()[-_MOST:], "profile")
     return _starting(incomplete, {"latest": "the newest profile", "list": "their ids", **known})
 
 
 def complete_experiment(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the experiments there are, and their list."""
-    from suite.experiments import EXPERIMENTS  # no more than their names
+    """Offers the experiments and `list`."""
+    from suite.experiments import EXPERIMENTS  # only their names
 
     return _starting(incomplete, {**dict.fromkeys(EXPERIMENTS, "experiment"), "list": "what there is"})
 
@@ -147,7 +148,7 @@ def _devices(context: click.Context) -> dict[str, str]:
 
 
 def _inventory(context: click.Context, section: str) -> dict[str, Any]:
-    from devices.inventory.inventory_file import load  # reading YAML, which other words don't need
+    from devices.inventory.inventory_file import load  # loads YAML, which other completions don't need
 
     with contextlib.suppress(UserError, OSError):
         return dict(getattr(load(_path(context)), section))
@@ -156,7 +157,7 @@ def _inventory(context: click.Context, section: str) -> dict[str, Any]:
 
 def _rows(context: click.Context, statement: str) -> dict[str, str]:
     with contextlib.suppress(UserError, OSError, sqlite3.Error):
-        root = Home.locate(_path(context)).root  # its store, without making the folder
+        root = Home.locate(_path(context)).root  # does not create the folder
         with contextlib.closing(_open(root / "store.sqlite")) as connection:
             rows: Iterable[tuple[str, str]] = connection.execute(statement, (_MOST,))
             return dict(rows)

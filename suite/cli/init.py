@@ -1,4 +1,4 @@
-"""`suite init`: the files that a lab starts with, in the current folder."""
+"""`suite init`: writes the files that a lab starts with into the current folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from suite.errors import ExitCode
 
 
 def _shipped(name: str) -> Callable[[], str]:
-    """Returns what reads a file of a checkout's top folder, which a wheel has as package data."""
+    """Returns a reader of a file in a checkout's top folder, which a wheel has as package data."""
     return lambda: (files("suite.cli") / "start" / name).read_text(encoding="utf-8")
 
 
@@ -46,14 +46,14 @@ def init() -> int:
     for name in _FILES:
         content, purpose = _FILES[name]
         if name not in missing:
-            print_plain(f"{name} is there already and stays as it is")
+            print_plain(f"{name} exists already and was not changed")
             continue
         try:
             write_atomic(Path(name), content().encode())
         except OSError as error:
             raise UserError(
                 f"{name} can't be written to {Path.cwd()} ({error.strerror}, error {error.errno}): choose a folder "
-                "that is yours and has room."
+                "that you may write to, on a disk with free space."
             ) from error
         print_plain(f"{name}: {purpose}")
     print_line("next: suite run --device local --quick")

@@ -1,4 +1,4 @@
-"""Commands that are imported only when they run, so that no command waits for the libraries of another.
+"""Imports commands only when they run, so that no command waits for the libraries of another.
 
 The libraries behind some commands (database, SSH, tensors, templates) take longer to load than most commands take.
 """
@@ -28,12 +28,12 @@ class Later:
         """Imports and returns the command."""
         command = getattr(import_module(self.module), self.attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{self.module}.{self.attribute} is no command")
+            raise TypeError(f"{self.module}.{self.attribute} is not a command")
         return command
 
 
 class LazyGroup(click.Group):
-    """A group of commands that are imported later, by name."""
+    """A group of commands, some of which are imported when they are needed."""
 
     def __init__(self, *arguments: Any, later: Mapping[str, Later], **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -42,19 +42,19 @@ class LazyGroup(click.Group):
             self.add_command(click.Command(name, help=command.help))  # represents it in lists and suggestions
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports and returns the command of that name, None if there is none."""
+        """Imports and returns the command of that name, or None if there is none."""
         later = self.later.get(cmd_name)
         return super().get_command(ctx, cmd_name) if later is None else later.load()
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Invokes the command. Raises NobodyReads where click would end the process without a word."""
+        """Invokes the command. Raises NobodyReads where click would end the process silently."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise NobodyReads(f"{error.strerror}, error {error.errno}") from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offers commands and options, but imports no command."""
+        """Offers commands and options without importing any command."""
         commands = [
             CompletionItem(name, help=self.commands[name].get_short_help_str())
             for name in self.list_commands(ctx)

@@ -1,4 +1,4 @@
-"""The command line: `suite`. Parse, act, print; the one place where errors become sentences and exit codes."""
+"""The command `suite`. Only here do errors become sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ from suite.cli.streams import NobodyReads, flush_output, prepare_streams
 from suite.errors import ExitCode, SuiteError
 
 _KEPT = {
-    "run": ("measured", ", `suite run --resume` goes on"),
+    "run": ("measured", ", `suite run --resume` continues"),
     "nightly": ("measured", ""),
     "bisect": ("measured", ""),
-    "train": ("trained", ", `suite train --resume` goes on"),
-    "experiment": ("measured", ", `suite experiment --resume` goes on"),
-    "race": ("trained", ", `suite train --resume` goes on"),
+    "train": ("trained", ", `suite train --resume` continues"),
+    "experiment": ("measured", ", `suite experiment --resume` continues"),
+    "race": ("trained", ", `suite train --resume` continues"),
 }
-"""What a command leaves when it is interrupted, and how to go on with it."""
+"""What an interrupted command leaves behind, and how to continue it."""
 
 
 _COMMANDS = {
     "accept": Later("suite.cli.results.remarks", "accept", "Take the new level of a series as normal."),
     "adapters": Later("suite.cli.training.adapters", "adapters_group", "List and export what was trained."),
-    "annotate": Later("suite.cli.results.remarks", "annotate", "Keep a remark about a series or a run."),
-    "bench": Later("suite.cli.measure.bench", "bench_group", "Measure the suite beside other programs."),
-    "bisect": Later("suite.cli.measure.bisect", "bisect", "Find the program that a series changed with."),
+    "annotate": Later("suite.cli.results.remarks", "annotate", "Add a remark to a finding, a series or a run."),
+    "bench": Later("suite.cli.measure.bench", "bench_group", "Compare the suite with other programs."),
+    "bisect": Later("suite.cli.measure.bisect", "bisect", "Find the program with which a series changed."),
     "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
-    "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
+    "data": Later("suite.cli.results.data", "data_group", "Export measurements from the store, or import them."),
     "devices": Later("suite.cli.devices.inventory", "devices_group", "List, add, check and calibrate devices."),
     "experiment": Later("suite.cli.measure.experiment", "experiment", "Answer a question about devices by measuring."),
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
-    "findings": Later("suite.cli.results.findings", "findings", "List what a night found, one line for each cause."),
+    "findings": Later("suite.cli.results.findings", "findings", "List a night's findings, one line for each cause."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
-    "history": Later("suite.cli.results.history", "history", "List runs and series, or tell all of a series."),
-    "init": Later("suite.cli.init", "init", "Write an inventory and a plan to start with."),
+    "history": Later("suite.cli.results.history", "history", "List series and runs, or print one series in full."),
+    "init": Later("suite.cli.init", "init", "Write an inventory and a plan to start from."),
     "mute": Later("suite.cli.results.findings", "mute", "Mute a finding or a device for some time."),
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
-    "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
-    "plugins": Later("suite.cli.plugins", "list_plugins", "List what other packages add, and what is wrong with it."),
+    "plan": Later("suite.cli.measure.plan", "plan_group", "Check plan files before they are measured."),
+    "plugins": Later(
+        "suite.cli.plugins", "list_plugins", "List plugins of other packages, and what is wrong with them."
+    ),
     "profile": Later("suite.cli.measure.profile", "profile", "Show where the time of a training step goes."),
-    "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
+    "race": Later("suite.cli.training.train", "race", "Train in several ways and report which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
-    "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
-    "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
+    "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Run `suite nightly` every night."),
+    "selftest": Later("suite.cli.measure.check", "selftest_group", "Test the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "status": Later("suite.cli.results.status", "status", "Print the lab on one screen."),
-    "store": Later("suite.cli.results.data", "store_group", "Make a damaged or lost store anew."),
-    "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
+    "store": Later("suite.cli.results.data", "store_group", "Rebuild a damaged or lost store."),
+    "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or tag a run."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
     "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),
 }
@@ -69,7 +71,7 @@ _SET_ELSEWHERE = {
     "--batch": "the rows of a batch are -b",
     "--queries": "the queries of a step are -q",
 }
-"""Options that people look for, and what there is instead."""
+"""Options that people look for, and what to use instead."""
 
 
 @click.group(
@@ -83,21 +85,21 @@ def cli(debug: bool) -> None:
     """Measure what a P-RGE training step costs on phones and boards: latency, memory, energy.
 
     \b
-    suite init                           write an inventory and a plan to start with
+    suite init                           write an inventory and a plan to start from
     suite run --device local --quick     a first look at this machine
     suite status                         devices, last night, what is interrupted
     suite devices check local            what can be measured there
     suite report                         write the pages of all runs
     suite serve                          browse them
     """
-    del debug  # read from the arguments by main, which is outside of click
+    del debug  # run_command reads it from the arguments, outside of click
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the console script and exits with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # Being stopped by a timer, or by a closed terminal (unless started by nohup), is treated like Ctrl-C.
+        # A signal from a timer, or from a terminal that closes (unless started by nohup), is treated like Ctrl-C.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     prepare_streams()
@@ -140,33 +142,33 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # nobody is there to read it any more
+    with contextlib.suppress(OSError):  # nobody may be left to read it
         click.echo(f"suite: {harmless(sentence)}", err=True)
     return code
 
 
 def _unread(arguments: Sequence[str], why: str) -> int:
-    """Ends a command whose reader has gone: most have seen enough then, but of a run they have not seen the results."""
-    kept = _kept(arguments)
+    """Ends a command whose reader has gone. Most readers have seen enough by then, but not the results of a run."""
+    kept = _result_word(arguments)
     if not kept:
         return ExitCode.ERROR
     return _fail(f"the output can't be written ({why}); what was {kept} is stored, see `suite history`", ExitCode.ERROR)
 
 
-def _kept(arguments: Sequence[str]) -> str:
-    """Returns what a command does with what it then keeps, as a participle; nothing if it keeps nothing."""
+def _result_word(arguments: Sequence[str]) -> str:
+    """Returns how a command's results came about, as a participle; empty for a command that stores none."""
     kept, _ = _KEPT.get(_command(arguments), ("", ""))
     return "" if "--dry-run" in arguments else kept
 
 
 def _unusable(arguments: Sequence[str], error: OSError) -> int:
-    if error.filename is None and _kept(arguments):
+    if error.filename is None and _result_word(arguments):
         return _unread(arguments, f"{error.strerror}, error {error.errno}")
     what = f"{printable(str(error.filename or 'the output'), 200)} can't be read or written"
     reason = f"({error.strerror}, error {error.errno})"
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return _fail(f"{what} {reason}: no file can have this path, so give another", ExitCode.USAGE)
-    advice = "check that it is there, that it is permitted and that its disk has room"
+    advice = "check that it exists, that you have permission and that its disk has free space"
     return _fail(f"{what} {reason}: {advice}", ExitCode.ERROR)
 
 

@@ -1,5 +1,4 @@
-"""Options shared by several commands, and what they name: the inventory, which also locates the home with its store,
-and the plan of nights."""
+"""Options shared by several commands, and what they name: the inventory, the home beside it, its store, the plan."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def devices_option(function: _F) -> _F:
 
 
 def one_device_option(help_text: str) -> Callable[[_F], _F]:
-    """Adds `--device NAME`, as `selection`, which is this host if it is not given."""
+    """Adds `--device NAME`, as `selection`; the default is this host."""
     return click.option(
         "--device",
         "selection",
@@ -63,7 +62,7 @@ def one_device_option(help_text: str) -> Callable[[_F], _F]:
 
 
 def one_device(inventory: Inventory, selection: str) -> DeviceEntry:
-    """Returns the device that the user chose. Raises UserError if it isn't one."""
+    """Returns the device that the user chose. Raises UserError unless it is exactly one."""
     entries = inventory.select(selection)
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
@@ -71,7 +70,7 @@ def one_device(inventory: Inventory, selection: str) -> DeviceEntry:
 
 
 def is_given(name: str) -> bool:
-    """Returns whether the user gave that parameter of the command, rather than leaving it at its default."""
+    """Returns whether the user gave that parameter of the command instead of leaving it at its default."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
@@ -81,7 +80,7 @@ def label_option(function: _F) -> _F:
         "--label",
         metavar="TEXT",
         callback=_label,
-        help="What is measured, in your words, such as a commit; kept with the run, and named where numbers change.",
+        help="What is measured, in your words, such as a commit; stored with the run and printed where numbers change.",
     )
     return option(function)
 
@@ -93,7 +92,7 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 
 
 def night_plan_option(function: _F) -> _F:
-    """Adds `--plan FILE`, what nights measure."""
+    """Adds `--plan FILE`, the plan that nights measure."""
     option = click.option(
         "--plan",
         "plan_path",
@@ -101,14 +100,14 @@ def night_plan_option(function: _F) -> _F:
         default=Path("nightly.yaml"),
         show_default=True,
         metavar="FILE",
-        help="What is measured; `suite plan check` explains it.",
+        help="The plan to measure; `suite plan check` explains it.",
     )
     return option(function)
 
 
 def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
     """Reads the inventory and locates the home beside it."""
-    from devices.inventory.inventory_file import load  # reading YAML, which commands on the store don't need
+    from devices.inventory.inventory_file import load  # loads YAML, which commands on the store don't need
 
     home = Home.locate(inventory_path)
     return load(inventory_path, home=home.root), home
@@ -116,8 +115,7 @@ def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
 
 @contextmanager
 def open_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
-    """Opens the store of the home beside the inventory for the block. UserError, saying `nothing`, if nothing was ever
-    measured."""
+    """Opens the store of the home beside the inventory. Raises UserError, with `nothing`, if it is empty."""
     from suite.store.store import Store  # its database takes a while to load, which most commands don't need
 
     home = Home.locate(inventory_path)

@@ -1,6 +1,6 @@
-"""Tables and values on standard output: fitted to a terminal, at full width in a pipe, in typeable characters.
+"""Prints tables and values on standard output: fitted to a terminal, at full width in a pipe, in typeable characters.
 
-Text may come from devices and files: what a terminal would act on is replaced here, and in `suite.display`.
+Text may come from devices and files. Characters that a terminal would act on are replaced here and in `suite.display`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _WIDEST = 10_000
 
 
 def print_json(document: Any, *, finite: bool = False) -> None:
-    """Prints one JSON document; `finite` refuses numbers that JSON lacks."""
+    """Prints one JSON document; `finite` refuses nan and infinities, which JSON lacks."""
     click.echo(json.dumps(document, indent=1, allow_nan=not finite))
 
 
 def print_plain(text: str, *, err: bool = False) -> None:
-    """Prints text as it is, also on a terminal: a path or a command that is copied whole. `err`: on standard error."""
+    """Prints text without wrapping it, for paths and commands that are copied whole. `err`: on standard error."""
     click.echo(harmless(text), err=err)
 
 
 def require_written(report: str | Unavailable) -> str:
-    """Returns a page's path; raises why it could not be written, which is for the end of what a command prints."""
+    """Returns a page's path. Raises UserError with the reason if it was not written; so it is called last."""
     if isinstance(report, Unavailable):
         raise UserError(report.reason)
     return report
@@ -56,7 +56,7 @@ def print_line(text: str) -> None:
 
 
 class TextTable(Table):
-    """A table whose cells are text and nothing else. `pads` keeps the space around columns, for long texts."""
+    """A table whose cells are plain text. `pads` keeps the space around columns, for long texts."""
 
     def __init__(self, *, pads: bool = False) -> None:
         super().__init__(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=not pads)
@@ -69,7 +69,7 @@ class TextTable(Table):
         self.add_row(*map(escape, texts))
 
     def fit(self, console: Console) -> bool:
-        """Gives columns their widths, so that no word is broken; False if the console is too narrow for that."""
+        """Sets the columns' widths so that no word is broken. Returns False if the console is too narrow for that."""
         columns = [
             [str(column.header), *(row[place] for row in self._texts)] for place, column in enumerate(self.columns)
         ]
@@ -80,7 +80,7 @@ class TextTable(Table):
         if room < 0:
             return False
         wishes = [most - least for least, most in zip(words, lines, strict=True)]
-        # Small wishes first: what they leave is for the large ones.
+        # The narrowest columns first: the wide ones share what is left.
         for done, place in enumerate(sorted(range(len(wishes)), key=wishes.__getitem__)):
             granted = min(wishes[place], room // (len(wishes) - done))
             self.columns[place].width = words[place] + granted
@@ -88,7 +88,7 @@ class TextTable(Table):
         return True
 
     def blocks(self) -> Iterator[str]:
-        """Yields each row as a block of lines, one for each cell that says something."""
+        """Yields each row as a block of lines, one for each cell that is not empty."""
         names = [" ".join(str(column.header).split()) for column in self.columns]
         for texts in self._texts:
             pairs = zip(names, (" ".join(text.split()) for text in texts), strict=True)
@@ -127,7 +127,7 @@ def _print_wrapped(console: Console, text: str) -> None:
 
 
 def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """Returns what all workload keys share, and the rest of each. A single key, or keys of unlike form, stay whole."""
+    """Returns what all workload keys share, and the rest of each. A single key and keys of unlike form stay whole."""
     split = {key: key.split("/") for key in keys}
     if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
         return "", {key: key for key in keys}
@@ -144,8 +144,10 @@ _LEAST_RANGE = 0.05
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draws values as a line of characters, from the lowest to the highest; at least 5 % of them from bottom to top,
-    so that noise looks like noise."""
+    """Draws values as a line of characters, from the lowest to the highest.
+
+    The full height is at least 5 % of the values, so that noise looks like noise.
+    """
     if not values:
         return ""
     low, high = min(values), max(values)
@@ -158,7 +160,7 @@ _TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "
 
 
 def local_time(iso: str) -> str:
-    """Formats a stored time on the user's clock, whose days are what a date means; an unreadable one stays as it is."""
+    """Formats a stored time in local time, as users give dates; returns one that can't be parsed unchanged."""
     try:
         return datetime.fromisoformat(iso).astimezone().isoformat(sep=" ", timespec="seconds")
     except ValueError:
@@ -166,7 +168,7 @@ def local_time(iso: str) -> str:
 
 
 def typeable(text: str) -> str:
-    """Returns the text of a page in characters that a keyboard has."""
+    """Returns a page's text in characters that a keyboard has."""
     return text.translate(_TYPED)
 
 

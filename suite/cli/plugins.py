@@ -1,4 +1,4 @@
-"""`suite plugins`: what other packages add to the suite, from which package, and what is wrong with it."""
+"""`suite plugins`: lists what other packages add to the suite, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REGISTRIES: Mapping[str, tuple[str, str]] = {
     "tasks": ("workloads.tasks.source", "TASKS"),
     "reporters": ("suite.cli.results.report", "REPORTERS"),
 }
-"""Where each group is used; imported when there is a plugin for it."""
+"""The module that uses each group; imported only if there is a plugin for it."""
 
 
 @click.command("plugins")
@@ -29,7 +29,7 @@ _REGISTRIES: Mapping[str, tuple[str, str]] = {
 def list_plugins(as_json: bool) -> int:
     """List what other packages add to the suite, each imported to see whether it can be used; docs/plugins.md.
 
-    Ends with 2 when one can't be used; commands that don't need it go on without it.
+    The exit code is 2 if one can't be used; commands that don't need it run without it.
 
     \b
     suite plugins
@@ -38,7 +38,7 @@ def list_plugins(as_json: bool) -> int:
     if as_json:
         print_json({"plugins": [_document(one, problem) for one, problem in found]})
     elif not found:
-        print_line("no package adds anything to the suite here; docs/plugins.md says how one does")
+        print_line("no installed package adds anything to the suite; docs/plugins.md explains how one does")
     else:
         _print(found)
     return ExitCode.USAGE if any(problem for _, problem in found) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command, whatever became of them: closed, full, or a pipe that nobody reads."""
+"""Makes a command cope with any standard input, output and error: closed, full, or a pipe that nobody reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LETTERS = {
     **{"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00df": "ss", "\u00e6": "ae", "\u00f8": "o"},
     **{chr(0x2581 + height): str(height + 1) for height in range(8)},  # a sparkline
 }
-"""What stands for a character that an output's encoding lacks, where it is not the letter below its accents."""
+"""Replacements for characters that the output's encoding lacks; an accented letter becomes the plain one."""
 _ERRORS = "suite.letters"
 
 
@@ -39,21 +39,21 @@ codecs.register_error(_ERRORS, _in_letters)
 
 
 def writable(text: str) -> str:
-    """Returns the text as it comes out of standard output, so that columns are as wide as what stands in them."""
+    """Returns the text as standard output will print it, so that columns get the width of what is printed."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _ERRORS).decode(encoding)
 
 
-class NobodyReads(Exception):  # noqa: N818 - most often no fault
+class NobodyReads(Exception):  # noqa: N818 - rarely an error
     """Standard output is a pipe whose reader has gone."""
 
 
 def prepare_streams() -> None:
     """Prepares the streams of this process.
 
-    Whatever is written to standard error is news of what goes on, and no reason to end it: what can't be written there
-    is lost. Text comes out in any encoding, as letters where that has no better. A descriptor that is closed would be
-    given to the next file that is opened, such as a journal, and what a library prints would go there.
+    Standard error only reports progress, so what can't be written there is dropped instead of ending the command.
+    Characters that the encoding lacks are replaced. A closed descriptor is opened on /dev/null; otherwise the next
+    file to be opened, such as a journal, would get its number, and what a library prints would go there.
     """
     for descriptor in range(3):
         with contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ def prepare_streams() -> None:
 
 
 def flush_output() -> None:
-    """Writes what standard output still holds. Raises NobodyReads or OSError if it can't be written."""
+    """Flushes standard output. Raises NobodyReads or OSError if that fails."""
     if sys.stdout is None:
         return
     try:
@@ -83,10 +83,10 @@ def flush_output() -> None:
 
 
 class _Lossy(io.FileIO):
-    """A file that loses what can't be written to it."""
+    """A file that drops what can't be written to it."""
 
     def write(self, data: Any) -> int:
-        """Writes the data; returns how much of it is dealt with."""
+        """Writes the data. Returns how many bytes were written or dropped."""
         try:
             written = super().write(data)
         except OSError:

@@ -1,4 +1,4 @@
-"""Options that select what is measured, shared by `run`, `train` and `export`."""
+"""Options that select the workload, shared by `run`, `train` and `export`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def workload_options(function: _F) -> _F:
 
 
 def shape_options(function: _F) -> _F:
-    """Adds all of these options but --quant and --method."""
+    """Adds all of these options except --quant and --method."""
     for option in reversed((_MODEL, *_SHAPE)):
         function = option(function)
     return function
 
 
 class OwnOrNumber(click.ParamType[Any]):
-    """A number, or `auto` for that of each quantization setting, which is None."""
+    """A number, or `auto` (None) for each quantization setting's own."""
 
     name = "number|auto"
 
@@ -56,7 +56,7 @@ def refuse_settings(why: str, allowed: Sequence[str]) -> None:
 
 
 def check_inputs(plan: RunPlan) -> None:
-    """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
+    """Opens the tasks and weights that the plan names. Raises UserError for one that can't be used."""
     naming = [part for part in plan.plans if any((part.task, part.template, part.validation, part.weights))]
     if naming:
         from suite.preparing import preparation  # loads tokenizers, which most plans don't need before
@@ -88,7 +88,7 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path 
 
 
 def listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Callable[[_F], _F]:
-    """Returns an option that takes names with commas between, `every` where none are given."""
+    """Returns an option that takes names separated by commas; `every` is the default."""
     default = ",".join(every)
     return click.option(flag, name, metavar="LIST", default=default, show_default=True, callback=_names, help=help_text)
 
@@ -105,7 +105,7 @@ class Switch(click.Choice[str]):
 
 
 def plan_of(devices: tuple[str, ...], settings: Mapping[str, Any]) -> Plan:
-    """Returns the plan of the options; without -q, the queries are the method's own."""
+    """Returns the plan that the options describe; without -q, the method decides the number of queries."""
     method = METHOD_TABLE.get(settings["method"])
     q = settings["q"] if settings["q"] is not None or method is None else method.default_queries
     return Plan(devices=devices, **{**settings, "q": Plan.q if q is None else q})
@@ -120,7 +120,7 @@ _MODEL = click.option(
     "your own.",
 )
 _WAYS = (
-    listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),
+    listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, from {', '.join(QUANTIZATION_SETTINGS)}."),
     click.option(
         "--method",
         metavar="NAME",
@@ -138,13 +138,13 @@ _SHAPE = (
     click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
     listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
     click.option("--layers", metavar="RANGE", help="Layers with adapters, such as 15-24 or last-8; default: all."),
-    click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method's own way."),
-    click.option("--inner", type=Switch(), help="Whether + and - run side by side, likewise."),
+    click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method decides."),
+    click.option("--inner", type=Switch(), help="Whether + and - run side by side; default: the method decides."),
     click.option(
         "--noise",
         default="kernel",
         show_default=True,
-        help="Perturbations from the runner's `kernel`, or from `stock` operators for any ExecuTorch runtime.",
+        help="Perturbations by the runner's `kernel`, or by `stock` operators of any ExecuTorch runtime.",
     ),
     click.option(
         "--task",
@@ -181,7 +181,7 @@ _SHAPE = (
         "--validation",
         type=click.Path(path_type=Path),
         callback=_absolute,
-        help="File of held-out examples; default: the one of the task's folder, else a part of the task.",
+        help="File of held-out examples; default: the one in the task's folder, or a part of the task.",
     ),
     click.option(
         "--split",

@@ -1,4 +1,4 @@
-"""What a long session shows that a short one can't: memory that grows, and steps that get slower with heat.
+"""Measures what only a long session reveals: memory that grows, and steps that get slower with heat.
 
-memory.py judges the memory in use over steps, pace.py the step times beside clock, heat and power.
+memory.py judges the use of memory over steps, pace.py the step times, together with clock, heat and power.
 """

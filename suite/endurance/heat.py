@@ -1,4 +1,4 @@
-"""What sensors said early and late in a long session, and whether that is why steps became slower."""
+"""Compares sensor readings early and late in a long session, and finds whether they explain slower steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from suite.sessions.record import SensorTrace
 FREQUENCY = "frequency_khz"
 TOTAL_POWER = "power of the device"
 _FELL = 0.98
-"""A clock whose mean fell below this share of what it was has been lowered."""
+"""A clock counts as lowered if its mean fell below this share of the earlier one."""
 _NO_KNEE_SHARE = 0.2
 
 Window = tuple[int, int]
@@ -27,7 +27,7 @@ Window = tuple[int, int]
 
 @dataclass(frozen=True)
 class Change:
-    """The mean of a sensor early and late, in the unit of its quantity."""
+    """A sensor's mean early and late, in the unit of its quantity."""
 
     sensor: str
     quantity: str
@@ -36,7 +36,7 @@ class Change:
 
 
 def windows(session: LongSession, pace: Pace) -> tuple[Window, Window]:
-    """Returns the time before the knee and that after steps had settled; without a knee the first and last fifth."""
+    """Returns the time before the knee and the time after steps have settled; without a knee, first and last fifth."""
     begin_ns, end_ns = session.record.measured_window_ns or (0, 0)
     fifth = int(_NO_KNEE_SHARE * (end_ns - begin_ns))
     if pace.slowdown is None:
@@ -46,7 +46,7 @@ def windows(session: LongSession, pace: Pace) -> tuple[Window, Window]:
 
 
 def changes(session: LongSession, early: Window, late: Window) -> list[Change]:
-    """Returns what clocks, caps and zones did, and the whole device's power; what was not read in both is left out."""
+    """Returns the changes of clocks, caps, zones and the device's power. What was not read both times is left out."""
     found = []
     for name, trace in sorted(session.record.samples.items()):
         if trace.quantity in (FREQUENCY, FREQUENCY_CAP, TEMPERATURE):
@@ -69,7 +69,7 @@ def power_mw(session: LongSession, window: Window) -> float | Unavailable:
 
 
 def why_slower(session: LongSession, found: Sequence[Change]) -> str | None:
-    """Returns the evidence that the device held itself back: its own, else a clock that fell; None without any."""
+    """Returns the evidence of throttling: the device's own, or else a clock that fell; None without any."""
     if session.throttled is not None:
         return session.throttled
     for change in found:
@@ -93,7 +93,7 @@ def _mean(trace: SensorTrace, window: Window) -> float | None:
 def course(session: LongSession, quantity: str, seconds: Sequence[float]) -> list[tuple[float, float]]:
     """Returns a quantity over the session as (seconds, mean of its sensors) between neighbours of `seconds`.
 
-    Power is that of the whole device; spans without readings are left out.
+    Power is the whole device's; spans without readings are left out.
     """
     begin_ns = (session.record.measured_window_ns or (0, 0))[0]
     points = []

@@ -1,11 +1,11 @@
-"""Whether the memory of a training grows with its steps: a leak, fragmentation, or neither.
+"""Judges whether the memory of a training grows with its steps: a leak, fragmentation, or neither.
 
-Readings of memory are not independent: an allocator grows in jumps and then rests, and what it has it keeps. A straight
-line's usual interval, and Newey and West's, then covers a slope of zero in 20 to 40 % of sessions in which nothing
-grows (a random walk of 100 readings, simulated; tests/suite/endurance/test_memory.py). So growth is taken from tenths
-of a session: what a quantity gained in each of ten equal parts, and Student's t on those ten gains. They are
-independent for a random walk and for rare jumps, where the interval covers 94 to 98 %; for noise around a level they
-make up for each other, and the interval is wider than it need be.
+Readings of memory are not independent: an allocator grows in jumps, then rests, and keeps what it has. The usual
+interval of a straight line, and that of Newey and West, then covers a slope of zero in only 20 to 40 % of sessions in
+which nothing grows (a random walk of 100 readings, simulated; tests/suite/endurance/test_memory.py). So growth is
+computed from tenths of a session: the gain of a quantity in each of ten equal parts, and Student's t on these ten
+gains. They are independent for a random walk and for rare jumps, where the interval covers 94 to 98 %. For noise around
+a level they cancel each other, and the interval is wider than necessary.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from suite.stats import student_bounds
 
 PARTS = 10
 _EDGE = 0.2
-"""At each end of a part the mean of so much of it stands for the level there, which takes out some noise."""
+"""The level at each end of a part is the mean over this share of the part, which reduces noise."""
 _LEAST_READINGS = 2 * PARTS
 _SETTLING = 0.1
-"""The first so much of the measured steps is left out: a thread may need its buffer only when it first gets work."""
+"""This share of the measured steps is left out at the start: a thread may need its buffer only at its first work."""
 _TOLERATED, _TOLERATED_KIB = 0.01, 256.0
-"""Growth over a session below this share of resident memory, or this much, is no finding, unless the heap's is sure."""
+"""Growth over a session below this share of resident memory, or this much, only counts if the heap certainly grew."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What a quantity gained over `steps` steps, KiB, with its 95 % interval; `level_kib` is what it had at first."""
+    """The gain of a quantity over `steps` steps in KiB, with its 95 % interval; `level_kib` is the initial level."""
 
     gained_kib: float
     interval: Interval
@@ -43,7 +43,7 @@ class Growth:
 
     @property
     def kib_per_step(self) -> float:
-        """The mean gain of a step."""
+        """The mean gain per step."""
         return self.gained_kib / self.steps
 
     def document(self) -> dict[str, Json]:
@@ -59,12 +59,12 @@ class Growth:
 def growth_over(steps: Sequence[int], kib: Sequence[float]) -> Growth | Unavailable:
     """Returns the growth of readings `kib` after `steps`, both [n] and in order.
 
-    The level at the ends of ten equal parts, d = its ten differences: sum(d) -+ t(0.975, 9) s(d) sqrt(10), s the
-    standard deviation of the differences (n - 1 in the denominator).
+    With d the ten differences between the levels at the ends of ten equal parts: sum(d) -+ t(0.975, 9) s(d) sqrt(10),
+    where s is the standard deviation of the differences (n - 1 in the denominator).
     """
     if len(kib) < _LEAST_READINGS:
         return Unavailable(
-            f"{len(kib)} readings of memory, at least {_LEAST_READINGS} are needed for a slope: take more steps"
+            f"{len(kib)} readings of memory, but a slope needs at least {_LEAST_READINGS}: take more steps"
         )
     values = np.asarray(kib, dtype=np.float64)
     width = max(1, int(_EDGE * len(values) / (PARTS + 1)))
@@ -78,17 +78,17 @@ def growth_over(steps: Sequence[int], kib: Sequence[float]) -> Growth | Unavaila
 
 
 class MemoryVerdict(StrEnum):
-    """What the memory of a long session says."""
+    """The verdict on the memory of a long session."""
 
-    LEAK = "leak"  # what was asked for and is never freed grows
-    FRAGMENTATION = "fragmentation"  # the process keeps more and more for a heap that does not grow
+    LEAK = "leak"  # requested memory that is never freed grows
+    FRAGMENTATION = "fragmentation"  # the process holds more and more memory for a heap that does not grow
     NONE = "none"
     UNKNOWN = "can't be told"
 
 
 @dataclass(frozen=True)
 class Allocations:
-    """How often steps asked for memory: `asking` of `steps` did at all; times and bytes of a step."""
+    """How often steps requested memory: `asking` of `steps` steps did; the rest are times and bytes per step."""
 
     steps: int
     asking: int
@@ -103,7 +103,7 @@ class Allocations:
 
 @dataclass(frozen=True)
 class MemoryFinding:
-    """The verdict on one session with its reason, and the figures behind it by name of the quantity."""
+    """The verdict on a session with its reason, and the figures behind it by quantity."""
 
     verdict: MemoryVerdict
     reason: str
@@ -128,11 +128,11 @@ QUANTITIES = {
     "heap held": ("heap_held_kib",),
     "swap": ("swap_kib",),
 }
-"""What is followed over steps, as sums of what a reading has. Pages in swap still belong to the process."""
+"""Quantities that are followed over steps, as sums of a reading's values. Swapped pages belong to the process too."""
 
 
 def judge_memory(steps: Sequence[StepEvent], readings: Sequence[MemoryEvent]) -> MemoryFinding:
-    """Judges the memory of a session from its steps and readings; the warm-up and a tenth after it don't count."""
+    """Judges the memory of a session from its steps and readings. The warm-up and a tenth after it don't count."""
     measured = [step for step in steps if step.phase == "measured"]
     measured = measured[int(_SETTLING * len(measured)) :]
     first = measured[0].index if measured else len(steps)
@@ -143,7 +143,7 @@ def judge_memory(steps: Sequence[StepEvent], readings: Sequence[MemoryEvent]) ->
 
 
 def read_kib(reading: MemoryEvent, members: Sequence[str]) -> int | Unavailable:
-    """Returns the sum of `members` of a reading, or why the first of them is not there. KiB."""
+    """Returns the sum of `members` of a reading in KiB, or why the first of them is missing."""
     first, *others = (getattr(reading, member) for member in members)
     if first is None:
         return Unavailable(reading.unavailable.get(members[0], "not reported by the runner"))

@@ -1,6 +1,6 @@
-"""The same steps in each power mode of a device: rounds of runs of one session, the modes in turn (A B C, C B A, ...).
+"""Measures the same steps in each power mode of a device, in rounds of runs with one session (A B C, C B A, ...).
 
-A mode is set for its run alone. What was set before is restored after each, also after an error or Ctrl-C.
+A mode is set only for its run. The previous state is restored after each run, also after an error or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class ModeRun:
 
 @dataclass(frozen=True)
 class ModesTaken:
-    """What was measured so far, and in which modes (what each sets, by name).
+    """The results so far, and the modes by name, with what each sets.
 
-    `named`: the inventory names the modes; else they are sets of the device's cores. `refused`: why a mode was not
+    `named`: the inventory names the modes; otherwise they are sets of the device's cores. `refused`: why a mode was not
     measured, or not in every round.
     """
 
@@ -58,7 +58,7 @@ class ModesTaken:
 
 @dataclass(frozen=True)
 class ModesPlan:
-    """`plan` has one setting, one session and one device; it is carried out in each mode, `rounds` times."""
+    """A comparison's plan: `plan`, with one setting, session and device, is carried out `rounds` times in each mode."""
 
     plan: Plan
     rounds: int
@@ -67,7 +67,7 @@ class ModesPlan:
 def take_modes(
     wanted: ModesPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str], comparison_id: str
 ) -> ModesTaken:
-    """Measures what is not measured yet of a comparison, and keeps it in the home under its id after each run.
+    """Measures what is missing from a comparison, and saves it in the home under its id after each run.
 
     A mode that can't be set is left out with its reason. Raises DeviceError if the device can't be used at all, and
     StoreError.
@@ -83,7 +83,7 @@ def take_modes(
 
 
 def _modes_of(entry: DeviceEntry, home: Home, display: Display) -> dict[str, PowerMode]:
-    """Returns the inventory's modes, else sets of cores; restores what an earlier comparison left set."""
+    """Returns the inventory's modes, or else sets of cores. Restores what an earlier comparison left set."""
     with connect(entry, home.locks) as device:
         restored = restore_power_mode(device)
         if restored is not None:
@@ -97,7 +97,7 @@ def _modes_of(entry: DeviceEntry, home: Home, display: Display) -> dict[str, Pow
 
 
 def core_sets(cores: Sequence[int]) -> dict[str, PowerMode]:
-    """Returns one core, two, four and so on up to all of `cores`, as modes."""
+    """Returns modes with one core, two, four and so on, up to all of `cores`."""
     counts: list[int] = []
     while not counts or counts[-1] < len(cores):
         counts.append(min(2 * counts[-1] if counts else 1, len(cores)))
@@ -105,7 +105,7 @@ def core_sets(cores: Sequence[int]) -> dict[str, PowerMode]:
 
 
 class _Course:
-    """A comparison in progress; what it has is on the disk before it goes on."""
+    """A comparison in progress. Its results are on disk before it continues."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _Course:
         self.taken = ModesTaken(device, bool(self._entry.power_modes), sets, *earlier)
 
     def take(self, mode: str, turn: int) -> None:
-        """Takes the run of a mode in a round unless it is there; what can't be measured has its reason."""
+        """Takes the run of a mode in a round unless it exists. What can't be measured gets a reason."""
         run = next((one for one in self.taken.runs if (one.mode, one.round) == (mode, turn)), None)
         if mode in self.taken.refused or (run is not None and run.finished):
             return
@@ -142,7 +142,7 @@ class _Course:
             self._refuse(mode, str(error))
             return
         if not complete:
-            self._refuse(mode, f"round {turn + 1} has no result; its run says why")
+            self._refuse(mode, f"round {turn + 1} has no result; its run has the reason")
 
     def _measure(self, entry: DeviceEntry, mode: str, turn: int, run: ModeRun | None) -> bool:
         inventory = replace(self._inventory, devices={**self._inventory.devices, entry.name: entry})
@@ -175,9 +175,10 @@ class _Course:
 def power_mode(
     entry: DeviceEntry, name: str, mode: PowerMode, home: Home, note: Callable[[str], None]
 ) -> Iterator[DeviceEntry]:
-    """Sets a mode for the block and yields the entry to measure with, which has the mode's cores and threads.
+    """Sets a mode for the block, and yields the entry to measure with, which has the mode's cores and threads.
 
-    Raises PowerModeError if it can't be set. What can't be restored is noted, and restored by the next comparison.
+    Raises PowerModeError if the mode can't be set. What can't be restored is noted, and the next comparison restores
+    it.
     """
     pinned = {} if mode.cpus is None else {"cpus": mode.cpus, "threads": len(mode.cpus)}
     if not mode.changes_device:
@@ -196,19 +197,19 @@ def power_mode(
                 restore_power_mode(device)
         except DeviceError as error:
             note(
-                f"{entry.name} may still be in power mode {name}, as what was set before can't be restored now "
+                f"{entry.name} may still be in power mode {name}, as its previous state can't be restored now "
                 f"({error}); `suite experiment power-modes` restores it before anything else"
             )
 
 
 def read_modes(comparison_id: str, home: Home) -> ModesTaken:
-    """Returns what a comparison has. Raises UserError if it is not there, or damaged."""
+    """Returns the results of a comparison. Raises UserError if they are missing or damaged."""
     path = home.long_session_folder(comparison_id) / _DOCUMENT
-    return read_document(path, _modes_taken, "The comparison of power modes in", "make the experiment again")
+    return read_document(path, _modes_taken, "The comparison of power modes in", "carry out the experiment again")
 
 
 def _modes_taken(document: Json) -> ModesTaken:
-    """Returns what a document holds. Raises ValueError for another one."""
+    """Parses the document of a comparison. Raises ValueError if it is another one."""
     if not isinstance(document, Mapping) or document.get("schema") != 1:
-        raise ValueError("its schema is not known")
+        raise ValueError("its schema is unknown")
     return TypeAdapter(ModesTaken).validate_python({name: each for name, each in document.items() if name != "schema"})

@@ -1,11 +1,12 @@
-"""How fast a device goes on training: at first, warmed up, and after minutes of heat, and what held it back.
+"""Computes how fast a device trains: at first, warmed up, and after minutes of heat.
 
-Three straight pieces are fitted to the logarithms of step times: a level until the knee, a ramp, and a level after it
-(a ramp of no length is a step). The session is cut into at most 60 spans of equally many steps, each of which gives its
-median; every knee and every end of the ramp is tried, and the pair with the smallest sum of squares is taken. Steps are
-like their neighbours, so chance is asked of series that are, too: an autoregressive process of first order with the
-correlation of what the fit leaves (corrected for what a fit takes out of it, + 5 (1 + rho) / n). There is a knee if at
-most 1 % of such series without one fit as well; the 95 % interval of the slowdown is that of fits of series with it.
+Three straight pieces are fitted to the logarithms of step times: a level up to the knee, a ramp, and a level after it
+(a ramp of length zero is a step). The session is divided into at most 60 spans with equal numbers of steps, each
+represented by its median. Every knee and every end of the ramp is tried, and the pair with the smallest sum of squares
+is taken. Steps resemble their neighbours, so the fit is compared with series that do too: a first-order autoregressive
+process with the correlation of the residuals (corrected for what the fit takes out of it, + 5 (1 + rho) / n). There is
+a knee if at most 1 % of such series without one fit as well. The 95 % interval of the slowdown comes from fits of
+series with it.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ Array = NDArray[np.float64]
 _SPANS = 60
 _LEAST_SPANS = 20
 _END = 3
-"""So many spans at least lie before the knee, and after the ramp."""
+"""The fewest spans before the knee, and after the ramp."""
 _RESAMPLES = 999
 _CHANCE = 0.01
 _MATTERS = 0.02
-"""A slowdown below this is none."""
+"""A smaller slowdown does not matter."""
 _STRONGEST = 0.98
 
 
 @dataclass(frozen=True)
 class Slowdown:
-    """Where steps became slower: `knee_s` and `settled_s` after the start of the first step, and by what factor."""
+    """When steps became slower, `knee_s` to `settled_s` after the start of the first step, and by which factor."""
 
     knee_s: float
     settled_s: float
@@ -47,10 +48,10 @@ class Slowdown:
 
 @dataclass(frozen=True)
 class Pace:
-    """Step times of a long session, ms: the first step, warmed up (before the knee), and sustained (after it).
+    """The step times of a long session in ms: the first step, warmed up (before the knee), and sustained (after it).
 
-    `slowdown` is None if no knee was found; then `factor_at_most` is how much slower the second half may be than the
-    first, the upper end of a 95 % interval. `spans_s` and `spans_ms` are what was fitted, `fitted_ms` the fit.
+    `slowdown` is None if no knee was found. Then `factor_at_most`, the upper end of a 95 % interval, is how much slower
+    the second half may be than the first. `spans_s` and `spans_ms` are the fitted data, `fitted_ms` the fit.
     """
 
     first_ms: float
@@ -65,21 +66,21 @@ class Pace:
 
     @property
     def speed_lost(self) -> float:
-        """The share of the warmed speed that is gone in the steady state."""
+        """The share of the warmed-up speed that is lost in the steady state."""
         return 1 - self.warmed_ms / self.sustained_ms
 
     @property
     def steady(self) -> bool:
-        """Whether a slowdown that matters is excluded."""
+        """Whether a slowdown that matters can be excluded."""
         return self.slowdown is None and self.factor_at_most <= 1 + _MATTERS
 
 
 def pace_of(steps: Sequence[StepEvent], seed: int = stats.DEFAULT_SEED) -> Pace | Unavailable:
-    """Returns the pace of a session. `time_lost` is the share of its time that steps at the warmed speed had saved."""
+    """Returns the pace of a session. `time_lost` is the share of its time that the warmed-up speed would have saved."""
     measured = [step for step in steps if step.phase == "measured"]
     if len(measured) < _LEAST_SPANS:
         return Unavailable(
-            f"{len(measured)} measured steps, at least {_LEAST_SPANS} are needed for a knee: go on longer"
+            f"{len(measured)} measured steps, but finding a knee needs at least {_LEAST_SPANS}: measure longer"
         )
     groups = np.array_split(np.arange(len(measured)), min(_SPANS, len(measured)))
     latencies = np.array([step.latency_ms for step in measured])
@@ -104,14 +105,14 @@ def pace_of(steps: Sequence[StepEvent], seed: int = stats.DEFAULT_SEED) -> Pace 
 
 
 def _later_half(spans_ms: Array) -> float:
-    """Returns the upper end of the interval of second half over first half: Welch's t on ten blocks of spans."""
+    """Returns the upper end of the interval of second half over first half, by Welch's t on ten blocks of spans."""
     blocks = np.array([np.log(block).mean() for block in np.array_split(spans_ms, 10)])
     return float(np.exp(stats.welch_bounds(blocks[5:], blocks[:5])[1]))
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Ramps from `knees` to `ends` [c], as directions of length one and mean zero [c, n]; `rises`: from end to end."""
+    """Ramps from `knees` to `ends` [c], as directions [c, n] of length one and mean zero; `rises`: their total rise."""
 
     knees: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -132,7 +133,7 @@ def _candidates(spans: int) -> _Candidates:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The best three pieces of a series `values` [n]."""
+    """The best fit of three pieces to a series `values` [n]."""
 
     values: Array
     best: int
@@ -141,14 +142,14 @@ class _Fit:
 
     @classmethod
     def of(cls, values: Array) -> _Fit:
-        """Fits by least squares; only ramps that rise are tried."""
+        """Fits by least squares. Only rising ramps are tried."""
         found = _candidates(len(values))
         along = found.directions @ values
         best = int(along.argmax())
         return cls(values, best, float(along[best]), values.mean() + along[best] * found.directions[best])
 
     def slowdown(self, spans_s: Array, random: np.random.Generator) -> Slowdown | None:
-        """Returns where and how much slower steps became, None if that is chance or does not matter."""
+        """Returns when and by how much steps became slower, or None if that is chance or does not matter."""
         found, rest = _candidates(len(self.values)), self.values - self.curve
         rise = self.share * found.rises[self.best]
         if rise < np.log1p(_MATTERS):
@@ -170,7 +171,7 @@ class _Fit:
 
 
 def _strength(series: Array) -> Array:
-    """Returns how well the best ramp fits each series [m, n], by the root of what it explains over what it leaves."""
+    """Returns how well the best ramp fits each series [m, n]: the root of what it explains over what it leaves."""
     centred = series - series.mean(1, keepdims=True)
     along = (centred @ _candidates(series.shape[1]).directions.T).max(1)
     left = np.maximum((centred**2).sum(1) - along**2, np.finfo(np.float64).tiny)
@@ -178,7 +179,7 @@ def _strength(series: Array) -> Array:
 
 
 def _series_like(rest: Array, random: np.random.Generator) -> Array:
-    """Draws series [resamples, n] with the scatter of `rest` [n] and its correlation between neighbours."""
+    """Draws series [resamples, n] with the scatter of `rest` [n] and the correlation of its neighbours."""
     count, squares = len(rest), float((rest[:-1] ** 2).sum())
     found = float((rest[1:] * rest[:-1]).sum()) / squares if squares > 0 else 0.0
     correlation = min(max(found + 5 * (1 + found) / count, 0.0), _STRONGEST)

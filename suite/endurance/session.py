@@ -1,6 +1,6 @@
-"""One long session on a device, and what is kept of it: `long_sessions/<id>/` in the home, with the runner's own lines.
+"""Carries out a long session on a device, and stores it in `long_sessions/<id>/` of the home, with the runner's lines.
 
-A device that throttles ends nothing here: that is what a long session is to show.
+Throttling does not end the session, as that is what it is meant to reveal.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _KEPT = (SessionStatus.OK, SessionStatus.THROTTLED)
 
 @dataclass(frozen=True)
 class LongSession:
-    """A session as it was kept. `throttled` is the evidence that the device held itself back, None without any.
+    """A stored session. `throttled` is the evidence that the device throttled, or None without any.
 
-    `batches`: how many the steps went through in turn. `energy_sensors`: those whose sum is the whole device's power;
-    `unavailable`: what could not be read, by name, and why. `wrap_range_mj`: of energy counters.
+    `batches`: the number of batches that the steps cycled through. `energy_sensors`: those whose sum is the whole
+    device's power. `unavailable`: why something could not be read, by name. `wrap_range_mj`: ranges of energy counters.
     """
 
     record: SessionRecord
@@ -61,9 +61,9 @@ class LongSession:
 
 @dataclass(frozen=True)
 class LongPlan:
-    """What a session does: the steps of `plan`, which has one setting, and more until they took `least_seconds`.
+    """A session's plan: the steps of `plan`, which has one setting, and more until they have taken `least_seconds`.
 
-    After every `memory_every`th step the process says what it has of memory; 0: never.
+    After every `memory_every`th step the process reports its memory; 0: never.
     """
 
     plan: Plan
@@ -74,10 +74,10 @@ class LongPlan:
 def take_long_session(
     wanted: LongPlan, entry: DeviceEntry, home: Home, display: Display, session_id: str, begun: Callable[[], None]
 ) -> LongSession:
-    """Takes a session and keeps it in the home under its id. `begun` is called once the program is prepared.
+    """Takes a session and stores it in the home under its id. `begun` is called when the program is prepared.
 
-    Raises SuiteError if its numbers can't be used, DeviceError if the device fails, StoreError if it can't be kept, and
-    what `prepare_host` raises.
+    Raises SuiteError if its numbers can't be used, DeviceError if the device fails, StoreError if it can't be stored,
+    and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((wanted.plan,)), [entry], home, display, references=False)
     (prepared,) = preparation.prepared
@@ -103,12 +103,12 @@ def take_long_session(
             record = meter.joined(record)
     if validity.status not in _KEPT:
         raise SuiteError(f"the session is {validity.status}: {validity.reason}")
-    taken = _described(record, validity, prepared, entry, sensors)
+    taken = _describe(record, validity, prepared, entry, sensors)
     keep_long_session(taken, home, session_id)
     return taken
 
 
-def _described(
+def _describe(
     record: SessionRecord, validity: Validity, prepared: Prepared, entry: DeviceEntry, sensors: SensorPlan
 ) -> LongSession:
     gaps = {fact.name: fact.unavailable for fact in sensors.facts if fact.unavailable is not None}
@@ -125,7 +125,7 @@ def _described(
 
 
 class _Trace(BaseModel):
-    """A trace that is not in the runner's lines: that of a meter."""
+    """A trace that is not in the runner's lines, which is a meter's."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -151,7 +151,7 @@ class _Document(BaseModel):
 
 
 def keep_long_session(session: LongSession, home: Home, session_id: str) -> None:
-    """Writes what is not in the runner's lines, which lie beside it. Raises StoreError."""
+    """Writes what is not in the runner's lines, which are stored beside it. Raises StoreError."""
     traces = session.record.samples
     joined = {name: asdict(trace) for name, trace in traces.items() if name == METER}
     for trace in joined.values():
@@ -172,7 +172,7 @@ def keep_long_session(session: LongSession, home: Home, session_id: str) -> None
 
 
 def read_long_session(session_id: str, home: Home) -> LongSession:
-    """Returns a session that was kept. Raises UserError if it is not there, or damaged."""
+    """Returns a stored session. Raises UserError if it is missing or damaged."""
     folder = home.long_session_folder(session_id)
     try:
         found = _Document.model_validate_json((folder / _DOCUMENT).read_bytes())
@@ -180,7 +180,7 @@ def read_long_session(session_id: str, home: Home) -> LongSession:
     except (OSError, ValidationError) as error:
         raise UserError(
             f"The session in {folder} can't be read ({type(error).__name__}): it is damaged or was never finished; "
-            "make the experiment again."
+            "carry out the experiment again."
         ) from error
     record = collect(session_id, lines, ProcessEnd(rc=0), found.quantities)
     joined = {

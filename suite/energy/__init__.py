@@ -1,4 +1,4 @@
-"""Energy and power of a window, of a session, from a meter; and the unit of a gauge.
+"""Computes energy and power of a window and a session, reads meters, and finds the unit of a gauge.
 
 Start at session_energy.py.
 """

@@ -1,13 +1,13 @@
-"""Finds the unit, the sign and the cells of a device's power gauge from its readings while idle and under load.
+"""Finds the unit, the sign and the number of cells of a device's power gauge from readings while idle and under load.
 
 Drivers differ in what the kernel's documentation fixes (microamperes, microvolts, microwatts; positive while charging,
-or while discharging). The device idles, computes on all cores, and idles again, and its gauge is read all the while by
-the device's own shell. Units are a factor of a thousand apart, so what a device can draw leaves one of them; smaller
-factors come from a meter or from the battery's counter of charge (of energy, beside a gauge of power).
+or while discharging). The device idles, computes on all cores, and idles again, while its own shell reads the gauge.
+Units are a factor of a thousand apart, so only one of them gives a power that a device can draw. Smaller factors come
+from a meter, or from the battery's counter of charge (or of energy, if the gauge measures power).
 
-That counter is a second account of the same flow: a phone with two cells in parallel may report the current of one,
-and then its unit is plausible and its power half of the true one. A gauge that takes one cell's voltage for that of two
-in series is not found that way: both accounts agree.
+That counter measures the same flow independently. A phone with two cells in parallel may report the current of only
+one; then its unit is plausible but its power is half the true one. A gauge that takes one cell's voltage for that of
+two in series can't be found this way, as gauge and counter agree.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from foundation.text import format_rounded, printable
 from suite import stats
 from suite.errors import SuiteError
 
-#: The power that a device with such a gauge can draw, idle and under load.
+#: Range of the power that a device with such a gauge can draw, idle and under load.
 PLAUSIBLE_MW = (200.0, 200_000.0)
 PHONE_MW = (200.0, 20_000.0)
-#: A battery of one to fourteen cells.
+#: Range of the voltage of a battery with one to fourteen cells.
 _PLAUSIBLE_MV = (2_500.0, 62_000.0)
 #: Load must differ from idle by this fraction, and by this multiple of the scatter of the readings.
 _LEAST_SHARE = 0.1
@@ -70,25 +70,25 @@ pids=
 sleep "$settle"
 sample idle
 """
-#: Files with the charge or energy that is left, in the order they are looked for: beside a current, beside a power.
+#: Files with the remaining charge or energy, in order of preference: for gauges of current, for gauges of power.
 _COUNTERS = {True: ("charge_counter", "charge_now"), False: ("energy_now",)}
-#: Changes of the counter between which its steps are counted, so that their size does not matter.
+#: The fewest changes of the counter; only whole steps between changes count, so that their size does not matter.
 _LEAST_CHANGES = 5
 _MOST_CELLS = 4
-#: A ratio so close to a whole number is that number of cells.
+#: A ratio this close to a whole number is taken for that number of cells.
 _TOLERANCE = 0.15
 _S_PER_HOUR = 3600.0
 
 
 class CalibrationError(SuiteError):
-    """The gauge cannot be calibrated now; the message has the figures and what to do."""
+    """The gauge cannot be calibrated now. The message has the figures and what to do."""
 
 
 @dataclass(frozen=True)
 class Readings:
-    """The readings of the gauge's files: pairs whose product is the power in some unit (the second may be 1).
+    """Readings of the gauge's files, as pairs whose product is the power in some unit (the second may be 1).
 
-    `course`: all of them in their order, beside the counter of charge; empty without one.
+    `course`: all readings in order, together with the counter of charge; empty without a counter.
     """
 
     idle: tuple[tuple[float, float], ...]
@@ -98,9 +98,9 @@ class Readings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result. `scale` and `sign` go into the inventory; the powers are the readings converted with them.
+    """The result. `scale` and `sign` are for the inventory; the powers are the readings converted with them.
 
-    `factor` is the part of `scale` that no unit explains, `factor_note` where it comes from or why it stays 1.
+    `factor` is the part of `scale` that no unit explains, `factor_note` where it comes from, or why it is left at 1.
     """
 
     gauge: str
@@ -115,7 +115,7 @@ class Calibration:
     factor_note: str = ""
 
     def __str__(self) -> str:
-        direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
+        direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is reversed"
         return (
             f"{self.gauge}: {self.unit}, {direction}: {format_rounded(self.idle_mw)} mW idle, "
             f"{format_rounded(self.load_mw)} mW on all cores{'; ' if self.factor_note else ''}{self.factor_note}"
@@ -125,7 +125,7 @@ class Calibration:
 def calibrate(device: Device, seconds: float, meter_mw: float | None = None) -> Calibration:
     """Measures idle, load, idle for `seconds` each. Raises CalibrationError, and DeviceError if the device fails.
 
-    `meter_mw`: the device's true power while all cores are busy, as a meter shows it.
+    `meter_mw`: the device's true power while all cores are busy, according to a meter.
     """
     gauge = _gauge(device)
     _require_discharging(device)
@@ -134,7 +134,7 @@ def calibrate(device: Device, seconds: float, meter_mw: float | None = None) -> 
 
 
 def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
-    """Runs the phases on the device; the busy loops end with the shell that started them, however that ends."""
+    """Runs the phases on the device. The busy loops end with the shell that started them, however that ends."""
     count = max(4, math.ceil(seconds / READ_EVERY_S))
     cores = len(usable_cpus(device.tree)) or 1
     path, times = device.tree.path(gauge.path), device.tree.path(gauge.times) if gauge.times else ""
@@ -163,7 +163,7 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
 
 
 def _counter(device: Device, gauge: RawGauge) -> str:
-    """Returns the path of the counter of charge beside a battery's gauge; empty if it has none."""
+    """Returns the path of the counter of charge that belongs to a battery's gauge; empty if there is none."""
     if not gauge.path.startswith(SUPPLIES):
         return ""
     folder = posixpath.dirname(gauge.path)
@@ -175,7 +175,7 @@ def _counter(device: Device, gauge: RawGauge) -> str:
 def calibration_of(
     gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float], meter_mw: float | None = None
 ) -> Calibration:
-    """Derives unit, sign and factor from the readings, or the last two from what a meter shows under load.
+    """Derives unit, sign and factor from the readings, or sign and factor from a meter's reading under load.
 
     Raises CalibrationError, with the figures, when that is ambiguous.
     """
@@ -203,7 +203,7 @@ def calibration_of(
 def _unit(
     gauge: RawGauge, readings: Readings, medians: tuple[float, float], plausible_mw: tuple[float, float]
 ) -> tuple[str, float]:
-    """Returns the one unit, with its factor, in which idle and load are what such a device can draw."""
+    """Returns the only unit, with its factor, in which such a device can draw the power read when idle and loaded."""
     volts = stats.median([second for _, second in readings.idle]) if gauge.times else None
     fits = [
         (unit, scale)
@@ -214,32 +214,32 @@ def _unit(
         found = "no unit" if not fits else f"{len(fits)} units ({'; '.join(unit for unit, _ in fits)})"
         raise CalibrationError(
             f"{_figures(gauge, *medians)}, and {found} would make that {plausible_mw[0]:g} to {plausible_mw[1]:g} mW; "
-            "another factor (2 for a gauge that shows one of two cells) can't be found from that: pass what a meter "
-            "shows (--meter-mw), or set power.scale in the inventory by hand."
+            "another factor (2 for a gauge of only one of two cells) can't be found from that: pass a meter's reading "
+            "(--meter-mw), or set power.scale in the inventory by hand."
         )
     return fits[0]
 
 
 def _gauge(device: Device) -> RawGauge:
-    """Returns the sensor named in the inventory, else the battery's."""
+    """Returns the sensor named in the inventory, or else the battery's."""
     power = device.entry.power
     if power is not None and power.sensor is not None and not power.sensor.startswith("battery."):
-        return _named(device, device.entry, power.sensor)
+        return _find_gauge(device, device.entry, power.sensor)
     gauges = raw_gauges(device.tree)
     if not gauges:
         raise CalibrationError(
             f"{device.entry.name} has no battery gauge that can be read, and the units of its other sensors are fixed "
-            "by their drivers: there is nothing to calibrate (`suite devices check` shows what it has)."
+            "by their drivers: there is nothing to calibrate (`suite devices check` lists its sensors)."
         )
     if len(gauges) > 1:
         raise CalibrationError(
-            f"{device.entry.name} has {len(gauges)} batteries, and which of them the load falls on can't be told: "
+            f"{device.entry.name} has {len(gauges)} batteries, and which of them supplies the load can't be told: "
             "set power.scale and power.sign by hand."
         )
     return gauges[0]
 
 
-def _named(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
+def _find_gauge(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
     plain = entry.model_copy(update={"power": None})
     for sensor in KINDS[entry.kind](plain).sensors(device.tree).sensors:
         if sensor.name == name and sensor.quantity == "power_mw" and sensor.command is None:
@@ -251,14 +251,14 @@ def _named(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
 
 def _require_discharging(device: Device) -> None:
     plugged = all_chargers(device.tree).plugged
-    # A second gauge of the same battery may not know its status.
+    # A second gauge of the same battery may not know the battery's status.
     reported = [state for state in battery_states(device.tree) if state not in ("Unknown", "not given")]
     states = [state for state in reported or battery_states(device.tree) if state != "Discharging"]
     if plugged or states:
         seen = ", ".join((*(f"charger {printable(name, 40)}" for name in plugged), *(f"status {s}" for s in states)))
         raise CalibrationError(
-            f"{device.entry.name} is charging ({seen}), and its gauge then shows what flows into the battery: unplug "
-            "the charger (a phone is reached over Wi-Fi meanwhile) and calibrate again."
+            f"{device.entry.name} is charging ({seen}), so its gauge measures what flows into the battery: unplug "
+            "the charger (reach a phone over Wi-Fi meanwhile) and calibrate again."
         )
 
 
@@ -267,32 +267,34 @@ def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[f
     scatter = max(_scatter(idle), _scatter(load))
     figures = f"{_figures(gauge, idle_raw, load_raw)} (scatter {scatter * gauge.scale:.4g} mW)"
     if not idle_raw or not load_raw:
-        raise CalibrationError(f"{figures}: a gauge that shows 0 has no value; use a meter.")
+        raise CalibrationError(f"{figures}: a gauge that reads 0 can't be calibrated; use a meter.")
     if idle_raw * load_raw < 0:
-        raise CalibrationError(f"{figures}: its sign changes, as if a charger came or went; unplug it and try again.")
+        raise CalibrationError(
+            f"{figures}: its sign changes, as if a charger was plugged in or out; unplug it and try again."
+        )
     difference = abs(load_raw) - abs(idle_raw)
     if abs(difference) < max(_LEAST_SHARE * abs(idle_raw), _LEAST_SCATTERS * scatter):
         raise CalibrationError(
-            f"{figures}: load and idle can't be told apart; end what else runs there, or take longer (`--seconds 30`)."
+            f"{figures}: load and idle can't be told apart; end other programs there, or measure longer (--seconds 30)."
         )
     if difference < 0:
-        raise CalibrationError(f"{figures}: it shows less under load; the device wasn't idle before, so try again.")
+        raise CalibrationError(f"{figures}: it reads less under load, so the device wasn't idle before; try again.")
 
 
 def _figures(gauge: RawGauge, idle_raw: float, load_raw: float) -> str:
-    """Formats the readings as milliwatts in the units that the kernel documents."""
+    """Formats the readings in milliwatts, taken in the units that the kernel documents."""
     idle, load = (f"{value * gauge.scale:.4g} mW" for value in (idle_raw, load_raw))
     return f"{gauge.supply} reads {idle} idle and {load} with all cores busy, taken in the kernel's units"
 
 
 def _scatter(values: Sequence[float]) -> float:
-    """Returns 1.4826 times the median absolute deviation, an estimate of the standard deviation."""
+    """Returns 1.4826 times the median absolute deviation, which estimates the standard deviation."""
     middle = stats.median(values)
     return 1.4826 * stats.median([abs(value - middle) for value in values])
 
 
 def _candidates(gauge: RawGauge, volts: float | None) -> list[tuple[str, float]]:
-    """Yields the units that drivers use, each with its factor to the documented one."""
+    """Returns the units that drivers use, each with its factor to the documented one."""
     if gauge.times is None or volts is None:
         return [(f"power in {word}watts", scale) for scale, word in _UNITS]
     voltage = [
@@ -307,7 +309,7 @@ def _candidates(gauge: RawGauge, volts: float | None) -> list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class CoursePoint:
-    """One moment: seconds on the host's clock; in the driver's units, the gauge's current or power, and the counter."""
+    """A moment: seconds on the host's clock, and in the driver's units the gauge's current or power and the counter."""
 
     seconds: float
     rate: float
@@ -316,15 +318,15 @@ class CoursePoint:
 
 @dataclass(frozen=True)
 class CellFactor:
-    """What to multiply the gauge by, and how that is known, or why it is left at 1."""
+    """The factor for the gauge, and how it is known or why it is left at 1."""
 
     factor: float
     note: str
 
 
 def cell_factor(course: Sequence[CoursePoint]) -> CellFactor:
-    """Returns the number of cells by which counter and gauge differ, whatever power of a thousand lies between them."""
-    remedy = "if it shows one of two cells, pass what a meter shows (--meter-mw), or set power.scale by hand"
+    """Returns the number of cells by which counter and gauge differ, ignoring powers of a thousand between them."""
+    remedy = "if it measures one of two cells, pass a meter's reading (--meter-mw), or set power.scale by hand"
     if not course:
         return CellFactor(1.0, f"no counter of its charge can be read to compare with: {remedy}")
     changes = [index for index in range(1, len(course)) if course[index].counter != course[index - 1].counter]
@@ -332,8 +334,8 @@ def cell_factor(course: Sequence[CoursePoint]) -> CellFactor:
         seconds = course[-1].seconds - course[0].seconds
         return CellFactor(
             1.0,
-            f"the counter of its charge changed {len(changes)} times in {seconds:.0f} s, and more than "
-            f"{_LEAST_CHANGES} are needed to compare with: take longer (--seconds 120); {remedy}",
+            f"the counter of its charge changed {len(changes)} times in {seconds:.0f} s, but a comparison needs more "
+            f"than {_LEAST_CHANGES} changes: measure longer (--seconds 120); {remedy}",
         )
     window = course[changes[0] : changes[-1] + 1]
     counted = abs(window[-1].counter - window[0].counter)
@@ -341,13 +343,13 @@ def cell_factor(course: Sequence[CoursePoint]) -> CellFactor:
         (abs(one.rate) + abs(other.rate)) / 2 * (other.seconds - one.seconds) for one, other in pairwise(window)
     )
     if not counted or not integrated:
-        return CellFactor(1.0, f"its charge came and went meanwhile, and can't be compared with: {remedy}")
+        return CellFactor(1.0, f"its charge rose and fell meanwhile, so it can't be compared: {remedy}")
     ratio = counted * _S_PER_HOUR / integrated
     ratio /= 1000.0 ** round(math.log10(ratio) / 3)
     cells = max(1, min(_MOST_CELLS, round(ratio)))
     if abs(ratio / cells - 1.0) > _TOLERANCE:
         return CellFactor(
-            1.0, f"the charge it loses is {ratio:.2f} times what it shows, which is no whole number of cells: {remedy}"
+            1.0, f"the charge it loses is {ratio:.2f} times its reading, which is not a whole number of cells: {remedy}"
         )
-    words = "confirmed by" if cells == 1 else f"times {cells}, as it shows one of {cells} cells according to"
-    return CellFactor(float(cells), f"{words} the charge it loses ({ratio:.2f} times what it shows)")
+    words = "confirmed by" if cells == 1 else f"times {cells}, as it measures one of {cells} cells according to"
+    return CellFactor(float(cells), f"{words} the charge it loses ({ratio:.2f} times its reading)")

@@ -1,4 +1,4 @@
-"""An external power meter: a program on the host that prints `seconds watts` lines for as long as it runs.
+"""Reads an external power meter through a program on the host that prints `seconds watts` lines while it runs.
 
 `suite devices check` tries it briefly.
 """
@@ -29,7 +29,7 @@ _LONGEST_S = 7 * 86400.0
 _OUTPUT_LIMIT_BYTES = 1 << 30
 _LINE_LIMIT_BYTES = 4096
 _MOST_LINES_PER_S = 10_000
-# A line may wait in the program's buffer, never come from the future.
+# A line may wait in the program's buffer, but never come from the future.
 _OLDEST_S, _NEWEST_S = 60.0, 1.0
 _MOST_WATTS = 100_000.0
 _GRACE_S = 1.0
@@ -43,18 +43,18 @@ class MeterSample:
     watts: float
 
 
-class _Ended(Exception):  # noqa: N818 - a wish, not a fault
-    """Nobody wants the program any more."""
+class _Ended(Exception):  # noqa: N818 - a request, not an error
+    """The program is no longer needed."""
 
 
-class _Flood(Exception):  # noqa: N818 - caught where it is made into the program's trouble
-    """It prints more than any meter would."""
+class _Flood(Exception):  # noqa: N818 - caught here and reported as the program's trouble
+    """The program prints more than any meter would."""
 
 
 class MeterProgram:
-    """Runs the program while the `with` block lasts; it never raises for what the program does.
+    """Runs the program during the `with` block. Never raises because of what the program does.
 
-    `samples()` returns the readings so far, `trouble` says why there are none, or no more.
+    `samples()` returns the readings so far; `trouble` is why there are none, or no more.
     """
 
     def __init__(self, command: Sequence[str], clock: MeterClock = "monotonic") -> None:
@@ -76,7 +76,7 @@ class MeterProgram:
 
     @property
     def trouble(self) -> str | None:
-        """Why there are no readings, or no more; None while all is well."""
+        """Why there are no readings, or no more; None while everything is fine."""
         if self._ending is not None:
             return self._ending
         if self._samples:
@@ -122,7 +122,7 @@ class MeterProgram:
 
     def _sentence(self, ending: ProcessEnd) -> str:
         cause = cause_line(ending.stderr_tail)
-        how = f"was ended by {ending.signal}" if ending.signal else f"left with exit code {ending.rc}"
+        how = f"was ended by {ending.signal}" if ending.signal else f"ended with exit code {ending.rc}"
         bad = f"; {self._first_bad}" if self._first_bad and not self._samples else ""
         return f"{self._name} {how} after {len(self._samples)} readings{cause}{bad}"
 
@@ -156,17 +156,17 @@ class MeterProgram:
         if not -_NEWEST_S <= age_s <= _OLDEST_S:
             other = "monotonic" if self._clock == "epoch" else "epoch"
             return (
-                f"{self._name} gives times {abs(age_s):.0f} s off the host's {self._clock} clock; "
+                f"{self._name} prints times {abs(age_s):.0f} s off the host's {self._clock} clock; "
                 f"correct it, or set `clock: {other}` beside its command"
             )
         sample = MeterSample(round((seconds - offset_s) * 1e9), watts)
         if self._samples and sample.t_ns < self._samples[-1].t_ns:
-            return f"{self._name} gives times that run backwards"
+            return f"{self._name} prints times that run backwards"
         return sample
 
 
 def wait_for_samples(meter: MeterProgram, count: int, sleep: Callable[[float], None], longest_s: float) -> bool:
-    """Waits for the program's readings; whether there are enough within `longest_s` seconds."""
+    """Waits for the program's readings. Returns whether there are enough within `longest_s` seconds."""
     end_s = time.monotonic() + longest_s
     while len(meter.samples()) < count and not meter.ended and time.monotonic() < end_s:
         sleep(0.05)
@@ -174,7 +174,7 @@ def wait_for_samples(meter: MeterProgram, count: int, sleep: Callable[[float], N
 
 
 def _numbers(words: Sequence[str]) -> tuple[float, float] | None:
-    """Parses two finite numbers, the second one a power."""
+    """Parses two finite numbers, the second of which is a power."""
     if len(words) != 2 or any(len(word) > 40 or "_" in word for word in words):
         return None
     try:
@@ -190,7 +190,7 @@ _LONGEST_LOOK_S = 5.0
 
 
 def meter_rows(entry: DeviceEntry) -> tuple[Row, ...]:
-    """Returns a row for the meter: how fast it reads and its current reading; no row without a meter."""
+    """Returns a row for the meter with its rate and its present reading; no row without a meter."""
     power = entry.power
     if power is None or power.command is None:
         return ()
@@ -199,10 +199,10 @@ def meter_rows(entry: DeviceEntry) -> tuple[Row, ...]:
         wait_for_samples(program, _READINGS, time.sleep, _LONGEST_LOOK_S)
         readings, trouble = program.samples(), program.trouble
     if len(readings) < 2 or trouble is not None:
-        reason = trouble or f"{len(readings)} readings in {_LONGEST_LOOK_S:g} s, at least 2 are needed"
-        remedy = "run its command by hand: it must print `seconds watts` lines at once, and go on until it is ended"
+        reason = trouble or f"{len(readings)} readings in {_LONGEST_LOOK_S:g} s, but at least 2 are needed"
+        remedy = "run its command by hand: it must print `seconds watts` lines immediately, until it is ended"
         return (Row(item, "unavailable", f"power_mw: {reason}", remedy),)
     spacing_s = stats.median([(b.t_ns - a.t_ns) / 1e9 for a, b in itertools.pairwise(readings)])
     watts = stats.median([reading.watts for reading in readings])
-    rate = f"{1 / spacing_s:.1f} readings a second" if spacing_s > 0 else "many readings at once"
+    rate = f"{1 / spacing_s:.1f} readings per second" if spacing_s > 0 else "many readings at once"
     return (Row(item, "ok", f"power_mw: external meter, {rate}, {watts:.2f} W now; the device's total"),)

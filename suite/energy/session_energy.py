@@ -1,7 +1,7 @@
-"""Energy and power of one session: whole measured steps that the samples cover, all energy sensors together.
+"""Computes the energy and power of a session, over the whole measured steps that samples of all energy sensors cover.
 
-The energy of a window of time comes from power gauges or energy counters, with how far to trust it. A sensor that
-failed during a session does not represent all of it.
+The energy of a time window comes from power gauges or energy counters, together with figures of its quality. A sensor
+that failed during a session does not represent all of it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 
 MIN_WINDOW_S = 10.0
 MIN_PERIODS = 100
-#: Samples missing for longer than this many periods, and for more than this share of the window, make a gap.
+#: Samples that are missing for more than this many periods and for more than this share of the window are a gap.
 _GAP_PERIODS = 5.0
 _GAP_SHARE = 0.02
 
 _Floats = npt.NDArray[np.float64]
 #: The sensor name of an external meter.
 METER = "meter"
-#: Samples further apart than this many periods have a failed reading between them.
+#: Samples further apart than this many periods have a failed reading in between.
 _UNREAD_PERIODS = 1.5
 
 
 @dataclass(frozen=True)
 class WindowEnergy:
-    """Energy of one window. `short`: under 10 s or 100 sensor periods, so treat it with care."""
+    """The energy of a window. `short`: less than 10 s or 100 sensor periods, so not very accurate."""
 
     energy_mj: float
     duration_s: float
@@ -57,17 +57,17 @@ def gauge_energy(
         return trouble
     t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
     energy_mj = _trapezoid(t_s, np.asarray(power_mw, dtype=np.float64), begin_s, end_s)
-    return _described(t_ns, power_mw, begin_ns, end_ns, energy_mj)
+    return _describe(t_ns, power_mw, begin_ns, end_ns, energy_mj)
 
 
 def counter_energy(
     t_ns: Sequence[int], energy_mj_so_far: Sequence[float], begin_ns: int, end_ns: int, wrap_range_mj: float | None
 ) -> WindowEnergy | Unavailable:
-    """Returns the energy of [begin_ns, end_ns] from a growing counter in mJ that wraps at `wrap_range_mj` (for RAPL:
-    `max_energy_range_uj` / 1000; None: it does not wrap).
+    """Returns the energy of [begin_ns, end_ns] from a growing counter in mJ that wraps at `wrap_range_mj`, or why not.
 
-    Each fall of the counter adds one range; more than one wrap between two samples cannot be seen. The unwrapped
-    counter is interpolated linearly at both edges: E = C(end) - C(begin).
+    The range is `max_energy_range_uj` / 1000 for RAPL, or None if the counter does not wrap. Each fall of the counter
+    adds one range; more than one wrap between two samples can't be detected. The unwrapped counter is interpolated
+    linearly at both edges: E = C(end) - C(begin).
     """
     trouble = coverage_trouble(t_ns, begin_ns, end_ns)
     if trouble is not None:
@@ -76,53 +76,57 @@ def counter_energy(
     falls = np.diff(counter) < 0
     if falls.any():
         if wrap_range_mj is None:
-            return Unavailable(f"the counter fell {int(falls.sum())} times and its range is not known")
+            return Unavailable(f"the counter fell {int(falls.sum())} times and its range is unknown")
         if counter.max() > wrap_range_mj:
             return Unavailable(
-                f"the counter shows {counter.max():.0f} mJ, more than its range of {wrap_range_mj:.0f} mJ"
+                f"the counter reads {counter.max():.0f} mJ, more than its range of {wrap_range_mj:.0f} mJ"
             )
         counter = counter + wrap_range_mj * np.concatenate(([0.0], np.cumsum(falls)))
     t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
     at_begin, at_end = np.interp([begin_s, end_s], t_s, counter)
-    return _described(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
+    return _describe(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
 
 
 def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavailable | None:
-    """Returns why samples at `t_ns` cannot represent the window, None if both edges are bracketed without a gap."""
+    """Returns why samples at `t_ns` cannot represent the window, or None if they bracket both edges without a gap."""
     if end_ns <= begin_ns:
         return Unavailable(f"the window is empty ({end_ns - begin_ns} ns)")
     if len(t_ns) < 2:
-        return Unavailable(f"{len(t_ns)} samples, at least 2 are needed")
+        return Unavailable(f"{len(t_ns)} samples, but at least 2 are needed")
     times = np.asarray(t_ns, dtype=np.int64)
     spacing = np.diff(times)
     if (spacing < 0).any():
         return Unavailable("the samples' times run backwards")
     if times[0] > begin_ns:
-        return Unavailable(f"the first sample comes {(times[0] - begin_ns) / 1e6:.0f} ms after the window's begin")
+        return Unavailable(f"the first sample comes {(times[0] - begin_ns) / 1e6:.0f} ms after the window's start")
     if times[-1] < end_ns:
         return Unavailable(f"the last sample comes {(end_ns - times[-1]) / 1e6:.0f} ms before the window's end")
     touching = (times[1:] > begin_ns) & (times[:-1] < end_ns)
     longest = int(spacing[touching].max())
     period = float(np.median(spacing))
     if longest > _GAP_PERIODS * period and longest > _GAP_SHARE * (end_ns - begin_ns):
-        return Unavailable(f"samples are missing for {longest / 1e6:.0f} ms (one every {period / 1e6:.0f} ms is usual)")
+        return Unavailable(
+            f"samples are missing for {longest / 1e6:.0f} ms (usually there is one every {period / 1e6:.0f} ms)"
+        )
     return None
 
 
 def refresh_period_ns(t_ns: Sequence[int], values: Sequence[float]) -> float | Unavailable:
-    """Returns how often the sensor refreshes its value: the median spacing between changes of the reading.
+    """Returns the period at which the sensor refreshes its value: the median spacing between changes of the reading.
 
-    A sensor read faster than it refreshes repeats itself. Needs at least three changes.
+    A sensor that is read faster than it refreshes repeats its value. At least three changes are needed.
     """
     readings = np.asarray(values, dtype=np.float64)
     changes = np.flatnonzero(np.diff(readings) != 0) + 1
     if changes.size < 3:
-        return Unavailable(f"the value changed {changes.size} times in {readings.size} samples, at least 3 are needed")
+        return Unavailable(
+            f"the value changed {changes.size} times in {readings.size} samples, but at least 3 changes are needed"
+        )
     return float(np.median(np.diff(np.asarray(t_ns, dtype=np.int64)[changes])))
 
 
 def alignment_error_ns(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
-    """Returns the largest deviation of a sample's spacing from the median, over the samples that bracket the window.
+    """Returns the largest deviation of a sample's spacing from the median, among samples that bracket the window.
 
     Steps and samples share one clock, so sampling jitter is the only error.
     """
@@ -134,7 +138,7 @@ def alignment_error_ns(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> float
 
 
 def net_energy_mj(gross: WindowEnergy, idle_before_mw: float, idle_after_mw: float) -> float | Unavailable:
-    """E_net = integral(P) - P_idle * T, P_idle the mean of the idle power before and after (a linear drift cancels)."""
+    """Returns E_net = integral(P) - P_idle * T, with P_idle the mean before and after (a linear drift cancels)."""
     idle_mw = (idle_before_mw + idle_after_mw) / 2
     net_mj = gross.energy_mj - idle_mw * gross.duration_s
     if net_mj < 0:
@@ -145,7 +149,7 @@ def net_energy_mj(gross: WindowEnergy, idle_before_mw: float, idle_after_mw: flo
     return net_mj
 
 
-def _described(
+def _describe(
     t_ns: Sequence[int], values: Sequence[float], begin_ns: int, end_ns: int, energy_mj: float
 ) -> WindowEnergy:
     duration_s = (end_ns - begin_ns) / 1e9
@@ -164,8 +168,7 @@ def _described(
 
 
 def _seconds(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> tuple[_Floats, float, float]:
-    """Returns times in seconds from the window's start, subtracted as integers so that a long uptime costs no
-    precision."""
+    """Returns times in seconds from the window's start, subtracted as integers so that long uptimes stay precise."""
     times = (np.asarray(t_ns, dtype=np.int64) - begin_ns).astype(np.float64) / 1e9
     return times, 0.0, (end_ns - begin_ns) / 1e9
 
@@ -175,17 +178,17 @@ def _trapezoid(t_s: _Floats, values: _Floats, begin_s: float, end_s: float) -> f
     at_begin, at_end = np.interp([begin_s, end_s], t_s, values)
     knots = np.concatenate(([begin_s], t_s[inside], [end_s]))
     heights = np.concatenate(([at_begin], values[inside], [at_end]))
-    # A device may report absurd values: the statistics make an infinite energy unavailable.
+    # A device may report absurd values; the statistics make an infinite energy unavailable.
     with np.errstate(over="ignore"):
         return float(np.sum(np.diff(knots) * (heights[:-1] + heights[1:]) / 2))
 
 
 def gap(record: SessionRecord, sensor: str) -> str | None:
-    """Returns why a sensor's samples cannot represent the measured steps: its error and how long it was silent.
+    """Returns why a sensor's samples cannot represent the measured steps: its error, and how long it was silent.
 
-    None for a sensor without errors, and for one whose errors cost no more than `coverage_trouble` tolerates:
-    `_GAP_PERIODS` of its periods, or `_GAP_SHARE` of the time. Edges count too: it may have been missing from the first
-    step on, or until the last.
+    Returns None for a sensor without errors, or whose gaps are no longer than `coverage_trouble` tolerates:
+    `_GAP_PERIODS` of its periods, or `_GAP_SHARE` of the time. Edges count too, as readings may be missing from the
+    first step on, or up to the last.
     """
     error, window = record.sensor_errors.get(sensor), record.measured_window_ns
     if error is None or window is None:
@@ -207,7 +210,7 @@ def gap(record: SessionRecord, sensor: str) -> str | None:
 
 @dataclass(frozen=True)
 class SessionEnergy:
-    """Energy per measured step, mJ, and mean power, mW, over the `steps` steps of the window that was used."""
+    """The energy per measured step in mJ, and the mean power in mW, over the `steps` steps of the window."""
 
     gross_mj: float
     net_mj: float | Unavailable
@@ -227,10 +230,10 @@ def session_energy(
     wrap_range_mj: Mapping[str, float],
     idle: IdlePower | Unavailable,
 ) -> SessionEnergy | Unavailable:
-    """E/step = E / N over the N measured steps that lie between the first and the last sample of each sensor.
+    """Returns E / N over the N measured steps that lie between the first and the last sample of each sensor.
 
-    The values of several sensors (the domains of RAPL) are added; never name a total and its rails together. A sensor
-    that failed for a part of the session (`window.gap`) makes the energy unavailable, with its error.
+    The values of several sensors (such as RAPL's domains) are added, so never name a total together with its rails. A
+    sensor that failed for part of the session (`gap`) makes the energy unavailable, with its error.
     """
     traces: list[SensorTrace] = []
     for name in sensors:
@@ -241,10 +244,10 @@ def session_energy(
         if failed is not None:
             return Unavailable(f"{name}: {failed}")
         traces.append(trace)
-    charged = _charged(record, sensors)
+    charged = _find_charger(record, sensors)
     if charged is not None:
         return charged
-    steps = _covered(record.measured_steps, traces)
+    steps = _covered_steps(record.measured_steps, traces)
     if isinstance(steps, Unavailable):
         return steps
     parts: list[WindowEnergy] = []
@@ -259,7 +262,7 @@ def session_energy(
 def mean_power_mw(
     samples: Mapping[str, SensorTrace], sensors: Sequence[str], wrap_range_mj: Mapping[str, float]
 ) -> float | Unavailable:
-    """Returns the combined mean power of the sensors over the time they were sampled, for idle power."""
+    """Returns the total mean power of the sensors over the time that they were sampled, for idle power."""
     traces = [samples[name] for name in sensors if name in samples and samples[name].t_ns]
     if not traces or len(traces) != len(sensors):
         return Unavailable(f"{len(traces)} of {len(sensors)} power sensors gave samples")
@@ -274,30 +277,30 @@ def mean_power_mw(
     return total_mw
 
 
-def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
-    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile, or may have been."""
+def _find_charger(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
+    """Returns why a battery's gauge does not count: a charger was, or may have been, plugged in meanwhile."""
     if not any(name.startswith(BATTERY) for name in sensors):
         return None
     for trace in record.samples.values():
         if trace.quantity == CHARGERS and max(trace.values, default=0.0) > 0:
             return Unavailable(f"{trace.sensor}: a charger was plugged in during the session: unplug it")
         if trace.quantity == CHARGERS and (unseen := gap(record, trace.sensor)) is not None:
-            return Unavailable(f"{trace.sensor}: whether a charger was plugged in is not known: {unseen}")
+            return Unavailable(f"{trace.sensor}: whether a charger was plugged in is unknown: {unseen}")
     return None
 
 
 def _reset_unseen(trace: SensorTrace, error: str | None) -> str | None:
-    """Returns why a counter that fell does not count: unread at that moment, it may have been reset."""
+    """Returns why a counter that fell does not count: it was not read at that moment, so it may have been reset."""
     if error is None or trace.quantity != ENERGY_COUNTER or len(trace.t_ns) < 2:
         return None
     spacing, change = np.diff(np.asarray(trace.t_ns, dtype=np.int64)), np.diff(np.asarray(trace.values))
     if not np.any((change < 0) & (spacing > _UNREAD_PERIODS * np.median(spacing))):
         return None
-    return f"{error}; the counter fell meanwhile, and may have begun anew"
+    return f"{error}; the counter fell meanwhile and may have been reset"
 
 
-def _covered(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:
-    """Returns the measured steps between the first and last sample of every trace: the sampler may stop early."""
+def _covered_steps(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:
+    """Returns the measured steps between the first and last sample of every trace, as the sampler may stop early."""
     begin_ns = max(trace.t_ns[0] for trace in traces)
     end_ns = min(trace.t_ns[-1] for trace in traces)
     covered = [step for step in steps if step.t0_ns >= begin_ns and step.t1_ns <= end_ns]
@@ -313,11 +316,11 @@ def _window(
         return gauge_energy(trace.t_ns, trace.values, begin_ns, end_ns)
     if trace.quantity == ENERGY_COUNTER:
         return counter_energy(trace.t_ns, trace.values, begin_ns, end_ns, wrap_range_mj.get(trace.sensor))
-    return Unavailable(f"{trace.quantity} gives no energy")
+    return Unavailable(f"energy can't be computed from {trace.quantity}")
 
 
 def _together(parts: Sequence[WindowEnergy]) -> WindowEnergy:
-    """Adds up energies; quality figures are those of the worst."""
+    """Adds up energies. Quality figures are those of the worst."""
     refreshes = [part.refresh_ms for part in parts if part.refresh_ms is not None]
     return WindowEnergy(
         energy_mj=sum(part.energy_mj for part in parts),

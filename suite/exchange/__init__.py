@@ -1,4 +1,4 @@
-"""The store's data for other programs and other labs: tables, importable documents, traces.
+"""Exports the store's data for other programs and labs (tables, documents, traces), and imports documents.
 
-Start at dump.py and importing.py; document.py is what both agree on.
+Start at dump.py and importing.py; document.py has the format that they share.
 """

@@ -1,6 +1,6 @@
-"""The format of an exported run; every value of another lab's file is checked before it is trusted.
+"""Defines the format of an exported run, and checks every value of another lab's file before it is trusted.
 
-Its statistics must follow from its steps.
+A file's statistics must follow from its steps.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _TOLERANCE = 1e-6
 
 
 def require_forward(t0_ns: Sequence[int], t1_ns: Sequence[int]) -> None:
-    """Raises ValueError if a step ends before it begins."""
+    """Raises ValueError if a step ends before it starts."""
     if any(end < begin for begin, end in zip(t0_ns, t1_ns, strict=True)):
-        raise ValueError("a step ends before it begins")
+        raise ValueError("a step ends before it starts")
 
 
 def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[int]) -> float | None:
-    """Returns the median duration of the measured steps, milliseconds; None without any."""
+    """Returns the median duration of the measured steps in milliseconds, or None without any."""
     durations = [
         (end - begin) / _NS_PER_MS
         for phase, begin, end in zip(phases, t0_ns, t1_ns, strict=True)
@@ -50,16 +50,16 @@ def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[
 
 
 def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:
-    """Raises ValueError unless a latency is the median of its sessions' medians, each of which matches some steps.
+    """Raises ValueError unless a latency is the median of its sessions' medians, each of which matches its steps.
 
-    `median_ms` and `sessions_ms` are the document's, `found_ms` computed from the steps of each session.
+    `median_ms` and `sessions_ms` are the document's; `found_ms` is computed from the steps of each session.
     """
     medians = sorted(value for value in found_ms if value is not None)
     for session_ms in sessions_ms:
         place = bisect.bisect(medians, session_ms)
         neighbours = medians[max(place - 1, 0) : place + 1]
         if not any(math.isclose(session_ms, value, rel_tol=_TOLERANCE) for value in neighbours):
-            raise ValueError(f"a session's latency of {session_ms:g} ms is that of no steps in the file")
+            raise ValueError(f"a session's latency of {session_ms:g} ms matches no steps in the file")
     if sessions_ms and not math.isclose(median_ms, stats.median(list(sessions_ms)), rel_tol=_TOLERANCE):
         raise ValueError(f"the latency of {median_ms:g} ms is not the median of its sessions")
 
@@ -81,14 +81,14 @@ Time = Annotated[str, StringConstraints(pattern=_TIME)]
 
 
 class Idle(Part):
-    """Power of the device before and after a session, mW."""
+    """The idle device's power before and after a session, in mW."""
 
     before_mw: FiniteFloat
     after_mw: FiniteFloat
 
 
 class DefectLine(Part):
-    """What was wrong with a runner's output."""
+    """A defect of a runner's output."""
 
     kind: Annotated[DefectKind, Field(strict=False)]
     line: Count
@@ -117,7 +117,7 @@ class Steps(Part):
 
 
 class Samples(Part):
-    """What one sensor gave in a session."""
+    """The readings of a sensor in a session."""
 
     sensor: Name
     quantity: Word
@@ -132,7 +132,7 @@ class Samples(Part):
 
 
 class Session(Part):
-    """One session and its validity."""
+    """A session and its validity."""
 
     session_id: Annotated[str, StringConstraints(pattern=_SESSION_ID)]
     ordinal: Annotated[int, Field(ge=0, lt=100_000)]
@@ -158,7 +158,7 @@ class Session(Part):
 
 
 class Measurement(Part):
-    """Sessions of one workload on one device, and the statistics over them (None: it was not finished)."""
+    """The sessions of a workload on a device, and the statistics over them (None: it was not finished)."""
 
     device: Name
     workload: Plain
@@ -197,7 +197,7 @@ class State(Part):
 
 
 class Device(Part):
-    """A device of the run; `hardware` is what cannot change without it being another device."""
+    """A device of the run. `hardware` identifies it: if that changes, it is another device."""
 
     name: Name
     kind: Name
@@ -215,7 +215,7 @@ class Artifact(Part):
 
 
 class RunDocument(Part):
-    """A whole file. `measurement_version` identifies the method of measuring, which decides what the numbers mean."""
+    """A whole file. `measurement_version` is that of the method of measuring, which decides what numbers mean."""
 
     format: Literal["edge-training-suite run"]
     schema_version: Literal[2] = Field(alias="schema")
@@ -242,7 +242,9 @@ class RunDocument(Part):
             if item.device not in known_names:
                 raise ValueError(f"a measurement names the device {item.device!r}, which is not among its devices")
             if item.artifact is not None and item.artifact not in known_hashes:
-                raise ValueError(f"a measurement names the artifact {item.artifact!r}, which is not among them")
+                raise ValueError(
+                    f"a measurement names the artifact {item.artifact!r}, which is not among its artifacts"
+                )
             if any(not session.session_id.startswith(f"{self.run_id}.") for session in item.sessions):
                 raise ValueError("the id of a session does not begin with that of its run")
         return self
@@ -251,4 +253,4 @@ class RunDocument(Part):
 def _once(what: str, names: Sequence[Hashable]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise ValueError(f"{what} {twice!r} stands there twice")
+        raise ValueError(f"{what} {twice!r} occurs twice")

@@ -1,7 +1,7 @@
-"""Writes runs of the store to files: tables over all of them, or for each a document that another lab can import.
+"""Exports runs of the store to files: tables over all of them, or a document for each, which another lab can import.
 
-Tables are CSV for spreadsheets and Parquet for data frames: stored units at full precision, units in the names. A file
-is complete or absent.
+Tables are CSV for spreadsheets and Parquet for data frames, in stored units at full precision, with units in the names.
+A file is complete or absent.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Csv:
 
 
 class _Parquet:
-    """Collects rows in groups of 65,536 and more, so that memory does not depend on the file's size."""
+    """Collects rows in groups of 65,536 or more, so that memory does not depend on the file's size."""
 
     def __init__(self, writer: Any, schema: Any, pyarrow: Any) -> None:
         self._writer, self._schema, self._pyarrow = writer, schema, pyarrow
@@ -66,7 +66,7 @@ class _Parquet:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was collected."""
+        """Writes the collected rows."""
         if self._rows:
             self._writer.write_table(self._pyarrow.Table.from_batches(self._batches))
         self._batches, self._rows = [], 0
@@ -74,7 +74,7 @@ class _Parquet:
 
 @contextlib.contextmanager
 def csv_file(table: Table, folder: Path) -> Iterator[TableFile]:
-    """Opens `folder`/TABLE.csv. What a spreadsheet would run as a formula gets an apostrophe. Raises OSError."""
+    """Opens `folder`/TABLE.csv. Text that a spreadsheet would execute gets an apostrophe. Raises OSError."""
     with replacing_text(folder / f"{table.name}.csv") as text:
         yield _Csv(table, text)
 
@@ -116,14 +116,14 @@ def _csv_cell(cell: Cell) -> str | int | float:
         return " ".join(str(number) for number in cell)
     if isinstance(cell, str):
         return csv_text(cell)
-    # "-inf" would begin a formula.
+    # "-inf" would start a formula.
     return "'-inf" if cell == float("-inf") else cell
 
 
 def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder: Path) -> list[Path]:
-    """Writes the tables of the runs as csv or parquet; returns the files.
+    """Writes the tables of the runs as csv or parquet. Returns the files.
 
-    UserError if the folder cannot be written or pyarrow is missing.
+    Raises UserError if the folder cannot be written or pyarrow is missing.
     """
     require_format(file_format)
     scope = Scope(run_ids=run_ids)
@@ -138,7 +138,10 @@ def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder
 
 
 def export_documents(store: Store, run_ids: Sequence[str], folder: Path) -> list[Path]:
-    """Writes each run with its steps and samples as `folder`/RUN.json; returns the files. UserError as for tables."""
+    """Writes each run with its steps and samples as `folder`/RUN.json. Returns the files.
+
+    Raises UserError if the folder cannot be written.
+    """
     written = []
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +165,7 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def _write_run(stream: BinaryIO, connection: Connection, run_id: str) -> None:
-    """Writes measurement by measurement, so that a long run need not fit into memory."""
+    """Writes a run measurement by measurement, so that a long run does not have to fit into memory."""
     run = run_row(connection, run_id)
     head = _json(_head(connection, run))
     stream.write(head[:-1] + b',\n"measurements":[')
@@ -189,7 +192,7 @@ def _head(connection: Connection, run: Row) -> dict[str, Json]:
 
 
 def _devices(connection: Connection, run_id: str) -> list[Json]:
-    """Returns the run's devices; if hardware changed meanwhile the newest entry, with the states of all."""
+    """Returns the run's devices. If hardware changed meanwhile, the newest entry has the states of all."""
     device, measurement, state = schema.device, schema.measurement, schema.device_state
     used = select(measurement.c.device_id).where(measurement.c.run_id == run_id)
     seen = select(state.c.device_id).where(state.c.run_id == run_id)

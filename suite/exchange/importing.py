@@ -1,7 +1,7 @@
-"""Imports another lab's exported run into the store: completely or not at all, once, and marked as theirs everywhere.
+"""Imports another lab's exported run into the store: completely or not at all, only once, and marked as theirs.
 
-The lab's name becomes part of those of its run, devices, programs and sessions: devices are `LAB:NAME`, which no
-inventory can contain, so that no series mixes points of both and no night judges them.
+The lab's name becomes part of the names of its run, devices, programs and sessions. Devices are `LAB:NAME`, which no
+inventory can contain, so no series mixes points of both labs and no night judges them.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from suite.store.store import Store
 #: Limits of a file. A run of 32 devices with sensors at 10 Hz has some million values.
 MOST_BYTES = 128 << 20
 MOST_VALUES = 5_000_000
-_ONE_RUN = "export single runs, one a file"
+_ONE_RUN = "export single runs, one per file"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An imported run; `new` is false if it was already in the store and nothing was changed."""
+    """An imported run. `new` is false if it was already in the store and nothing was changed."""
 
     run_id: str
     new: bool
@@ -65,7 +65,7 @@ class Imported:
 
 
 def read_document(path: Path) -> RunDocument:
-    """Reads an exported file. UserError, in one sentence, for anything else."""
+    """Reads an exported file. Raises UserError, with one sentence, for anything else."""
     found = _parsed(path)
     try:
         document = RunDocument.model_validate(found)
@@ -73,16 +73,16 @@ def read_document(path: Path) -> RunDocument:
         raise UserError(_refusal(path, found, error)) from error
     if document.measurement_version != MEASUREMENT_VERSION:
         raise UserError(
-            f"{_printable(path)} was measured by version {document.measurement_version} of the method, this suite "
-            f"knows {MEASUREMENT_VERSION}: its numbers do not mean the same."
+            f"{_printable(path)} was measured by version {document.measurement_version} of the method, but this "
+            f"suite knows {MEASUREMENT_VERSION}: the numbers do not mean the same."
         )
     return document
 
 
 def _parsed(path: Path) -> Json:
-    """Returns the JSON of a file, that of the schema before as one of SCHEMA.
+    """Returns the JSON of a file, converted from the previous schema to SCHEMA if necessary.
 
-    The parsed values are validated, not the bytes: each error about bytes would hold a copy of all that it is about.
+    The parsed values are validated instead of the bytes, as each error about bytes would contain a copy of its input.
     """
     try:
         data = read_regular(path, what="an exported run", limit_bytes=MOST_BYTES, advice=_ONE_RUN)
@@ -93,7 +93,7 @@ def _parsed(path: Path) -> Json:
     except ValueError as error:
         reason = printable(str(error), 120)
         raise UserError(
-            f"{_printable(path)} is no JSON document that can be read ({reason}): "
+            f"{_printable(path)} is not a readable JSON document ({reason}): "
             "export a run with `suite data export RUN --format json`."
         ) from error
     if isinstance(found, dict) and found.get("format") == FORMAT and found.get("schema") == FORMER_SCHEMA:
@@ -102,15 +102,15 @@ def _parsed(path: Path) -> Json:
 
 
 def check_lab(lab: str) -> None:
-    """Raises UserError for a lab name that cannot prefix those of devices."""
+    """Raises UserError for a lab name that can't be a prefix of device names."""
     if re.fullmatch(LAB_PATTERN, lab) is None:
         raise UserError(
-            f"'{printable(lab, 80)}' is no name for a lab: use 1 to 32 letters, digits, _ and -, a letter first."
+            f"'{printable(lab, 80)}' can't name a lab: use 1 to 32 letters, digits, _ and -, starting with a letter."
         )
 
 
 def import_run(store: Store, document: RunDocument, lab: str, source: str) -> Imported:
-    """Adds the run as one of `lab`, in one transaction; `source` is the file's name. UserError for a bad lab name."""
+    """Adds the run as one of `lab`, in one transaction. `source` is the file's name. Raises UserError for a bad lab."""
     check_lab(lab)
     run_id = f"{document.run_id}.{lab}"
     counts = (len(document.measurements), sum(len(item.sessions) for item in document.measurements))
@@ -212,7 +212,7 @@ class _Importing:
             replace_points(self.connection, measurement_id, measurement.Measurement.from_document(found))
 
     def _document(self, item: Measurement) -> Json:
-        """Returns the measurement's document with the names that device and workload have here."""
+        """Returns the measurement's document with the local names of device and workload."""
         if item.document is None:
             return None
         return item.document.model_dump(mode="json", exclude_unset=True) | {
@@ -254,15 +254,15 @@ def _result(session: Session, name: str) -> SessionResult:
 
 
 def _refusal(path: Path, found: Json, error: ValidationError) -> str:
-    """Returns why a file is not imported: another format, another schema, or its first error."""
+    """Returns why a file can't be imported: another format, another schema, or its first error."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        return f"{_printable(path)} is no exported run: make one with `suite data export RUN --format json`."
+        return f"{_printable(path)} is not an exported run: make one with `suite data export RUN --format json`."
     version = found.get("schema")
     if version != SCHEMA:
         advice = "update this suite" if isinstance(version, int) and version > SCHEMA else "export the run again"
-        return f"{_printable(path)} has schema {printable(str(version), 20)}, this suite reads {SCHEMA}: {advice}."
+        return f"{_printable(path)} has schema {printable(str(version), 20)}, but this suite reads {SCHEMA}: {advice}."
     if found.get("status") == "running":
-        return f"{_printable(path)} was exported while its run was going on: export it again when it has finished."
+        return f"{_printable(path)} was exported while its run was in progress: export it again when it has finished."
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = printable(".".join(str(part) for part in first["loc"]), 120) or "the document"
     wrong = "1 of its values is" if error.error_count() == 1 else f"{error.error_count()} of its values are"

@@ -1,4 +1,4 @@
-"""The measurement document in an exported run, and the types of values that its whole file is made of."""
+"""Defines the measurement document in an exported run, and the types of values in the whole file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TEXTS = 1000
 def _plain(value: Any, depth: int = 0) -> Any:
     """Checks nested JSON: finite numbers, printable text, at most eight levels deep.
 
-    Raises ValueError for the first that is wrong.
+    Raises ValueError for the first wrong value.
     """
     if depth > _DEEPEST:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
@@ -38,24 +38,24 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
-    """Checks the number of values within one object, which are all looked at."""
+    """Checks the number of values within an object, and each of them."""
     level, count = list(value.values()), 0
     while level:
         count += len(level)
         if count > _MOST_PLAIN_VALUES:
-            raise ValueError(f"it holds more than {_MOST_PLAIN_VALUES} values")
+            raise ValueError(f"it has more than {_MOST_PLAIN_VALUES} values")
         inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
         level = [item for items in inner for item in items]
     return value
 
 
 def _texts(value: dict[str, Any]) -> dict[str, str]:
-    """Checks texts by name; raises ValueError for the first that is wrong, instead of an error for each."""
+    """Checks texts by name. Raises ValueError for the first wrong one, instead of an error for each."""
     if len(value) > _MOST_TEXTS:
-        raise ValueError(f"it holds {len(value)} names, {_MOST_TEXTS} is the limit")
+        raise ValueError(f"it has {len(value)} names, but the limit is {_MOST_TEXTS}")
     for key, text in value.items():
         if not isinstance(text, str) or not 0 < len(key) <= _NAME_CHARS:
-            raise ValueError(f"{printable(key, 40)!r} is no name with a text")
+            raise ValueError(f"{printable(key, 40)!r} is not a name with a text")
     return {_name(key): printable(text, MAX_TEXT_CHARS) for key, text in value.items()}
 
 
@@ -71,13 +71,13 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Part(BaseModel):
-    """Values as the JSON parser gives them: no conversion but of lists to tuples and of words to enumerations."""
+    """Values as the JSON parser returns them; only lists become tuples, and words become enumerations."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Missing(Part):
-    """What was not measured, and why."""
+    """The reason why something was not measured."""
 
     unavailable: Text
 
@@ -89,7 +89,7 @@ Interval = Annotated[Rows[FiniteFloat], Field(min_length=2, max_length=2)] | Mis
 
 
 class Latency(Part):
-    """Milliseconds; percentiles only if there are enough steps."""
+    """Latencies in milliseconds, with percentiles only if there are enough steps."""
 
     median: Number
     ci95: Interval
@@ -110,7 +110,7 @@ class Load(Part):
 
 
 class Energy(Part):
-    """Millijoules per step, and how they were obtained."""
+    """The energy in millijoules per step, and how it was obtained."""
 
     gross: Number
     net: Number
@@ -130,15 +130,16 @@ class Power(Part):
 
 
 class Temperature(Part):
-    """Degrees Celsius."""
+    """Temperatures in degrees Celsius."""
 
     start: Number
     max: Number
 
 
 class Losses(Part):
-    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-; what
-    they were trained with.
+    """The first and last loss, the deviation of the first steps from the reference, its noise and the size of L+ - L-.
+
+    Also the values they were trained with.
     """
 
     first: Number
@@ -162,21 +163,21 @@ class Setup(Part):
 
 
 class LatencyRatio(Part):
-    """Of medians, with its interval."""
+    """The ratio of medians, with its interval."""
 
     ratio: Number
     ci95: Interval
 
 
 class Ratio(Part):
-    """Against the reference setting."""
+    """Ratios to the reference setting."""
 
     setting: Name
     latency: LatencyRatio
 
 
 class Readings(Part):
-    """What an own sensor read, lowest to highest."""
+    """The readings of a sensor that the user added, from lowest to highest."""
 
     low: FiniteFloat
     mean: FiniteFloat
@@ -194,7 +195,7 @@ class Sensor(Part):
 
 
 class MeasurementDocument(Part):
-    """The measurement document of docs/contracts.md; the store's has its role too."""
+    """The measurement document of docs/contracts.md; the store's also has its role."""
 
     role: Role | None = None
     device: Name

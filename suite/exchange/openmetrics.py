@@ -1,6 +1,6 @@
-"""The newest numbers of every series in the OpenMetrics text format, for Prometheus and what reads it.
+"""Writes the newest numbers of every series in the OpenMetrics text format, for Prometheus and other readers of it.
 
-All are gauges in base units, without times of their own, so that node_exporter's textfile collector takes the same text
+All are gauges in base units without timestamps, so that node_exporter's textfile collector accepts the same text
 [OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/].
 """
 
@@ -32,7 +32,7 @@ _BASE_UNITS = {
     "_mj_per_step": ("joules", 1e-3),
     "_mw": ("watts", 1e-3),
 }
-"""By the ending of a metric's name: the base unit, and the factor to it."""
+"""The base unit, and the factor to it, by the ending of a metric's name."""
 
 _HELP = {
     "measured_timestamp_seconds": "When the run began that measured the workload last.",
@@ -50,7 +50,7 @@ _HELP = {
 
 @dataclass
 class _Family:
-    """One metric with its samples; of two with the same labels the first counts."""
+    """A metric with its samples. If two have the same labels, the first counts."""
 
     name: str
     help: str
@@ -87,7 +87,7 @@ class _Families:
 def openmetrics(source: ReportSource, run_id: str | None = None) -> str:
     """Returns the newest measurement of every workload on every device, or those of a run; the newest night; devices.
 
-    What was imported from another lab is left out.
+    Imported runs of other labs are left out.
     """
     found = _Families()
     runs = source.runs()
@@ -148,21 +148,21 @@ def _add_night(found: _Families, source: ReportSource, night: RunSummary) -> Non
     for verdict, count in night.verdicts.items():
         found.add("night_verdicts", {"verdict": verdict}, float(count))
     still_open = Counter(one.category for one in source.findings(night.run_id) if one.is_open)
-    for category in CATEGORIES:  # also those without any, so that an alert sees them go
+    for category in CATEGORIES:  # also empty ones, so that an alert notices when findings are gone
         found.add("open_findings", {"category": category}, float(still_open[category]))
     for labels in _concerns(source, night.run_id):
         found.add("concern", labels, 1.0)
 
 
 def _concerns(source: ReportSource, run_id: str) -> Iterator[Labels]:
-    """Yields the labels of what somebody should look at in a night; nothing else here knows what a verdict is."""
+    """Yields the labels of what needs attention in a night. Only this function knows what a verdict is."""
     for one in source.verdicts(run_id):
         if one.verdict in ("regressed", "inconclusive"):
             yield {**_labels(one.device, one.workload, one.emulated), "metric": one.metric, "verdict": one.verdict}
 
 
 def _labels(device: str, workload: Mapping[str, Json], emulated: bool) -> dict[str, str]:
-    """Returns the labels of a workload on a device: all that tells it from others."""
+    """Returns the labels of a workload on a device, which tell it from all others."""
     known = {key: _word(value) for key, value in workload.items() if value is not None and _LABEL.fullmatch(key)}
     return {**known, "device": device, "emulated": _truth(emulated)}
 
@@ -183,5 +183,5 @@ def _seconds(iso: str) -> float:
 
 
 def _escaped(text: str) -> str:
-    whole = text.encode("utf-8", "replace").decode()  # a store may hold half a surrogate pair
+    whole = text.encode("utf-8", "replace").decode()  # a store may contain half a surrogate pair
     return whole.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,12 +1,12 @@
-r"""A run as a trace for ui.perfetto.dev: Chrome's JSON trace format, in which times are microseconds.
+r"""Writes a run as a trace for ui.perfetto.dev, in Chrome's JSON trace format, where times are in microseconds.
 
     process = device, thread = session, slice = session, load or step, counter = sensor
 
-A session's times are its device's own clock, which no other device shares. So each session is placed on the run's
-timeline as a whole: it ends when the host stored it. Within a session nothing is shifted.
-Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops whatever lies before zero, names a
-counter by its event and its value with a blank between them, and refuses a whole trace for one
-character that is escaped as two (`\ud83d\ude42`): texts are not escaped.
+A session's times are those of its device's own clock, which no other device shares. So each session is placed on the
+run's timeline as a whole, ending when the host stored it. Within a session nothing is shifted.
+Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops everything before zero, names a counter
+by its event and its value with a space in between, and refuses a whole trace because of one character that is escaped
+as two (`\ud83d\ude42`), so texts are not escaped.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from suite.store.store import Store
 
 Event = dict[str, Json]
 
-#: Traces with at least this many steps and samples (about 10 MB) are compressed, unless the name says otherwise.
+#: Traces with at least this many steps and samples (about 10 MB) are compressed, unless a file name is given.
 COMPRESSED_FROM = 100_000
 
-# A thread whose number is that of a process is taken for its main thread, and 0 for the idle one. Perfetto shows the
-# numbers beside the names: processes count from 1, threads go on from here or from the next power of ten.
+# A thread with the number of a process is taken for its main thread, and 0 for the idle one. Perfetto displays the
+# numbers beside the names: processes count from 1, threads from here or from the next power of ten.
 _THREADS_FROM = 1_000
 
 
 def write_trace(store: Store, run: str, path: Path | None) -> Path:
-    """Writes the trace of a run (what `find_run` takes), session by session; returns its file.
+    """Writes the trace of a run (what `find_run` takes), session by session. Returns its file.
 
-    A name that ends with `.gz` is compressed. None: `trace-RUN.json` in the current folder, with `.gz` when it
-    is large. UserError for an unknown run and for a file that cannot be written.
+    A file whose name ends in `.gz` is compressed. The default is `trace-RUN.json` in the current folder, with `.gz` if
+    it is large. Raises UserError for an unknown run, or a file that cannot be written.
     """
     run_id = find_run(store, run)
     with store.database.reading() as connection:
@@ -70,7 +70,7 @@ def write_trace(store: Store, run: str, path: Path | None) -> Path:
 @contextlib.contextmanager
 def _text(stream: BinaryIO, *, compressed: bool) -> Iterator[TextIO]:
     with contextlib.ExitStack() as stack:
-        # No time of day in the header, so that the same run gives the same file.
+        # No time in the header, so that the same run always makes the same file.
         binary: Any = stack.enter_context(gzip.GzipFile("", "wb", fileobj=stream, mtime=0)) if compressed else stream
         text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
         yield text
@@ -93,8 +93,8 @@ def _events(connection: Connection, run: Row) -> Iterator[Event]:
     names = dict.fromkeys(str(stored.row["name"]) for stored in found)
     processes = {name: number for number, name in enumerate(names, start=1)}
     for name, process in processes.items():
-        yield _named("process_name", {"pid": process}, name)
-        yield _sorted("process_sort_index", {"pid": process}, process)
+        yield _name_event("process_name", {"pid": process}, name)
+        yield _sort_event("process_sort_index", {"pid": process}, process)
     settings = _settings(found)
     thread = max(_THREADS_FROM, 10 ** len(str(len(processes))))
     for stored in found:
@@ -103,21 +103,21 @@ def _events(connection: Connection, run: Row) -> Iterator[Event]:
             thread += 1
             track = {"pid": processes[str(row["name"])], "tid": thread}
             label = _label(settings[row["workload_key"]], row["role"], session.row)
-            yield _named("thread_name", track, label)
-            yield _sorted("thread_sort_index", track, thread)
+            yield _name_event("thread_name", track, label)
+            yield _sort_event("thread_sort_index", track, thread)
             yield from _session(session, label, str(row["workload_key"]), track, begin_us)
 
 
 def _session(
     session: StoredSession, label: str, workload: str, track: Mapping[str, int], begin_us: float
 ) -> Iterator[Event]:
-    """Yields all events of a session; none if nothing with a time arrived."""
+    """Yields all events of a session, or none if nothing with a time arrived."""
     events = json.loads(session.row["events"])
     times = _times(session, events)
     if not times:
         return
     first, last = min(times), max(times)
-    # Not before the run, even if the host's clock was set back in between.
+    # Not before the run, even if the host's clock was set back meanwhile.
     shift_us = max(0.0, _microseconds(session.row["committed_at"]) - begin_us - (last - first) / 1e3)
 
     def at(t_ns: int) -> float:
@@ -148,16 +148,16 @@ def _slice(
     return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **track, "args": known}
 
 
-def _named(what: str, track: Mapping[str, int], name: str) -> Event:
+def _name_event(what: str, track: Mapping[str, int], name: str) -> Event:
     return {"ph": "M", "name": what, **track, "args": {"name": printable(name, 200)}}
 
 
-def _sorted(what: str, track: Mapping[str, int], place: int) -> Event:
+def _sort_event(what: str, track: Mapping[str, int], place: int) -> Event:
     return {"ph": "M", "name": what, **track, "args": {"sort_index": place}}
 
 
 def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
-    """Names each workload by its setting and whatever distinguishes it from the run's others: `tiny int8 q16`."""
+    """Names each workload by its setting and what distinguishes it from the run's others: `tiny int8 q16`."""
     workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in found}
     shared = set.intersection(*(set(key.split("/")) for key in workloads)) if workloads else set()
     settings = {}
@@ -169,7 +169,7 @@ def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
 
 
 def _label(setting: str, role: str, session: Row) -> str:
-    """Names a session: `int8 session 2`, with its status if it is not ok."""
+    """Names a session: `int8 session 2`, with its status unless it is ok."""
     side = "" if role == "measured" else f" {role}"
     again = f", attempt {session['attempt'] + 1}" if session["attempt"] else ""
     status = "" if session["status"] == "ok" else f", {session['status']}"
@@ -177,7 +177,7 @@ def _label(setting: str, role: str, session: Row) -> str:
 
 
 def _times(session: StoredSession, events: Mapping[str, Mapping[str, int] | None]) -> list[int]:
-    """Returns first and last times of each part of a session, nanoseconds of the device's clock."""
+    """Returns the first and last time of each part of a session, in nanoseconds of the device's clock."""
     found = [part[key] for part in events.values() if part for key in ("t_ns", "t0_ns", "t1_ns") if part.get(key)]
     found += [time for step in session.steps for time in (step.t0_ns, step.t1_ns)]
     return found + [
@@ -203,7 +203,7 @@ def _step_facts(step: StepEvent) -> dict[str, Json]:
 
 
 def _finite(trace: SensorTrace) -> Iterator[tuple[int, float]]:
-    """Yields the finite readings of a sensor: a click on a nan breaks Perfetto's page."""
+    """Yields the finite readings of a sensor, as clicking on a nan breaks Perfetto's page."""
     return ((t_ns, value) for t_ns, value in zip(trace.t_ns, trace.values, strict=True) if math.isfinite(value))
 
 

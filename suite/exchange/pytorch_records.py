@@ -1,8 +1,8 @@
-"""Runs as records of PyTorch's benchmark database: a list with a record for each metric of each measurement.
+"""Writes runs as records of PyTorch's benchmark database: a list with a record for each metric of each measurement.
 
 The layout is that of the table `oss_ci_benchmark_v3` [https://github.com/pytorch/test-infra,
 clickhouse_db_schema/oss_ci_benchmark_v3/schema.sql; https://github.com/pytorch/pytorch/wiki/PyTorch-OSS-benchmark-infra,
-"Benchmark results format"]. What names repository, commit and workflow is added by whoever uploads the file.
+"Benchmark results format"]. The uploader adds repository, commit and workflow.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _of_run(run: RunContents) -> Iterator[dict[str, Json]]:
 
 
 def _values(metric: Metric, one: Measurement) -> list[float]:
-    """Returns the metric of each session, else the measurement's only number."""
+    """Returns the metric of each session, or else the measurement's only number."""
     value = metric.value(one)
     return [] if value is None else [float(each) for each in metric.session_values(one)] or [value]
 

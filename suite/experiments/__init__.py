@@ -1,5 +1,7 @@
-"""Experiments: questions about a device that one command answers. A plan file says what is measured, a module of
-answers/ computes the answer from that alone. Start reading at experiment.py, then conduct.py and any answer.
+"""Experiments: questions about a device that one command answers.
+
+A plan file lists what to measure, and a module in answers/ computes the answer from that alone. Start reading at
+experiment.py, then conduct.py and any answer.
 """
 
 EXPERIMENTS = (
@@ -14,4 +16,4 @@ EXPERIMENTS = (
     "power-modes",
     "fine-tune",
 )
-"""Every experiment, in the order in which one would make them."""
+"""Every experiment, in a sensible order for carrying them out."""

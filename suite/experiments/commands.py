@@ -1,4 +1,4 @@
-"""The commands that repeat what an experiment measured, as somebody would type them."""
+"""Writes the commands that repeat what an experiment measured, as a user would type them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNSAID = {"schedule": TrainingPlan.schedule, "init": TrainingPlan.init}
 
 
 def run_command(one: Measurement, model: str | None = None) -> str:
-    """Returns the `suite run` that measures a workload again; `model` is what was given instead of the plan's."""
+    """Returns the `suite run` that measures a workload again; `model` is the one given instead of the plan's."""
     found = one.workload
     words = ["suite", "run", "--device", one.device, "--model", model or str(found.get("model"))]
     words += ["--method", str(found.get("method")), "--quant", str(found.get("quant"))]
@@ -32,7 +32,7 @@ def run_command(one: Measurement, model: str | None = None) -> str:
 
 
 def race_command(trainings: Sequence[Training], model: str | None = None) -> str:
-    """Returns the `suite race` that makes these trainings of one device again; empty without any."""
+    """Returns the `suite race` that repeats these trainings of one device; empty if there are none."""
     if not trainings:
         return ""
     first = trainings[0]
@@ -48,14 +48,14 @@ def race_command(trainings: Sequence[Training], model: str | None = None) -> str
 
 
 def _adapter_words(plan: Fields) -> list[str]:
-    """Returns the options of the adapters that all contenders have, without defaults."""
+    """Returns the options for the adapters that all contenders have, without defaults."""
     found = {name: _word(plan.get(name, getattr(Plan, name))) for name in _ADAPTERS}
     differing = [name for name, word in found.items() if word != _word(getattr(Plan, name))]
     return [word for name in differing for word in (f"--{name}", found[name])]
 
 
 def _contender(one: Training) -> str:
-    """Returns the words of a contender, as `suite race --contender` takes them."""
+    """Returns a contender as `suite race --contender` takes it."""
     plan: Fields = one.plan.get("plan") or {}
     own: dict[str, Json] = {"quant": one.workload.get("quant"), "q": one.workload.get("q"), "b": one.workload.get("b")}
     own |= {name: plan.get(name) for name in ("lr", "eps", "layers", *_LOOPS)}

@@ -1,6 +1,6 @@
-"""Carries out an experiment: its parts one after the other, each recorded when it begins and ends, then its answers.
+"""Carries out an experiment: its parts one after the other, each recorded at its start and end, then the answers.
 
-It can be interrupted anywhere and goes on with what is left.
+An experiment can be interrupted anywhere; resuming it does what is left.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def begin(
     task: str | None = None,
     template: str | None = None,
 ) -> Experiment:
-    """Starts an experiment and carries it out. Raises UserError for an unknown name, and for what no device can do."""
+    """Starts an experiment and carries it out. Raises UserError for an unknown name or a plan that no device can do."""
     plan = planned(name, quick=quick).on_task(task, template)
     planned_work(plan, devices, model, bench)  # before anything is recorded
     found = Experiment(
@@ -56,9 +56,9 @@ def begin(
 
 
 def go_on(found: Experiment, bench: Bench) -> Experiment:
-    """Carries out what is left of an experiment and answers it. It stays open if this is interrupted.
+    """Carries out what is left of an experiment and answers it. It stays open if it is interrupted again.
 
-    Raises UserError while another process does so.
+    Raises UserError while another process carries it out.
     """
     with claimed(found.experiment_id, bench.home):
         return _go_on(found, bench)
@@ -87,7 +87,7 @@ def _go_on(found: Experiment, bench: Bench) -> Experiment:
 def answered(found: Experiment, definition: Definition, home: Home) -> Experiment:
     """Returns the experiment with each device's hardware and its answer from what was measured so far.
 
-    What has no result is named as missing.
+    An answer lists parts without a result as missing.
     """
     answers: dict[str, Answer] = {}
     with open_material(found, home) as material:
@@ -107,7 +107,7 @@ def open_material(found: Experiment, home: Home) -> Iterator[Material]:
 
 
 class _Course:
-    """An experiment in progress; every change of it is on the disk before it goes on."""
+    """An experiment in progress. Every change is on disk before the experiment continues."""
 
     def __init__(self, found: Experiment, bench: Bench) -> None:
         self.found, self.bench = found, bench
@@ -118,7 +118,7 @@ class _Course:
         keep_experiment(self.found, self.bench.home)
 
     def carry_out(self, work: Mapping[str, Work]) -> None:
-        """Does the work of parts that are not done; an error of one is its reason and costs no other."""
+        """Does the work of parts that are not done. An error in one becomes its reason and does not stop the others."""
         for number, (name, each) in enumerate(work.items(), 1):
             part = self.found.part(name) or Part(name, each.kind, "running")
             if part.status == "running":
@@ -145,6 +145,6 @@ class _Course:
                 self._change(replace(now, seconds=round(before + time.monotonic() - started, 1), **end))
 
     def _change(self, part: Part) -> None:
-        """Puts a part into its place, or at the end."""
+        """Replaces the part of that name, or adds it at the end."""
         parts = {one.name: one for one in self.found.parts} | {part.name: part}
         self.record(parts=tuple(parts.values()))

@@ -1,7 +1,7 @@
-"""What an experiment is, and which there are.
+"""Defines what an experiment is, and loads one by name.
 
-An experiment NAME is plans/NAME.yaml, which says what is measured for it, and answers/NAME.py, which has a function
-`answer(material, device)` and, where what is measured depends on what was found, `more_parts(material)`.
+An experiment NAME is plans/NAME.yaml, which lists what to measure, and answers/NAME.py, which has a function
+`answer(material, device)` and, if more has to be measured depending on the results, `more_parts(material)`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Bench:
-    """What the work of a part is done with. `command` is kept with what it makes."""
+    """What the work of a part needs. `command` is stored with its results."""
 
     inventory: Inventory
     home: Home
@@ -35,23 +35,24 @@ class Bench:
 
 
 class Work(Protocol):
-    """What is done for a part of an experiment."""
+    """The work for a part of an experiment."""
 
     @property
     def kind(self) -> PartKind:
-        """Where what it makes is found: by the id of a run, of trainings, of a profile, or by its own."""
+        """The kind of id that its result has: of a run, of trainings, of a profile, or its own."""
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Does the work, or what is left of it if `made_id` is not empty: what an interrupted attempt made.
+        """Does the work, or what is left of it after an interrupted attempt, whose result has the id `made_id`.
 
-        Calls `begun` with the id of what it makes, if that is another one, before it takes long. Returns whether all of
-        it was done, on every device. Raises the packages' UserErrors, which cost this part alone, and StoreError.
+        `made_id` is empty at first. If the result gets another id, calls `begun` with it before the long work starts.
+        Returns whether all of the work was done, on every device. Raises UserError, which ends only this part, and
+        StoreError.
         """
 
 
 @dataclass(frozen=True)
 class Definition:
-    """An experiment's code: how it answers for a device, and what else has to be measured for that."""
+    """An experiment's code: how it answers for a device, and what else it has to measure for that."""
 
     answer: Callable[[Material, str], Answer]
     more_parts: Callable[[Material], Mapping[str, Work]]
@@ -65,7 +66,7 @@ def load_definition(name: str) -> Definition:
 
 
 def planned(name: str, *, quick: bool) -> PlannedExperiment:
-    """Returns what the plan file of an experiment says. Raises UserError for an unknown name."""
+    """Reads the plan file of an experiment. Raises UserError for an unknown name."""
     _require_known(name)
     return read_plan(_FOLDER / "plans" / f"{name}.yaml", quick=quick)
 

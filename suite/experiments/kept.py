@@ -1,4 +1,4 @@
-"""Experiments on disk: `experiments/<id>/experiment.json` in the home, and beside it the page."""
+"""Experiments on disk: `experiments/<id>/experiment.json` in the home, with the page beside it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _PAGE = "experiment.html"
 
 
 def keep_experiment(found: Experiment, home: Home) -> None:
-    """Writes the document, whole or not at all. Raises StoreError."""
+    """Writes the document atomically. Raises StoreError."""
     path = home.experiment_folder(found.experiment_id) / EXPERIMENT
     keep_document(path, found.document(), "the experiment", RESUME)
 
 
 def own_path(experiment_id: str, part: str, home: Home) -> Path:
-    """Returns where a part of the experiment's own kind keeps what it found; `part` is what it calls itself."""
+    """Returns the path of the results of an `own` part named `part`."""
     return home.experiment_folder(experiment_id) / f"{part}.json"
 
 
 def keep_own(path: Path, document: Json) -> None:
-    """Writes what a part of the experiment's own kind found. Raises StoreError."""
-    keep_document(path, document, "what a part found", RESUME)
+    """Writes the results of an `own` part. Raises StoreError."""
+    keep_document(path, document, "the results of a part", RESUME)
 
 
 def read_own(path: Path) -> Json:
-    """Returns what `keep_own` wrote, None if there is nothing that can be read."""
+    """Returns what `keep_own` wrote, or None if it can't be read."""
     return read_or_none(path, lambda found: found)
 
 
 def read_experiment(name: str, home: Home) -> Experiment:
-    """Returns an experiment by its id, or the latest one. Raises UserError if there is none that can be read."""
-    nothing = "No experiment was made yet: make one with `suite experiment NAME`."
+    """Returns an experiment by its id, or the latest one. Raises UserError if it can't be read."""
+    nothing = "There is no experiment yet: start one with `suite experiment NAME`."
     chosen = choose_id(name, home.experiment_ids(), "experiment's id", nothing)
     path = home.experiment_folder(chosen) / EXPERIMENT
-    return read_document(path, Experiment.from_document, "The experiment", "make it again")
+    return read_document(path, Experiment.from_document, "The experiment", "carry it out again")
 
 
 def kept_experiments(home: Home) -> Iterator[Experiment]:
-    """Yields the experiments that can be read, the newest first."""
+    """Yields the experiments that can be read, newest first."""
     for name in reversed(home.experiment_ids()):
         try:
             yield read_experiment(name, home)
@@ -55,8 +55,7 @@ def kept_experiments(home: Home) -> Iterator[Experiment]:
 
 
 def open_experiment(name: str | None, home: Home) -> Experiment:
-    """Returns the newest experiment, of that name if one is given, that was interrupted. Raises UserError if there is
-    none."""
+    """Returns the newest interrupted experiment, of that name if one is given. Raises UserError if there is none."""
     for found in kept_experiments(home):
         if found.status in ("running", "interrupted") and name in (None, found.name):
             return found
@@ -65,5 +64,5 @@ def open_experiment(name: str | None, home: Home) -> Experiment:
 
 
 def write_experiment_page(found: Experiment, home: Home) -> Path:
-    """Writes the page as one file, with all that it needs. Raises SiteNotWritable."""
+    """Writes the page as one self-contained file. Raises SiteNotWritable."""
     return write_page_alone(experiment_page(found), home.experiment_folder(found.experiment_id) / _PAGE)

@@ -1,6 +1,4 @@
-"""What an answer is computed from: everything that the parts of an experiment have measured, read from the store and
-the home.
-"""
+"""The material of an answer: everything that an experiment's parts have measured, read from the store and the home."""
 
 from __future__ import annotations
 
@@ -31,25 +29,25 @@ class Material:
     home: Home
 
     def measurements(self, part: str, device: str | None = None) -> list[Measurement]:
-        """Returns the measurements of a part, of one device if it is named; none if it was not begun."""
+        """Returns the measurements of a part, of one device if it is named; empty if the part was not started."""
         run_id = self._id(part)
         found = StoreSource(self.store).run(run_id).measurements if run_id else []
         return [one for one in found if device in (None, one.device)]
 
     def facts(self, part: str, device: str) -> Mapping[str, Json]:
-        """Returns what the device reported of itself in the run of a part; nothing if that did not reach it."""
+        """Returns the facts that the device reported in a part's run; empty if the run did not reach it."""
         run_id = self._id(part)
         found = StoreSource(self.store).surroundings(run_id).devices.get(device) if run_id else None
         return {} if found is None else found.facts
 
     def trainings(self, part: str, device: str | None = None) -> list[Training]:
-        """Returns the trainings of a part, likewise."""
+        """Returns the trainings of a part, of one device if it is named."""
         group_id = self._id(part)
         found = Trainings(self.store.database).in_group(group_id) if group_id else []
         return [one for one in found if device in (None, one.device)]
 
     def profile(self, part: str) -> Profile | None:
-        """Returns the profile of a part, None if there is none that can be read."""
+        """Returns the profile of a part, or None if it can't be read."""
         profile_id = self._id(part)
         try:
             return read_profile(profile_id, self.home) if profile_id else None
@@ -57,7 +55,7 @@ class Material:
             return None
 
     def own(self, part: str) -> Json:
-        """Returns what a part of the experiment's own kind found, None if there is nothing."""
+        """Returns the results of an `own` part, or None if there are none."""
         name = self._id(part)
         return read_own(own_path(self.experiment.experiment_id, name, self.home)) if name else None
 
@@ -76,7 +74,7 @@ class Material:
         return ", ".join(str(word) for word in words if word)
 
     def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Returns a sentence for each part, measurement or training of the device without a result: its reason."""
+        """Returns the reason for each part, measurement or training of the device that has no result."""
         lines = []
         others = set(self.experiment.devices) - {device}
         for part in self.experiment.parts:
@@ -102,7 +100,7 @@ def _missing_measurements(material: Material, part: str, device: str) -> list[st
 
 
 def _missing_trainings(material: Material, part: str, device: str) -> list[str]:
-    """Returns a sentence for each reason: many trainings may have one, such as a device that was lost."""
+    """Returns a sentence for each reason, which many trainings may share, such as a lost device."""
     by_reason: dict[str, list[str]] = {}
     for one in material.trainings(part, device):
         if one.status != "finished":

@@ -1,6 +1,7 @@
 """Work that no other command does: a long session, and the same steps in each power mode of a device.
 
-Parts are `own` in the plan file: `plan` is that of a run, with one setting or several; `quants` are settings apart.
+The plan file has it in `own` parts: `plan` is a run's plan with one or several settings; `quants` lists settings that
+are measured one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from suite.store.identity import new_run_id
 
 
 class _Own(BaseModel):
-    """What stands below `own` in a plan file. `rounds`: of power modes; the others: of a long session."""
+    """The contents of `own` in a plan file. `rounds` is for power modes, the other fields are for a long session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +42,7 @@ class LongSessionWork:
     kind: PartKind = "own"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Takes the session; an interrupted one anew, since what it shows needs all of it in one go."""
+        """Measures the session, from the start after an interruption, since its results need it in one go."""
         session_id = made_id or new_run_id()
         (device,) = self.wanted.plan.devices
         entry = bench.inventory.devices[device]
@@ -57,7 +58,7 @@ class PowerModesWork:
     kind: PartKind = "own"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Measures in each mode, or measures what is left."""
+        """Measures in each mode that has not been measured yet."""
         comparison_id = made_id or new_run_id()
         begun(comparison_id)
         taken = take_modes(self.wanted, bench.inventory, bench.home, bench.display, bench.command, comparison_id)
@@ -65,7 +66,7 @@ class PowerModesWork:
 
 
 def long_sessions(material: Material, part: str) -> dict[str, Work]:
-    """Returns the sessions that a part asks for: one on each device in each setting."""
+    """Returns the sessions of a part: one on each device in each setting."""
     own = _own(material, part)
     return {
         share_name(part, device, plan.quants[0]): LongSessionWork(LongPlan(plan, own.least_seconds, own.memory_every))
@@ -74,7 +75,7 @@ def long_sessions(material: Material, part: str) -> dict[str, Work]:
 
 
 def power_modes(material: Material, part: str) -> dict[str, Work]:
-    """Returns the comparisons that a part asks for, likewise."""
+    """Returns the comparisons of a part: one on each device in each setting."""
     own = _own(material, part)
     return {
         share_name(part, device, plan.quants[0]): PowerModesWork(ModesPlan(plan, own.rounds))
@@ -83,7 +84,7 @@ def power_modes(material: Material, part: str) -> dict[str, Work]:
 
 
 def made_of(material: Material, part: str, device: str) -> Iterator[tuple[str, str]]:
-    """Yields each setting of a part on a device with the id of what was made for it, if it has a result."""
+    """Yields each setting of a part on a device that has a result, with the result's id."""
     for quant in _own(material, part).quants:
         found = material.experiment.part(share_name(part, device, quant))
         if found is not None and found.made_id and found.status in ("finished", "partial"):
@@ -91,7 +92,7 @@ def made_of(material: Material, part: str, device: str) -> Iterator[tuple[str, s
 
 
 def taken_sessions(material: Material, part: str, device: str) -> dict[str, LongSession]:
-    """Returns the sessions of a part on a device by setting. Raises UserError for one that can't be read."""
+    """Returns a part's sessions on a device by setting. Raises UserError for one that can't be read."""
     return {quant: read_long_session(made, material.home) for quant, made in made_of(material, part, device)}
 
 

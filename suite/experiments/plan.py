@@ -1,15 +1,15 @@
-"""The plan file of an experiment: its question, and what is measured for it, in full and in the quick version.
+"""Reads the plan file of an experiment: its question, and what to measure, in the full and the quick version.
 
 question: How much faster do loops that run side by side make a step?
 full:
-  minutes: 40                 # an estimate, as docs/experiments.md says
+  minutes: 40                 # an estimate, which docs/experiments.md has too
   parts:
     loops: {measure: {plans: ...}}          # as in a plan file (docs/nightly.md), devices left out
     curves: {train: {contenders: [...], seeds: 3, options: {steps: 400, ...}}}      # as `suite race` takes them
     equal: {train: {contenders: [...], forward_tokens: 98304, evaluations: 4, options: ...}}     # steps follow
-    domain: {train: {of_user: true, contenders: [...], ...}}      # on the user's task, left out without one
+    domain: {train: {of_user: true, contenders: [...], ...}}      # on the user's task; left out without one
     where: {profile: {quants: [fp32], steps: 10, ...}}
-    noise: {own: {...}}                     # what the experiment's module reads
+    noise: {own: {...}}                     # values for the experiment's module
 quick: ...
 """
 
@@ -36,8 +36,11 @@ class _Strict(BaseModel):
 
 
 class _Training(_Strict):
-    """`forward_tokens`: what each contender's steps cost together, in tokens that go through the model forwards; each
-    is then evaluated `evaluations` times after its start. `of_user`: on the task that the user names."""
+    """Trainings of contenders.
+
+    `forward_tokens`: the cost of each contender's steps together, in tokens of forward passes. Each contender is then
+    evaluated `evaluations` times after its start. `of_user`: on the task that the user names.
+    """
 
     contenders: list[str]
     seeds: Annotated[int, Field(ge=1)] = 3
@@ -48,7 +51,7 @@ class _Training(_Strict):
 
 
 class _Part(_Strict):
-    """One of the four; `own` is what the experiment's own code reads."""
+    """A part: exactly one of the four is given; `own` is read by the experiment's own code."""
 
     measure: Fields | None = None
     train: _Training | None = None
@@ -82,12 +85,12 @@ class PlannedExperiment:
         return (self.version, "parts", part, kind)
 
     def run_plan(self, part: str, devices: tuple[str, ...], model: str | None, inventory: Inventory) -> RunPlan:
-        """Returns what a part measures, on these devices, and of this model if one is given. Raises UserError."""
+        """Returns the run of a part on these devices, with this model if one is given. Raises UserError."""
         fixed = {"devices": list(devices)} | ({} if model is None else {"models": [model]})
         return expand_plans(self.file, self._place(part, "measure"), inventory, fixed=fixed)
 
     def training_plans(self, part: str, devices: tuple[str, ...], model: str | None) -> list[TrainingPlan]:
-        """Returns the trainings of a part, likewise. Raises UserError."""
+        """Returns the trainings of a part on these devices, with this model if one is given. Raises UserError."""
         found = self.parts[part].train or _Training(contenders=[])
         options = {**found.options} | ({} if model is None else {"model": model})
         own = {name: options.pop(name) for name in _TRAINING if name in options}
@@ -102,7 +105,7 @@ class PlannedExperiment:
         return plans_of_contenders(devices, contenders, found.seeds, settings, own)
 
     def on_task(self, task: str | None, template: str | None) -> PlannedExperiment:
-        """Returns the plan with the user's task in the parts that take it, without these if there is none.
+        """Returns the plan with the user's task in the parts that take it, or without these parts if there is no task.
 
         Raises UserError for a task that no part takes.
         """
@@ -112,7 +115,7 @@ class PlannedExperiment:
         if task is None and template is None:
             return replace(self, parts={name: part for name, part in self.parts.items() if name not in takers})
         if not takers or task is None:
-            why = "has tasks of its own" if not takers else "needs --task beside --template"
+            why = "has tasks of its own" if not takers else "needs --task with --template"
             raise UserError(f"The experiment {self.name} {why}: leave out {'--task' if task else '--template'}.")
         parts = dict(self.parts)
         for name, train in takers.items():
@@ -121,18 +124,18 @@ class PlannedExperiment:
         return replace(self, parts=parts)
 
     def profile_plan(self, part: str, device: str, model: str | None) -> Plan:
-        """Returns what a part profiles on a device, likewise. Raises UserError."""
+        """Returns what a part profiles on a device, with this model if one is given. Raises UserError."""
         return plan_of(device, self.parts[part].profile or {}, model)
 
-    def own_plan(self, part: str, device: str, model: str | None, *beside: str) -> tuple[Plan, Fields]:
-        """Returns a part of the experiment's own as a plan for a device, likewise, and the values `beside` it."""
+    def own_plan(self, part: str, device: str, model: str | None, *keys: str) -> tuple[Plan, Fields]:
+        """Returns an `own` part as a plan for a device, with this model if one is given, and the values of `keys`."""
         values = {**(self.parts[part].own or {})}
-        apart = {name: values.pop(name) for name in beside}
+        apart = {name: values.pop(name) for name in keys}
         return plan_of(device, values, model), apart
 
 
 def plan_of(device: str, found: Fields, model: str | None) -> Plan:
-    """Returns the values of a plan file as a plan for a device, of this model if one is given."""
+    """Returns the values of a plan file as a plan for a device, with this model if one is given."""
     values = {**found} | ({} if model is None else {"model": model})
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return Plan((device,), **{**values, **lists})
@@ -142,12 +145,13 @@ _TRAINING = {each.name for each in fields(TrainingPlan)} - {"plan"}
 
 
 def _of_equal_work(words: Sequence[str], plans: Sequence[TrainingPlan], tokens: int, evaluations: int) -> list[str]:
-    """Returns the contenders' words with the steps that cost so many forward tokens, and when they are evaluated.
+    """Returns the contenders' words with the steps that cost this many forward tokens, and their `eval_every`.
 
-    `plans` are theirs with any number of steps. Raises UserError for a contender whose steps don't add up.
+    `plans` are the contenders', with any number of steps. Raises UserError if the tokens are not a whole number of
+    steps.
     """
     if len(words) != len(plans):
-        raise UserError("total stands for several shapes, whose steps cost the same: give q and b instead.")
+        raise UserError("total stands for several shapes, so it can't be combined with forward_tokens: give q and b.")
     found = []
     for each, plan in zip(words, plans, strict=True):
         of_step = next(plan.plan.workloads(answers=1)).forward_tokens

@@ -1,6 +1,6 @@
-"""What trainings of an experiment come to: contenders over their seeds, and how one stands against another.
+"""Summarizes the trainings of an experiment: contenders over their seeds, and how one compares with another.
 
-As in a race, one contender is ahead of another only if their 95 % intervals over seeds are apart.
+As in a race, one contender is ahead of another only if their 95 % intervals over seeds do not overlap.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from reports.text.numbers import format_list
 from suite.results.race_answers import estimate_accuracy, estimate_change, estimate_cost_of_seeds
 
 Estimated = Estimate | Unavailable
-NO_TIMES = "the device is emulated, so its times are no measure"
+NO_TIMES = "the device is emulated, so its times are not measurements"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way of training: its trainings that finished, one for each seed."""
+    """A way of training, with its finished trainings, one for each seed."""
 
     name: str
     trainings: tuple[Training, ...]
@@ -45,47 +45,47 @@ class Contender:
 
     @property
     def untrained(self) -> Estimate:
-        """The same before the first step."""
+        """The held-out accuracy before the first step."""
         return estimate_accuracy([one.evaluations[0].accuracy for one in self.trainings])
 
     @property
     def gain(self) -> Estimate:
-        """By how much the accuracy rose, seed by seed."""
+        """The rise in accuracy, computed seed by seed."""
         return estimate_change([one.evaluations[-1].accuracy - one.evaluations[0].accuracy for one in self.trainings])
 
     @property
     def loss(self) -> float:
-        """The held-out loss at the end, the mean of the seeds."""
+        """The held-out loss at the end, as the mean over seeds."""
         return fmean(one.evaluations[-1].loss for one in self.trainings)
 
     @property
     def seconds(self) -> Estimated:
-        """Those of all steps."""
+        """The seconds of all steps."""
         return self.cost(lambda one: one.seconds)
 
     @property
     def joules(self) -> Estimated:
-        """Those of all steps."""
+        """The joules of all steps."""
         return self.cost(lambda one: _joules(one.energy_at(one.steps)))
 
     @property
     def peak_mib(self) -> float | None:
-        """The highest peak of memory."""
+        """The highest memory peak."""
         peaks = [one.peak_memory_kib for one in self.trainings if one.peak_memory_kib is not None]
         return max(peaks) / 1024 if peaks else None
 
     @property
     def forward_tokens(self) -> float | None:
-        """Tokens that went through the model forwards in all steps of a training, at full rows."""
+        """The forward tokens of all steps of a training, at full rows."""
         (first, *_) = self.trainings
         return None if isinstance(first.forward_tokens, Unavailable) else first.forward_tokens * first.steps
 
     def cost(self, read: Callable[[Training], Number]) -> Estimated:
-        """Returns what a training costs."""
+        """Returns the cost of a training, estimated over seeds."""
         return estimate_cost_of_seeds((one.seed, read(one)) for one in self.trainings)
 
     def curve(self, across: Callable[[Training, int], float], *, slot: int | None = None) -> Curve:
-        """Returns the accuracy at each evaluation; `across` says where a step lies."""
+        """Returns the accuracy at each evaluation; `across` gives the x of a step."""
         first = self.trainings[0]
         places = range(min(len(one.evaluations) for one in self.trainings))
         points = [estimate_accuracy([one.evaluations[place].accuracy for one in self.trainings]) for place in places]
@@ -109,7 +109,7 @@ def contenders(trainings: Iterable[Training]) -> list[Contender]:
 
 
 def renamed(found: Sequence[Contender], name: Callable[[Contender], str]) -> list[Contender]:
-    """Returns the contenders by the name of what tells them apart, where that is one word."""
+    """Returns the contenders under shorter names, if these tell them apart."""
     short = [name(one) for one in found]
     if len(set(short)) < len(short):
         return list(found)
@@ -123,13 +123,13 @@ def curve_of(
     words: Sequence[str],
     slot: int | None,
 ) -> Curve:
-    """Returns estimates as points, with their intervals if all have one."""
+    """Returns estimates as a curve, with intervals if all have one."""
     low, high = common_ends([one.interval for one in points])
     return Curve(name, x, tuple(one.value for one in points), low, high, tuple(words), slot=slot)
 
 
 def apart(one: Estimated, other: Estimated) -> bool | Unavailable:
-    """Returns whether two estimates' intervals are apart, or why that can't be told."""
+    """Returns whether two estimates' intervals do not overlap, or why that can't be told."""
     first, second = _interval(one), _interval(other)
     if isinstance(first, Unavailable):
         return first
@@ -143,7 +143,7 @@ def _interval(found: Estimated) -> Interval | Unavailable:
 
 
 def standing(reference: Contender, others: Sequence[Contender]) -> str:
-    """Returns who is ahead of the reference in accuracy at the end, who behind, and of whom that can't be told."""
+    """Returns who is ahead of the reference in final accuracy, who is behind, and for whom that can't be told."""
     ahead, behind, undecided, why = list[str](), list[str](), list[str](), "intervals overlap"
     for one in others:
         decided = apart(one.accuracy, reference.accuracy)

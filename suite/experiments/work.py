@@ -1,4 +1,4 @@
-"""The work that parts of a plan file ask for: a run, trainings against each other, a profile."""
+"""The work of a plan file's parts: a run, trainings that compete, a profile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Measuring:
     kind: PartKind = "measure"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Measures, or measures what is left."""
+        """Measures what has not been measured yet."""
         if made_id:
             return orchestrate.resume(bench.inventory, bench.home, bench.display, run_id=made_id).complete
         return orchestrate.begin(
@@ -35,13 +35,13 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Training:
-    """Trainings, as those of a race."""
+    """Trainings, as in a race."""
 
     plans: tuple[TrainingPlan, ...]
     kind: PartKind = "train"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Trains, or trains what is left, each from its last checkpoint."""
+        """Trains what has not finished yet, each training from its last checkpoint."""
         with_bench = (bench.inventory, bench.home, bench.display, bench.command)
         if made_id:
             trained = conduct.resume(*with_bench, group_id=made_id)
@@ -58,7 +58,7 @@ class Profiling:
     kind: PartKind = "profile"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Takes the profile; an interrupted one anew, as it takes less than a minute."""
+        """Takes the profile, from the start after an interruption, as it takes less than a minute."""
         del made_id
         (device,) = self.plan.devices
         found = take_profile(self.plan, bench.inventory.devices[device], bench.home, bench.display, begun)
@@ -70,9 +70,9 @@ class Profiling:
 def planned_work(
     planned: PlannedExperiment, devices: tuple[str, ...], model: str | None, bench: Bench
 ) -> dict[str, Work]:
-    """Returns the work of a plan file by the names of its parts; what the experiment's own code reads is left out.
+    """Returns the work of a plan file by part, without `own` parts, which the experiment's code plans itself.
 
-    Raises UserError for what can't be carried out on any device.
+    Raises UserError for work that no device can do.
     """
     found: dict[str, Work] = {}
     for part, content in planned.parts.items():

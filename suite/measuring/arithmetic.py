@@ -33,22 +33,22 @@ Notify = Callable[[str], None]
 _TIMEOUT_S = 120.0
 _JOB = "arithmetic"
 INPUTS = "ones.bin"
-"""The probe's inputs beside its job."""
+"""The file of the probe's inputs, beside its job."""
 
 
 def probe_accumulation(
     device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
 ) -> Accumulation | Unavailable:
-    """Finds the type in which the device sums products of float16, by one run of the probe. Raises DeviceLost."""
+    """Finds the type in which the device sums float16 products, by running the probe once. Raises DeviceLost."""
     try:
-        return _probed(device, runner, program, check_stop)
+        return _run_probe(device, runner, program, check_stop)
     except DeviceLost:
         raise
     except (DeviceError, OSError) as error:
-        return Unavailable(f"the probe of its fp16 arithmetic failed: {error}")
+        return Unavailable(f"the probe of the device's fp16 arithmetic failed: {error}")
 
 
-def _probed(
+def _run_probe(
     device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
 ) -> Accumulation | Unavailable:
     deploy_runner(device, runner)
@@ -68,16 +68,16 @@ def _probed(
     transport.remove(folder, recursive=True)
     record = collect(_JOB, lines, ended, {})
     if not record.complete or not record.steps:
-        return Unavailable(f"the probe of its fp16 arithmetic did not run: {record.sentence}")
+        return Unavailable(f"the probe of the device's fp16 arithmetic did not run: {record.sentence}")
     found = accumulation_of(record.steps[0].losses)
     if found is None:
         first = record.steps[0].losses[0] if record.steps[0].losses else math.nan
-        return Unavailable(f"the probe of its fp16 arithmetic gave {first:g} for a sum of 4096 ones")
+        return Unavailable(f"the probe of the device's fp16 arithmetic returned {first:g} for a sum of 4096 ones")
     return found
 
 
 def probe_job() -> dict[str, object]:
-    """Returns the runner's job: the probe once, on ones."""
+    """Returns the runner's job: one run of the probe, on ones."""
     ones = {"name": "ones", "dtype": "float32", "shape": list(INPUT_SHAPE), "file": INPUTS, "offset": 0, "batches": 1}
     return {
         "schema": 1,
@@ -97,8 +97,9 @@ def probe_job() -> dict[str, object]:
 def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Path, notify: Notify) -> ReferenceLosses:
     """Returns the reference losses in that arithmetic, computed in a separate process unless cached.
 
-    Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an
-    export."""
+    Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError, as an
+    export does.
+    """
     settings = (prepared.data, prepared.training, prepared.workload.reference_steps, accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
@@ -113,14 +114,14 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 def with_references(
     prepared: Sequence[Prepared], accumulation: Accumulation, artifacts: Path, notify: Notify
 ) -> tuple[list[Prepared], list[LeftOut]]:
-    """Returns the settings with reference losses that sum as the device does, if these had to wait for the device.
+    """Returns the settings, with reference losses that sum as the device does where these had to wait for the device.
 
-    Those whose reference can't be computed are left out.
+    Settings whose reference can't be computed are left out.
     """
     references: dict[str, ReferenceLosses | UserError | SuiteError] = {}
     ready: list[Prepared] = []
     left_out: list[LeftOut] = []
-    for item in sorted(prepared, key=lambda item: item.role == "baseline"):  # which has that of its candidate
+    for item in sorted(prepared, key=lambda item: item.role == "baseline"):  # it takes its candidate's
         if item.reference is not NOT_YET:
             continue
         key = workload_key(describe_workload(item.workload))

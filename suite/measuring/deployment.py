@@ -1,4 +1,4 @@
-"""What a session needs on the device: the runner, the programs with their data files, and room for all of them."""
+"""Deploys what a session needs on the device: the runner, the programs with their data files, and room for them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ COPY_TIMEOUT_S = 600.0
 
 
 def needs(device: Device, prepared: Iterable[Prepared], states_bytes: int = 0) -> Needs:
-    """Room for the programs and data files that are not there yet and for states, memory for the smallest setting."""
+    """Returns the disk space for missing programs, data files and states, and the memory of the smallest setting."""
     items, places = list(prepared), device.places
-    sizes: dict[str, int] = {}  # of each file once, whoever shares it
+    sizes: dict[str, int] = {}  # each file once, even if several programs share it
     for artifact in (item.artifact for item in items):
         sizes[posixpath.join(places.artifact(artifact.hash), PROGRAM)] = artifact.program_bytes
         sizes |= {posixpath.join(places.weights(file.hash), file.name): file.size_bytes for file in artifact.data}
@@ -36,7 +36,7 @@ def needs(device: Device, prepared: Iterable[Prepared], states_bytes: int = 0) -
 
 @dataclass(frozen=True)
 class CacheRoom:
-    """The device's cache during a run: `kept` is what the run needs there, `notify` is told what goes for it."""
+    """The device's cache during a run. `kept`: what the run needs there; `notify` gets a line on what is removed."""
 
     device: Device
     kept: frozenset[str]
@@ -50,22 +50,24 @@ class CacheRoom:
         artifacts: Iterable[Artifact],
         notify: Callable[[str], None],
     ) -> CacheRoom:
-        """For these runners and programs, with the programs' data files."""
+        """Returns the cache for a run with these runners and programs, and the programs' data files."""
         programs = list(artifacts)
         names = {_runner_name(runner) for runner in runners} | {_program_name(artifact) for artifact in programs}
         names |= {_data_name(file) for artifact in programs for file in artifact.data}
         return cls(device, frozenset(names), notify)
 
     def make(self, name: str, size_bytes: int) -> None:
-        """Room for one of them within the device's limit. Raises DeployError."""
+        """Makes room for a file within the device's limit. Raises DeployError."""
         limit_mb = self.device.entry.cache_limit_mb
         gone = make_room(self.device.transport, self.device.places, limit_mb, name, size_bytes, self.kept)
         if gone:
             freed = sum(item.size_bytes for item in gone) / 1e6
-            self.notify(f"removed {len(gone)} of the programs used longest ago, {freed:.1f} MB, for its cache_limit_mb")
+            self.notify(
+                f"removed {len(gone)} of the programs used longest ago, {freed:.1f} MB, to keep its cache_limit_mb"
+            )
 
     def mark_used(self) -> None:
-        """Remembers on the device that they were used now; a full disk must not keep anybody from measuring."""
+        """Records on the device that the files were used now. A full disk must not keep anybody from measuring."""
         with contextlib.suppress(FileError):
             mark_used(self.device.transport, self.device.places, self.kept, datetime.now(UTC))
 
@@ -73,7 +75,7 @@ class CacheRoom:
 def deploy_runner(
     device: Device, runner: BuiltRunner, room: CacheRoom | None = None, on_progress: OnProgress | None = None
 ) -> Deployment:
-    """Bring the runner onto the device. Raises DeployError."""
+    """Deploys the runner to the device. Raises DeployError."""
     if room is not None:
         room.make(_runner_name(runner), runner.size_bytes)
     return deploy(device.transport, runner.files, device.places.runner(runner.hash), on_progress=on_progress)
@@ -82,7 +84,7 @@ def deploy_runner(
 def deploy_program(
     device: Device, artifact: Artifact, room: CacheRoom | None = None, on_progress: OnProgress | None = None
 ) -> list[Deployment]:
-    """Bring a program onto the device, after those of its data files that are not there. Raises DeployError."""
+    """Deploys a program to the device, after its missing data files. Raises DeployError."""
     deployed = [_deploy_data(device, file, room, on_progress) for file in artifact.data]
     if room is not None:
         room.make(_program_name(artifact), artifact.program_bytes)
@@ -92,9 +94,9 @@ def deploy_program(
 
 
 def load_afresh(device: Device, artifact: Artifact) -> None:
-    """Replaces a program on the device and its data files by copies, which lie elsewhere on its disk and in memory.
+    """Replaces a program and its data files on the device by copies, so that they lie elsewhere on disk and in memory.
 
-    Raises DeployError, and DeviceLost.
+    Raises DeployError and DeviceLost.
     """
     places, transport = device.places, device.transport
     paths = [posixpath.join(places.artifact(artifact.hash), PROGRAM)]
@@ -106,7 +108,7 @@ def load_afresh(device: Device, artifact: Artifact) -> None:
         if copied.rc != 0:
             transport.remove(f"{path}.copy")
             why = copied.stopped or copied.stderr_tail.strip() or f"cp ended with {copied.rc}"
-            raise DeployError(f"a copy of {path} for another load can't be made there: {printable(why, 200)}")
+            raise DeployError(f"{path} can't be copied on the device to load it afresh: {printable(why, 200)}")
         transport.rename(f"{path}.copy", path)
 
 
@@ -130,5 +132,5 @@ def _data_name(file: DataFile) -> str:
 
 
 def remove_old_jobs(device: Device) -> None:
-    """Remove the job folders that a killed run left; the device's lock makes sure that nobody uses them."""
+    """Removes the job folders that a killed run left. The device's lock ensures that nobody uses them."""
     device.transport.remove(posixpath.dirname(device.places.job("any")), recursive=True)

@@ -1,11 +1,11 @@
-"""The devices of a run in parallel, each in its own thread and under its own lock, and what a thread does there.
+"""Measures the devices of a run in parallel, each in its own thread and under its own lock.
 
-A device on the host's own cores is measured alone, after all others: measured while the host serves ten boards, its
-numbers would be wrong. Twins (`emulated`) make no claim about latency and run together.
+A device on the host's own cores is measured alone, after all others: its numbers would be wrong while the host serves
+ten boards. Twins (`emulated`) make no claim about latency and run together.
 
 A thread connects, checks, deploys, and takes rounds of sessions, interleaved over the settings. Every session is stored
-before the next one starts; what cannot be measured becomes a measurement that says why. A lost device is reconnected
-and continues where the store says it was.
+before the next one starts. What cannot be measured becomes a measurement with a reason. A lost device is reconnected
+and continues after its last stored session.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _T = TypeVar("_T")
 
 
 def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[RecordedMeasurement]:
-    """Returns the measurements of all devices, in the order of `entries`; raises what `on_each_device` raises.
+    """Measures all devices. Returns their measurements in the order of `entries`.
 
-    A device that fails has its reason in its measurements.
+    If a device fails, its measurements have the reason. Raises what `on_each_device` raises.
     """
     by_name = on_each_device(entries, run.stop, lambda entry: _Campaign(run, entry).measure_all())
     return [recorded for entry in entries for recorded in by_name[entry.name]]
 
 
 def on_each_device(entries: Sequence[DeviceEntry], stop: StopSign, work: Callable[[DeviceEntry], _T]) -> dict[str, _T]:
-    """Returns what `work` returns for each device, by name.
+    """Calls `work` for each device and returns its results by device name.
 
-    What concerns the whole run (StoreError, UserError, KeyboardInterrupt) is raised once every device is released: its
-    runner ended, what it has achieved so far stored.
+    Errors of the whole run (StoreError, UserError, KeyboardInterrupt) are raised after every device was released, with
+    its runner ended and its results so far stored.
     """
     together = [entry for entry in entries if not _on_this_host(entry)]
     alone = [entry for entry in entries if _on_this_host(entry)]
@@ -63,7 +63,7 @@ def on_each_device(entries: Sequence[DeviceEntry], stop: StopSign, work: Callabl
 
 
 def _apart(entries: Sequence[DeviceEntry]) -> list[list[DeviceEntry]]:
-    """Splits entries into groups with each device once: two entries of a device would disturb each other."""
+    """Splits entries into groups that have each device once: two entries of a device would disturb each other."""
     groups: list[list[DeviceEntry]] = []
     for entry in entries:
         free = (group for group in groups if entry.address not in {other.address for other in group} - {None})
@@ -91,7 +91,7 @@ def _side_by_side(entries: Sequence[DeviceEntry], stop: StopSign, work: Callable
 
 @contextlib.contextmanager
 def _ending(stop: StopSign) -> Iterator[None]:
-    """Asks the other devices to stop if anything is raised; the pool then waits for them."""
+    """Asks the other devices to stop if anything is raised. The pool then waits for them."""
     try:
         yield
     except BaseException:
@@ -101,7 +101,7 @@ def _ending(stop: StopSign) -> Iterator[None]:
 
 def _raise_first(done: set[Future[_T]]) -> None:
     errors = [error for future in done if (error := future.exception()) is not None]
-    # Devices stop because of another one's error, which comes first.
+    # The error that made the other devices stop comes first.
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error
 
@@ -120,10 +120,10 @@ class _Campaign:
         self._attempts = Attempts(run, entry, self.clock, self._note, self._reconnecting.reset)
 
     def measure_all(self) -> list[RecordedMeasurement]:
-        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception, and
-        so does what a setting was left out for.
+        """Measures every setting and returns the measurements. A DeviceError becomes their reason, not an exception.
 
-        Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
+        A setting that was left out has its reason too. Raises Stopped if the run has to end, and errors of the whole
+        run (StoreError, UserError).
         """
         try:
             recorded = self._reconnecting.carry_out(self._connected) if self.prepared else []
@@ -132,7 +132,7 @@ class _Campaign:
         return [*recorded, *self._recording.leave_out(self.left_out)]
 
     def _connected(self) -> list[RecordedMeasurement]:
-        """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
+        """Measures what is not stored yet, over one connection. Raises DeviceLost if the connection breaks."""
         self.run.stop.check()
         self._attempts.forget_idle()
         with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
@@ -175,7 +175,7 @@ class _Campaign:
         ]
 
     def _settle_arithmetic(self, device: Device, runner: BuiltRunner) -> None:
-        """Finds out how the device sums products of float16, and takes the reference that sums the same way."""
+        """Finds out how the device sums float16 products, and takes the reference that sums the same way."""
         waiting = [item for item in self.prepared if item.reference is NOT_YET]
         probes = [probe for item in waiting if (probe := item.artifact.folder / PROBE).is_file()]
         if not probes:
@@ -205,7 +205,7 @@ class _Campaign:
         self._rounds(device, measuring)
 
     def _deploy(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
-        """Deploys runner and programs; a program that cannot be deployed fails only its setting."""
+        """Deploys runner and programs. If a program cannot be deployed, only its setting fails."""
         runners = {item.runner.hash: item.runner for item in measuring}
         artifacts = [item.prepared.artifact for item in measuring if item.abandoned is None]
         room = CacheRoom.of(device, runners.values(), artifacts, self._note)
@@ -238,7 +238,7 @@ class _Campaign:
                         self._attempts.take(device, item, ordinal, progress)
 
     def _over_budget(self) -> str | None:
-        """Returns why no further session may start, None while there is time."""
+        """Returns why no further session may start, or None while there is time."""
         budget = self.run.plan.budget_minutes
         if budget is None or self.clock.monotonic_ns() - self._begun_ns < budget * 60e9:
             return None
@@ -248,7 +248,7 @@ class _Campaign:
         self.run.display.note(f"{self.entry.name}: {text}")
 
     def _note_or_stop(self, text: str) -> None:
-        """Notes progress of long work, which is abandoned if the run is to end."""
+        """Notes the progress of long work, and abandons the work if the run has to end."""
         self.run.stop.check()
         self._note(text)
 

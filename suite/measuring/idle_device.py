@@ -1,7 +1,7 @@
-"""The idle device: it cools down before a session, and its power is the session's idle power.
+"""Waits for the idle device to cool down before a session, and measures its idle power.
 
-Idle power is measured before and after each session, once between consecutive sessions; a gauge that only a program
-on the device can read is read through that program.
+Idle power is measured before and after each session; consecutive sessions share the measurement between them. A gauge
+that only a program on the device can read is read through that program.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _OUTPUT_LIMIT_BYTES = 8 << 20
 _NUMBER = re.compile(r"[ \t:=]*([+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?)", re.ASCII)
 
 
-class _Enough(Exception):  # noqa: N818 - the way to end a stream, not a fault
-    """The time is over."""
+class _Enough(Exception):  # noqa: N818 - ends a stream, not an error
+    """The time is up."""
 
 
 def program_trace(
@@ -63,7 +63,7 @@ def program_trace(
 
 
 def value_in(line: str, sensor: Sensor) -> float | None:
-    """Returns the scaled value of a line as the runner reads it, None if it has none."""
+    """Returns the scaled value of a line, as the runner reads it, or None if it has none."""
     field = sensor.field or ""
     if not line.startswith(field):
         return None
@@ -75,12 +75,13 @@ def value_in(line: str, sensor: Sensor) -> float | None:
 
 
 def may_be_idle(value: float, sensor: Sensor) -> bool:
-    """Whether a reading can be an idle device's: below the sensor's range is possible, above is not."""
+    """Returns whether an idle device can have this reading, which may be below the sensor's range but not above it."""
     return sensor.plausible is None or 0 <= value <= sensor.plausible[1]
 
 
 COOLED_WITHIN_MC = 2000.0
-"""A session starts when the hottest zone is back so close to the run's start [ARM Workload Automation, delay.py]."""
+"""A session starts when the hottest zone is this close to its temperature at the run's start [ARM Workload Automation,
+delay.py]."""
 
 POLL_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 600.0
@@ -108,7 +109,7 @@ class ThermalGate:
         return cls(_temperatures(device, sensors), clock or Clock())
 
     def wait(self, device: Device, sensors: Sequence[Sensor], notify: Callable[[str], None]) -> str | None:
-        """Waits until the device has cooled; returns a sentence if it had not after the longest wait."""
+        """Waits until the device has cooled. Returns a sentence if it is still too hot after the longest wait."""
         waited = 0.0
         while True:
             excess = self._excess_mc(_temperatures(device, sensors))
@@ -117,15 +118,15 @@ class ThermalGate:
             zone, above = excess
             if waited >= LONGEST_WAIT_SECONDS:
                 return (
-                    f"{zone} was still {above / 1e3:.1f} degC above the run's start after {waited:.0f} s of cooling: "
-                    "see to its cooling"
+                    f"{zone} was still {above / 1e3:.1f} degC above the run's start after waiting {waited:.0f} s: "
+                    "improve its cooling"
                 )
             notify(f"waiting for {zone} to cool: {above / 1e3:.1f} degC above the start")
             self.clock.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
 
     def _excess_mc(self, now: Mapping[str, float]) -> tuple[str, float] | None:
-        """Returns the hottest zone known at both times, and how far it is above the hottest at the start."""
+        """Returns the hottest zone, of those known at both times, and how far it is above the hottest at the start."""
         shared = [zone for zone in now if zone in self.start_mc]
         if not shared:
             return None
@@ -140,7 +141,7 @@ def idle_power_mw(
     wrap_range_mj: Mapping[str, float],
     clock: Clock | None = None,
 ) -> float | Unavailable:
-    """Returns the mean power of the idle device, sampled by the host through the transport."""
+    """Returns the mean power of the idle device, sampled by the host over the transport."""
     clock = clock or Clock()
     total_mw = 0.0
     programs = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is not None]
@@ -162,11 +163,11 @@ def idle_power_mw(
 def _file_power_mw(
     device: Device, chosen: Sequence[Sensor], wrap_range_mj: Mapping[str, float], clock: Clock
 ) -> float | Unavailable:
-    """Returns the combined mean power of the sensors that are files."""
+    """Returns the total mean power of the sensors that are files."""
     times: list[int] = []
     values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
     end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
-    while len(times) < 2 or times[-1] < end:  # on a slow link one reading may take all of that
+    while len(times) < 2 or times[-1] < end:  # on a slow link one reading may take all of that time
         now = _values(device, chosen)
         missing = [sensor.name for sensor in chosen if sensor.name not in now]
         if missing:
@@ -187,7 +188,7 @@ def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]
 
 
 def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
-    """Returns one reading of each readable sensor file, as the runner would read it."""
+    """Returns one reading of each readable sensor file, read as by the runner."""
     sensors = [sensor for sensor in sensors if sensor.command is None]
     paths = sorted({path for sensor in sensors for path in (sensor.path, sensor.times) if path is not None})
     texts = device.transport.read_texts(paths) if paths else {}
@@ -213,25 +214,25 @@ def _number(text: str | FileError | None, field: str | None) -> float | None:
 
 
 KEEPS_NS = 5 * 10**9
-"""Idle power measured after a session is also that before the next one, if it begins so soon."""
+"""Idle power after a session also counts as that before the next one, if that starts within this time."""
 
 Power = float | Unavailable
 """Mean idle power in mW, or why there is none."""
 
 
 class IdleBracket:
-    """The idle power of one device over one connection. `measure` measures it, in mW, which takes seconds."""
+    """The idle power of one device over one connection. `measure` takes seconds and returns mW."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest: tuple[int, Power] | None = None
 
     def forget(self) -> None:
-        """Discards the latest value: one measured over a lost connection says nothing about the next."""
+        """Discards the latest value: one measured over a lost connection does not hold for the next."""
         self._latest = None
 
     def before(self, measure: Callable[[], Power]) -> Power:
-        """Returns idle power before a session: that after the previous one, if it is recent."""
+        """Returns the idle power before a session: the one after the previous session, if it is recent."""
         if self._latest is not None:
             taken_ns, power = self._latest
             if self._clock.monotonic_ns() - taken_ns <= KEEPS_NS:
@@ -239,7 +240,7 @@ class IdleBracket:
         return self.after(measure)
 
     def after(self, measure: Callable[[], Power]) -> Power:
-        """Returns idle power after a session."""
+        """Returns the idle power after a session."""
         power = measure()
         self._latest = (self._clock.monotonic_ns(), power)
         return power

@@ -1,6 +1,6 @@
-"""One process of the runner on a device: its job and inputs are placed, it is launched, and every line of it is kept.
+"""Runs one process of the runner on a device: sends its job and inputs, launches it, and keeps every line it prints.
 
-What it computes is the caller's: steps to be measured (session.py), a part of a training or an evaluation
+The caller decides what it computes: measured steps (session.py), or a part of a training or an evaluation
 (suite/training).
 """
 
@@ -39,12 +39,12 @@ from workloads.export.artifact import Artifact
 from workloads.tasks.batches import write_arrays
 
 WARM_UP_TOLERANCE = 0.04
-"""Warm-up ends when two moving averages of step time agree so closely [androidx benchmark, WarmupManager]."""
+"""Warm-up ends when two moving averages of step time agree this closely [androidx benchmark, WarmupManager]."""
 
 _WARM_UP_SECONDS = 120.0
 _STATE = "state.safetensors"
 _STATES = "states"
-"""Beside the folders of jobs: the newest state, which the next process mostly starts from."""
+"""Folder beside those of jobs, for the newest state, from which the next process usually starts."""
 
 Array = NDArray[Any]
 OnStep = Callable[[str, int], None]  # phase, number of steps so far
@@ -52,17 +52,20 @@ OnStep = Callable[[str, int], None]  # phase, number of steps so far
 
 @dataclass(frozen=True)
 class Job:
-    """What one process does; runner, program and data files are on the device already.
+    """What one process does. Runner, program and data files are on the device already.
 
-    `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
-    number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
-    `steps` that count, which go on until they have taken `least_seconds`. `kept`: the job and its inputs stay beside
-    `log`. `state_before` is a file of this host with the state to start from, `state_after` where the state after the
-    last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
-    is called several times a second. `shorter` are programs of the same step for shorter rows, on the device too. So
-    many `busy_loops` run on the device as long as the process does. `profile`: every second step says where its time
-    goes. `memory_every`: after so many steps in turn the process says what it has of memory, and each step how often it
-    asked for some; 0: neither.
+    `inputs` are the program's, in its order. Each is either an array [batches, ...], of which step i takes batch i
+    modulo their number, or the job's description of the input (`step_inputs`). `shorter` are programs of the same step
+    for shorter rows, which are on the device too.
+
+    `warm_up` are the fewest and the most steps before the `steps` that count; these continue until they have taken
+    `least_seconds`. `state_before` is a file on this host with the state to start from, `state_after` the path for the
+    state after the last step, which only a complete process leaves. `kept`: the job and its inputs stay beside `log`.
+    `check_stop` is called several times a second and raises when the process has to be ended.
+
+    `busy_loops` is the number of loops that run on the device beside the process. `profile`: every second step reports
+    where its time goes. `memory_every`: after this many steps the process reports its memory, and each step reports
+    how often it requested memory; 0: neither.
     """
 
     name: str
@@ -90,20 +93,20 @@ shift
 while [ "$left" -gt 0 ]; do busy & left=$((left - 1)); done
 exec "$@"
 """
-"""Starts a number of loops and becomes the program of its other arguments, with which they end."""
+"""Starts a number of loops and becomes the program in its other arguments. The loops end with that."""
 
 
-class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not a fault of ours
+class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not an error
     """A zone reached the temperature at which the device itself steps in."""
 
 
 def run_job(
     device: Device, job: Job, sensors: Sequence[Sensor], plan: SensorPlan, on_step: OnStep
 ) -> tuple[SessionRecord, list[str]]:
-    """Returns the record of the process, and what the device said of throttling before and after it.
+    """Runs the process. Returns its record, and what the device reported of throttling before and after it.
 
-    What `check_stop` raises goes through, with the runner ended, and so does KeyboardInterrupt; a device that is lost
-    is part of the record. Raises StoreError if this host's disk can't take what came.
+    Ends the runner and raises on what `check_stop` raises, or KeyboardInterrupt. A lost device is part of the record.
+    Raises StoreError if the output can't be written to this host's disk.
     """
     folder = device.places.job(job.name)
     lines: list[str] = []
@@ -116,7 +119,7 @@ def run_job(
         _note_throttling(device, throttled)
         if job.state_after is not None and outcome.rc == 0:
             _take_state(device, folder, job.state_after)
-        # A folder that stays is removed by the next run; it is no reason to lose the session.
+        # The next run removes a folder that is left; it is no reason to lose the session.
         with contextlib.suppress(FileError):
             device.transport.remove(folder, recursive=True)
     except DeviceLost as error:
@@ -133,11 +136,11 @@ def _note_throttling(device: Device, notes: list[str]) -> None:
 def step_inputs(
     names: Sequence[str], arrays: Mapping[str, Array], seed: int, lr: float | Array, eps: float, first_step: int = 0
 ) -> dict[str, Array | Mapping[str, Any]]:
-    """Returns the inputs `names` of training steps on the batches of `arrays`, with the noise of `first_step` and on.
+    """Returns the inputs `names` of training steps on the batches of `arrays`, with the noise from `first_step` on.
 
-    `lr` is that of all steps, or float32 [steps].
+    `lr` is one rate for all steps, or float32 [steps].
     """
-    key = {"seed": seed, "first": first_step} if first_step else {"seed": seed}  # as earlier runners know it
+    key = {"seed": seed, "first": first_step} if first_step else {"seed": seed}  # which earlier runners understand
     rate = lr if isinstance(lr, np.ndarray) else {"dtype": "float32", "shape": [], "value": [lr]}
     inputs = {
         **arrays,
@@ -149,7 +152,7 @@ def step_inputs(
 
 
 def threads_of(device: Device) -> int:
-    """Returns the entry's threads, else one for each of its CPUs, else one for each CPU that the runner may use."""
+    """Returns the entry's threads, or one for each of its CPUs, or one for each CPU that the runner may use."""
     if device.entry.threads is not None:
         return device.entry.threads
     if device.entry.cpus is not None:
@@ -160,7 +163,7 @@ def threads_of(device: Device) -> int:
 def _document(
     device: Device, job: Job, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Json]:
-    """Returns the job of docs/contracts.md."""
+    """Returns the job document (docs/contracts.md)."""
     fewest, most = job.warm_up
     document: dict[str, Any] = {
         "schema": 1,
@@ -185,7 +188,7 @@ def _document(
     kernels = job.runner.kernels.get(job.artifact.quant)
     if kernels is not None:
         document["kernels"] = kernels
-    if job.artifact.data:  # a runner of an earlier suite, as baselines may have, does not know the key
+    if job.artifact.data:  # runners of earlier suites, which baselines may have, don't know the key
         document["data"] = [f"../../weights/{file.hash}/{file.name}" for file in job.artifact.data]
     if job.shorter:
         document["shorter"] = [_program(artifact) for artifact in job.shorter]
@@ -230,7 +233,7 @@ def measure_device(
     try:
         end = device.launch(command, take, timeout_s=timeout_s, cwd=folder, while_waiting=check_stop)
     except TransportTimeout:
-        end = ProcessEnd(rc=None, stopped=f"it was not done after {timeout_s:.0f} s")
+        end = ProcessEnd(rc=None, stopped=f"it had not finished after {timeout_s:.0f} s")
     except OutputLimitError as error:
         end = ProcessEnd(rc=None, stopped=str(error))
     transport.remove(folder, recursive=True)
@@ -244,12 +247,12 @@ def _program(artifact: Artifact) -> str:
 def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> None:
     transport = device.transport
     transport.mkdir(folder)
-    local = job.log.with_suffix(".inputs")  # of this process alone: devices work side by side
+    local = job.log.with_suffix(".inputs")  # for this process alone, as devices work in parallel
     arrays = {name: value for name, value in job.inputs.items() if isinstance(value, np.ndarray)}
     try:
         entries = write_arrays(arrays, local)
         if job.kept:
-            local = _kept_inputs(local)
+            local = _rename_inputs(local)
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
     files = {entry.name: replace(entry, file=local.name).as_job_entry() for entry in entries}
@@ -257,7 +260,7 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     if job.state_before is not None:
         _place_state(device, job.state_before)
     if not job.kept:
-        local.unlink(missing_ok=True)  # the next session makes the same again
+        local.unlink(missing_ok=True)  # the next session writes the same again
     inputs = [
         files[name] if isinstance(value, np.ndarray) else {"name": name, **value} for name, value in job.inputs.items()
     ]
@@ -271,29 +274,29 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     transport.write(posixpath.join(folder, "job.json"), document.encode())
 
 
-def _kept_inputs(written: Path) -> Path:
-    """Renames the inputs to what their content is called, so that sessions on the same batches share one file."""
+def _rename_inputs(written: Path) -> Path:
+    """Renames the inputs after their content, so that sessions on the same batches share one file."""
     with written.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return written.replace(written.with_name(f"inputs-{digest[:16]}.bin"))
 
 
 def write_state(adapter: NDArray[np.float32], path: Path) -> None:
-    """Writes a state in which a program has `adapter`, float32 [n]; what else it remembers starts at zero.
+    """Writes a state with `adapter`, float32 [n]; everything else in it is zero.
 
-    Raises StoreError if the disk can't take it.
+    Raises StoreError if it can't be written.
     """
     try:
         write_atomic(path, save({"adapter": adapter}))
     except OSError as error:
         raise StoreError(
             f"the state to start from cannot be written to {path} ({error.strerror}, error {error.errno}): free space "
-            "or make the folder writable, then repeat the command, a training with `suite train --resume`"
+            "or make the folder writable, then repeat the command, or continue a training with `suite train --resume`"
         ) from error
 
 
 def _place_state(device: Device, state: Path) -> None:
-    """Sends a state of this host to the device, unless it is what a process left there since we connected."""
+    """Sends a state from this host to the device, unless a process has left it there since we connected."""
     transport, place = device.transport, posixpath.join(device.places.job(_STATES), _state_name(state))
     if transport.exists(place):
         return
@@ -303,7 +306,7 @@ def _place_state(device: Device, state: Path) -> None:
 
 
 def _take_state(device: Device, folder: str, destination: Path) -> None:
-    """Fetches the state that a process left, and keeps it on the device in the place of those before it."""
+    """Fetches the state that a process left, and keeps it on the device instead of earlier ones."""
     transport, states = device.transport, device.places.job(_STATES)
     source = posixpath.join(folder, _STATE)
     transport.pull(source, destination, timeout_s=timeout_for(transport.size(source)))
@@ -313,13 +316,13 @@ def _take_state(device: Device, folder: str, destination: Path) -> None:
 
 
 def _state_name(state: Path) -> str:
-    """Returns the name of a state on the device: of its training and step."""
+    """Returns the name of a state on the device, from its training and step."""
     return f"{state.parent.name}.{state.name}"
 
 
 @dataclass
 class _Listener:
-    """Takes the runner's lines as they come: into memory, onto the disk, and the steps to whoever watches."""
+    """Takes the runner's lines as they come, into memory and onto the disk, and reports the steps."""
 
     lines: list[str]
     log: FileIO
@@ -331,7 +334,7 @@ class _Listener:
         self.lines.append(line)
         try:
             rest = memoryview(f"{line}\n".encode("utf-8", "replace"))
-            while rest:  # a disk that fills up takes a part first
+            while rest:  # a disk that is nearly full takes only a part
                 rest = rest[self.log.write(rest) :]
         except OSError as error:
             raise _unwritable("the raw output", str(self.log.name), error) from error
@@ -346,7 +349,7 @@ class _Listener:
             sample = json.loads(line)
             name, value = str(sample["sensor"]), float(sample["value"])
         except (ValueError, KeyError, TypeError):
-            return  # the collector will name what is wrong with it
+            return  # the collector reports what is wrong with the line
         if self.sensors.quantities.get(name) == TEMPERATURE and value >= self.sensors.trip_mc.get(name, float("inf")):
             raise _TripPoint(f"{name} reached {value / 1e3:.1f} degC, its trip point: cool the device")
 
@@ -360,14 +363,14 @@ def _launch(device: Device, folder: str, job: Job, listener: _Listener) -> Proce
     except _TripPoint as reason:
         return ProcessEnd(rc=None, stopped=str(reason))
     except TransportTimeout:
-        return ProcessEnd(rc=None, stopped=f"it was not done after {job.timeout_s:.0f} s")
+        return ProcessEnd(rc=None, stopped=f"it had not finished after {job.timeout_s:.0f} s")
     except OutputLimitError as error:
         return ProcessEnd(rc=None, stopped=str(error))
 
 
 def _opened(path: Path) -> FileIO:
     try:
-        # Unbuffered: a line that came is on the disk, and closing cannot fail for what is left.
+        # Unbuffered: every line that came is on the disk, and closing has nothing left to write.
         return FileIO(path, "w")
     except OSError as error:
         raise _unwritable("the raw output", path, error) from error
@@ -376,5 +379,5 @@ def _opened(path: Path) -> FileIO:
 def _unwritable(what: str, path: Path | str, error: OSError) -> StoreError:
     return StoreError(
         f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): "
-        "free space or make the folder writable, then go on with --resume"
+        "free space or make the folder writable, then continue with --resume"
     )

@@ -1,6 +1,6 @@
-"""Power from an external meter: its readings on the device's clock, as one more trace of a session.
+"""Adds the readings of an external power meter to a session, as one more trace, on the device's clock.
 
-The device's clock is seen from the host's by the shortest of several round trips.
+The offset between the clocks of host and device comes from the shortest of several round trips.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ClockLine:
     after: ClockReading
 
     def device_ns(self, host_ns: int) -> int:
-        """The device's clock at a host time; beyond the readings it goes on as between them."""
+        """Returns the device's clock at a host time; beyond the readings, extrapolated."""
         span = self.after.host_ns - self.before.host_ns
         if span <= 0:
             return host_ns + self.before.offset_ns
@@ -53,12 +53,12 @@ class ClockLine:
 
     @property
     def error_ms(self) -> float:
-        """How far off a time can be."""
+        """The largest error of a converted time."""
         return max(self.before.error_ns, self.after.error_ns) / 1e6
 
 
 def read_clock(device: Device, command: Sequence[str], probes: int = PROBES) -> ClockReading | Unavailable:
-    """The device's clock through `command` (the runner with `--clock`), the reading with the smallest round trip."""
+    """Reads the device's clock by `command` (the runner with `--clock`); the shortest round trip counts."""
     best: ClockReading | None = None
     try:
         for _ in range(probes):
@@ -67,7 +67,7 @@ def read_clock(device: Device, command: Sequence[str], probes: int = PROBES) -> 
             t2 = time.monotonic_ns()
             text = result.stdout.strip()
             if result.end.rc != 0 or not (text.isascii() and text.isdecimal()) or int(text) > _LONGEST_NS:
-                return Unavailable("the runner on the device doesn't tell its clock (`runner --clock`)")
+                return Unavailable("the runner on the device doesn't report its clock (`runner --clock`)")
             reading = ClockReading((t1 + t2) // 2, int(text) - (t1 + t2) // 2, (t2 - t1 + 1) // 2)
             if best is None or reading.error_ns < best.error_ns:
                 best = reading
@@ -80,27 +80,27 @@ _MW_PER_W = 1e3
 _FIRST_READINGS = 3
 _FIRST_READINGS_S = 5.0
 _LAST_READING_S = 2.0
-# Seconds of readings kept before and after those of the runner: an energy window needs one on either side.
+# Seconds for which readings are kept before and after the runner's: an energy window needs one on either side.
 _MARGIN_NS = 2 * 10**9
 
 
 class NoMeter:
-    """What stands in a meter's place where there is none: the device's own sensors."""
+    """Stands in for a meter where there is none: uses the device's own sensors."""
 
     def __init__(self, device: Device, clock: Clock) -> None:
         self._device, self._clock = device, clock
 
     def idle_power_mw(self, sensors: Sequence[Sensor], plan: SensorPlan) -> float | Unavailable:
-        """Mean power over the next seconds as the device's sensors have it (`gate.idle_power_mw`)."""
+        """Measures the mean power over the next seconds with the device's sensors."""
         return idle_power_mw(self._device, sensors, plan.energy_sensors, plan.wrap_range_mj, self._clock)
 
     def joined(self, record: SessionRecord) -> SessionRecord:
-        """The record as it is."""
+        """Returns the record unchanged."""
         return record
 
 
 class Meter:
-    """A meter's program under way, and the device's clock as it was when that began."""
+    """A running meter program, and the reading of the device's clock from its start."""
 
     def __init__(self, device: Device, clock_command: Sequence[str], program: MeterProgram, clock: Clock) -> None:
         self._device, self._clock_command, self._program, self._clock = device, tuple(clock_command), program, clock
@@ -108,8 +108,8 @@ class Meter:
         wait_for_samples(program, _FIRST_READINGS, clock.sleep, _FIRST_READINGS_S)
 
     def idle_power_mw(self, sensors: Sequence[Sensor], plan: SensorPlan) -> float | Unavailable:
-        """Mean power over the next seconds, in which nothing may run on the device."""
-        del sensors, plan  # the meter is the device's total, alone
+        """Measures the mean power over the next seconds, in which nothing may run on the device."""
+        del sensors, plan  # the meter alone measures the whole device
         seen = len(self._program.samples())
         self._clock.sleep(IDLE_SECONDS)
         readings = self._program.samples()[max(seen - 1, 0) :]
@@ -119,7 +119,7 @@ class Meter:
         return mean_power_mw({METER: trace}, [METER], {})
 
     def joined(self, record: SessionRecord) -> SessionRecord:
-        """The record with the meter's trace, or with the reason why there is none; nothing is raised for it."""
+        """Returns the record with the meter's trace, or with the reason why there is none. Never raises."""
         trace = self._aligned(record)
         if isinstance(trace, Unavailable):
             return replace(record, sensor_errors={**record.sensor_errors, METER: trace.reason})
@@ -136,7 +136,7 @@ class Meter:
         after = read_clock(self._device, self._clock_command)
         if isinstance(after, Unavailable):
             return after
-        # The reading that follows the last step is under way still.
+        # The reading that follows the last step is yet to come.
         wait_for_samples(self._program, len(self._program.samples()) + 1, self._clock.sleep, _LAST_READING_S)
         line = ClockLine(self._before, after)
         begin_ns, end_ns = _span(record)
@@ -152,7 +152,7 @@ class Meter:
 
 @contextlib.contextmanager
 def open_meter(device: Device, runner: Sequence[str], clock: Clock | None = None) -> Iterator[Meter | NoMeter]:
-    """Runs the entry's meter for the block, if the inventory names one. `runner`: how it is called on the device."""
+    """Runs the entry's meter for the block, if the inventory names one. `runner`: its command on the device."""
     power, clock = device.entry.power, clock or Clock()
     if power is None or power.command is None:
         yield NoMeter(device, clock)
@@ -166,7 +166,7 @@ def _trace(readings: Sequence[MeterSample], t_ns: tuple[int, ...], error_ms: flo
 
 
 def _span(record: SessionRecord) -> tuple[int, int]:
-    """From the first to the last time that the runner told."""
+    """Returns the first and the last time that the runner reported."""
     begin_ns = record.header.t_ns if record.header is not None else 0
     ends = [step.t1_ns for step in record.steps[-1:]]
     if record.footer is not None and record.footer.t_ns is not None:

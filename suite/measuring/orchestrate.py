@@ -1,4 +1,4 @@
-"""A run from its plan to its report: prepare on the host, measure on the devices, compare, report."""
+"""Conducts a run from its plan to its report: prepares on the host, measures on the devices, compares, reports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run: its measurements, and the path of the page with them, or why that could not be written."""
+    """The result of a run: its measurements, and the path of their page, or why it could not be written."""
 
     run_id: str
     measurements: list[Measurement]
@@ -47,15 +47,15 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every measurement has numbers, or is known to be impossible on its device."""
+        """Whether every measurement has numbers or is known to be impossible on its device."""
         return _complete(self.measurements)
 
 
 Begun = Callable[[str], None]
-"""Is called with the id of a run when the store has it, before anything is measured."""
+"""Called with a run's id as soon as the store has it, before anything is measured."""
 
 Afterwards = Callable[[Run, Inventory], None]
-"""What a run has to do besides measuring before it is finished."""
+"""Further work of a run, after measuring and before it is finished."""
 
 
 def begin(
@@ -71,9 +71,9 @@ def begin(
     begun: Begun = lambda _run_id: None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Starts a run and carries it out. Raises the packages' UserErrors, and StoreError.
+    """Starts a run and carries it out. Raises UserError and StoreError.
 
-    The run gets the name `tag` (suite.store.tags), which must be free; `label` says what is measured.
+    The run gets the tag `tag` (suite.store.tags), which must be free; `label` describes what is measured.
     """
     check(plan, inventory)
     store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
@@ -99,13 +99,13 @@ def resume(
     run_id: str | None = None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Resumes a run, without an id the newest of that purpose that was killed or interrupted."""
+    """Resumes a run; without an id, the newest of that purpose that was killed or interrupted."""
     store = Store.open(home.store_path)
     with contextlib.closing(store), in_use(home):
         run_id = newest_open_run(store, purpose) if run_id is None else run_id
         with claimed(run_id, home):
             plan = RunPlan.from_document(store.resume_run(run_id))
-            display.note(f"going on with run {run_id}")
+            display.note(f"resuming run {run_id}")
             check(plan, inventory)
             preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
             return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
@@ -113,13 +113,13 @@ def resume(
 
 @contextlib.contextmanager
 def claimed(run_id: str, home: Home) -> Iterator[None]:
-    """Claims a run or training for this process for the block; UserError while another process carries it out."""
+    """Claims a run or training for this process. Raises UserError while another process carries it out."""
     path = home.locks / claim_name(run_id)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"run {run_id} is going on in another process: let it finish, or end it first.") from None
+        raise UserError(f"run {run_id} is in progress in another process: let it finish, or end it first.") from None
     try:
         yield
     finally:
@@ -128,21 +128,21 @@ def claimed(run_id: str, home: Home) -> Iterator[None]:
 
 
 def newest_open_run(store: Store, purpose: str) -> str:
-    """Returns the run to resume; UserError if there is none."""
+    """Returns the run to resume. Raises UserError if there is none."""
     runs = store.open_runs(purpose)
     if runs:
         return runs[0]
     nights = store.open_runs("nightly")
     if nights:
-        raise UserError(f"The interrupted run {nights[0]} is a night: go on with it by `suite nightly`.")
+        raise UserError(f"The interrupted run {nights[0]} is a night: continue it with `suite nightly`.")
     raise UserError(
-        "There is no interrupted run to resume: start one with `suite run`; `suite report` writes the pages of those "
+        "There is no interrupted run to resume: start one with `suite run`; `suite report` writes the pages of runs "
         "that have ended."
     )
 
 
 def environment(preparation: Preparation, label: str | None = None) -> Mapping[str, str]:
-    """Returns what the host contributes to the numbers, and what a person calls the state of it."""
+    """Returns what on the host may affect the numbers, and the user's label for the state of it."""
     found = commit()
     return {
         **({"label": label} if label else {}),
@@ -169,10 +169,9 @@ def prepare_host(
 ) -> tuple[Preparation, Runners]:
     """Does all work of a run before its sessions: checks that devices are reachable, prepares programs and runners.
 
-    Reference losses, too, unless sessions are compared with something else. A plan whose task or weights can't be read
-    is left out with its reason, and so is a setting that can't be exported.
-    Raises NoneReachable if no device is, and the first error if no program is left, except for a night, which has to
-    record that.
+    It prepares reference losses too, unless sessions are compared with something else. A plan whose task or weights
+    can't be read is left out with its reason, and so is a setting that can't be exported. Raises NoneReachable if no
+    device can be reached, and the first error if no program is left, except for a night, which has to record that.
     """
     reach(entries, display, required=purpose != "nightly")
     may_be_empty = purpose == "nightly"
@@ -212,7 +211,7 @@ def _report_left_out(preparation: Preparation, display: Display, *, may_be_empty
 
 
 def _load_inputs(plan: RunPlan, display: Display) -> tuple[Preparation, dict[Plan, Inputs]]:
-    """Returns the inputs of each plan, and what has to be left out without them."""
+    """Returns the inputs of each plan, and what has to be left out for lack of them."""
     preparation, inputs = Preparation(), dict[Plan, Inputs]()
     for part in plan.plans:
         with display.waiting(f"loading {part.model}"):
@@ -237,7 +236,7 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
         afterwards(run, inventory)
         run.store.finish_run(run.run_id, "finished" if _complete(compared) else "partial")
     except BaseException:
-        # If the store cannot take this either, the run stays open, and the first error is the one to report.
+        # If the store can't take this either, the run stays open, and the first error is the one to report.
         with contextlib.suppress(StoreError):
             run.store.finish_run(run.run_id, "interrupted")
         raise

@@ -1,6 +1,6 @@
-"""Reaches the devices: before the export, which takes minutes, and again when a link broke during the work.
+"""Contacts the devices before the export, which takes minutes, and again when a link breaks during the work.
 
-The look before the export reads and locks nothing, so a device in use by somebody else counts as reachable.
+The check before the export reads and locks nothing, so a device that somebody else uses counts as reachable.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from suite.errors import SuiteError
 from suite.measuring.idle_device import Clock
 
 _QUIET_S = 2.0
-"""Seconds before a wait is announced: devices that are there take less."""
+"""Seconds before a wait is announced: reachable devices take less."""
 
 
-class NoneReachable(SuiteError):  # noqa: N818 - the vocabulary's word
-    """No device of a run can be reached; the message has a sentence for each."""
+class NoneReachable(SuiteError):  # noqa: N818 - the project's word for it
+    """No device of a run can be reached. The message has a sentence for each."""
 
 
 def reach(entries: Sequence[DeviceEntry], display: Display, *, required: bool = True) -> None:
-    """Reports which devices cannot be reached within their `connect_timeout_s`, in parallel.
+    """Contacts the devices in parallel and reports those that do not answer within their `connect_timeout_s`.
 
-    Raises NoneReachable if none can and `required`; otherwise the run continues, as a device may come back.
+    Raises NoneReachable if none does and `required`; otherwise the run continues, as a device may come back.
     """
     remote = [entry for entry in entries if entry.transport != "local"]
     obstacles = _obstacles(remote, display)
@@ -43,7 +43,7 @@ def reach(entries: Sequence[DeviceEntry], display: Display, *, required: bool = 
         display.note(f"{name}: {reason}")
     if obstacles:
         those = "it is" if len(obstacles) == 1 else "they are"
-        display.note(f"going on without {', '.join(obstacles)}; {those} tried again when the programs are ready")
+        display.note(f"continuing without {', '.join(obstacles)}; {those} tried again when the programs are ready")
 
 
 def _sentences(obstacles: dict[str, str]) -> str:
@@ -54,9 +54,9 @@ def _sentences(obstacles: dict[str, str]) -> str:
 
 
 def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, str]:
-    """Returns why devices cannot be reached, by name, in the order of `entries`."""
+    """Returns why devices cannot be reached, by device name, in the order of `entries`."""
     with _terminal_as_it_was():
-        looks = {entry.name: _begun(entry) for entry in entries}
+        looks = {entry.name: _start_contact(entry) for entry in entries}
         late = wait(looks.values(), timeout=_QUIET_S).not_done
         if late:
             names = ", ".join(name for name, look in looks.items() if look in late)
@@ -65,8 +65,8 @@ def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, st
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
-def _begun(entry: DeviceEntry) -> Future[str | None]:
-    """Starts contacting a device; the result is why it cannot be reached, None if it answers."""
+def _start_contact(entry: DeviceEntry) -> Future[str | None]:
+    """Starts contacting a device. The result is why it cannot be reached, or None if it answers."""
     found: Future[str | None] = Future()
 
     def look() -> None:
@@ -79,14 +79,14 @@ def _begun(entry: DeviceEntry) -> Future[str | None]:
         else:
             found.set_result(None)
 
-    # Ends with the process, so that Ctrl-C need not wait for a silent device, as it would for a pool's thread.
+    # A daemon thread ends with the process. For a pool's thread, Ctrl-C would have to wait for a silent device.
     threading.Thread(target=look, name=f"look at {entry.name}", daemon=True).start()
     return found
 
 
 @contextlib.contextmanager
 def _terminal_as_it_was() -> Iterator[None]:
-    """Restores the terminal after Ctrl-C: a thread that asks for a password turns the echo off."""
+    """Restores the terminal after Ctrl-C, as a thread that asks for a password turns the echo off."""
     try:
         before = termios.tcgetattr(sys.stdin)
     except (termios.error, ValueError, OSError, AttributeError):
@@ -100,19 +100,19 @@ def _terminal_as_it_was() -> Iterator[None]:
 
 
 MOST_RECONNECTS = 2
-"""Consecutive reconnects before giving up; work that ends well resets the count."""
+"""Consecutive reconnects before giving up; a success resets the count."""
 
 RECONNECT_SECONDS = (2.0, 60.0)
-"""The waits before each: a broken link is back soon, a device that reboots takes about a minute."""
+"""The wait before each reconnect: a broken link is back soon, a device that reboots takes about a minute."""
 
 _T = TypeVar("_T")
 
 
 class Reconnecting:
-    """Begins work on one device again when the device was lost.
+    """Starts work on a device again when the device was lost.
 
-    `was_met` returns whether the device has been reached before: only such a one is worth a long wait. `note` gets a
-    line for each reason and each wait.
+    `was_met` returns whether the device has been reached before: only then is it worth a long wait. `note` gets a line
+    for each reason and each wait.
     """
 
     def __init__(self, clock: Clock, note: Callable[[str], None], was_met: Callable[[], bool]) -> None:
@@ -121,7 +121,7 @@ class Reconnecting:
         self._last_loss: str | None = None
 
     def carry_out(self, work: Callable[[], _T]) -> _T:
-        """Returns what `work` returns, which connects by itself. Raises DeviceLost once it was lost too often."""
+        """Returns the result of `work`, which connects by itself. Raises DeviceLost if the device is lost too often."""
         retrying = Retrying(
             retry=retry_if_exception_type(DeviceLost),
             stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
@@ -134,7 +134,7 @@ class Reconnecting:
         return result
 
     def reset(self) -> None:
-        """Starts the count anew: something was achieved over the present connection."""
+        """Resets the count, as something was achieved over the present connection."""
         self._losses_in_a_row = 0
 
     def _watched(self, work: Callable[[], _T]) -> _T:

@@ -1,4 +1,4 @@
-"""Stores one device's part of a run: the device, its measurements as they start, and their outcome."""
+"""Stores one device's part of a run: the device, its measurements as they start, and their outcomes."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class OpenMeasurement:
     def runner(self) -> BuiltRunner:
         """The runner of its sessions."""
         if self.known_runner is None:
-            raise RuntimeError(f"{self.subject.device} has no runner: it is chosen when the device is connected")
+            raise RuntimeError(f"{self.subject.device} has no runner yet: it is chosen when the device is connected")
         return self.known_runner
 
 
 @dataclass(frozen=True)
 class RecordedMeasurement:
-    """A measurement that is stored, under `measurement_id`.
+    """A measurement stored under `measurement_id`.
 
-    `by_session` has the measurement of each single session, by ordinal, for the two sides of a confirmation.
+    `by_session` has a measurement for each single session, by ordinal, for the two sides of a confirmation.
     """
 
     measurement_id: int
@@ -71,13 +71,13 @@ class RecordedMeasurement:
 
 
 def hardware_of(facts: Facts) -> dict[str, Json]:
-    """Returns what of a device's facts cannot change without it being another device."""
+    """Returns those facts of a device that identify it: if one changes, it is another device."""
     known = facts.as_document()
     return {key: known[key] for key in _HARDWARE}
 
 
 class Recording:
-    """One device of a run, in the store. `runner` and `arithmetic` are set once they are known of the device."""
+    """The records of one device of a run. `runner` and `arithmetic` are set when they are known."""
 
     def __init__(self, store: Store, run_id: str, entry: DeviceEntry, *, only_plan: bool) -> None:
         self.store, self.run_id, self.entry = store, run_id, entry
@@ -169,7 +169,7 @@ class Recording:
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:
-        """Computes and stores the measurement from its sessions; `reason` is why the device's part ended early."""
+        """Computes the measurement from its sessions and stores it. `reason` is why the device's part ended early."""
         sessions = self.store.sessions_of(item.measurement_id)
         found, why, role = measure(item.subject, sessions), item.abandoned or reason, item.prepared.role
         if why is not None and not sessions:
@@ -182,7 +182,7 @@ class Recording:
         return RecordedMeasurement(item.measurement_id, role, found, by_session)
 
     def leave_out(self, items: Sequence[LeftOut]) -> list[RecordedMeasurement]:
-        """Stores measurements that no device could make; sessions that an interrupted run has of them stay unused."""
+        """Stores measurements that no device could make. Their sessions from before an interruption stay unused."""
         return [self._leave_out(item) for item in items]
 
     def _leave_out(self, item: LeftOut) -> RecordedMeasurement:
@@ -197,12 +197,12 @@ class Recording:
         return RecordedMeasurement(measurement_id, item.role, found)
 
     def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
-        """Returns measurements of a device that could not be reached, or no longer."""
+        """Stores failed measurements of a device that could not be reached, or was lost."""
         sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
         return [self.finish(item, reason) for item in self.begin(prepared, sensors)]
 
 
 def useless(sessions: Sequence[SessionResult]) -> str | None:
-    """Returns why further sessions of a setting are useless, None if they are not."""
+    """Returns why further sessions of a setting are useless, or None if they are not."""
     unsupported = [item.validity for item in sessions if item.validity.status is SessionStatus.UNSUPPORTED]
     return unsupported[0].reason if unsupported else None

@@ -1,4 +1,4 @@
-"""A run in progress: what its devices share, and how their threads are asked to end."""
+"""Defines a run in progress: what its devices share, and how their threads are asked to end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from suite.preparing.runners import Runners
 from suite.store.store import Store
 
 
-class Stopped(Exception):  # noqa: N818 - a wish, not a fault
-    """The run is to end; raised in a device's thread, never reported."""
+class Stopped(Exception):  # noqa: N818 - a request, not an error
+    """The run has to end. Raised in a device's thread, never reported."""
 
 
 class StopSign:
-    """Raised once by whoever ends the run, checked by everybody else."""
+    """Put up once by whoever ends the run; checked by all threads."""
 
     def __init__(self) -> None:
         self._raised = threading.Event()
@@ -29,12 +29,12 @@ class StopSign:
         self._raised.set()
 
     def check(self) -> None:
-        """Raises Stopped if the run is to end."""
+        """Raises Stopped if the run has to end."""
         if self._raised.is_set():
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps; raises Stopped at once if the run is to end."""
+        """Sleeps. Raises Stopped at once if the run has to end."""
         if self._raised.wait(seconds):
             raise Stopped
 
@@ -43,8 +43,8 @@ class StopSign:
 class Run:
     """What all devices of a run share.
 
-    `stop` ends all devices' threads. `clock` waits between sessions, and `root` replaces the devices' "/" when /proc
-    and /sys are read: tests pass their own.
+    `stop` ends all devices' threads. `clock` waits between sessions, and `root` replaces the devices' "/" for reading
+    /proc and /sys; tests pass their own.
     """
 
     run_id: str

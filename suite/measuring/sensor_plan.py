@@ -1,4 +1,4 @@
-"""What the orchestrator keeps of a device's sensors, besides the job entries for the runner."""
+"""Holds what this host needs to know of a device's sensors, besides the job entries for the runner."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from suite.sessions.record import SensorFact
 
 @dataclass(frozen=True)
 class SensorPlan:
-    """By sensor name: its quantity, the range of an energy counter (mJ), a zone's lowest trip point (millidegrees).
+    """Each sensor's quantity, an energy counter's range (mJ) and a zone's lowest trip point (millidegrees), by name.
 
-    `energy_sensors`: those whose sum is the power of the whole device; empty if that is unavailable.
+    `energy_sensors`: the sensors whose sum is the power of the whole device; empty if that is unavailable.
     """
 
     facts: tuple[SensorFact, ...]

@@ -1,7 +1,7 @@
-"""One session on one device: the steps of a workload in a process of their own, and whether its numbers count.
+"""Carries out one session on one device: a workload's steps in their own process. Decides whether its numbers count.
 
-A planned session has repetitions: the device cools down, the session is measured and stored, and repeated while the
-device throttles.
+For a planned session the device cools down, and the session is measured and stored. It is repeated while the device
+throttles.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _FEWEST_WARM_UP_STEPS = 2
 _SLOWEST_FLOPS_PER_S = 2e8
 _SPARE_SECONDS = 300.0
 _MOST_ATTEMPTS = 3
-"""A throttled session is redone at most twice."""
+"""A throttled session is repeated at most twice."""
 
 
 @dataclass(frozen=True)
 class SessionOrder:
     """What to run: a prepared workload on a device where runner and program are deployed already.
 
-    `check_stop` raises when the session is to be given up; it is called several times a second. `state_before` is a
-    file of this host with the state to start from, instead of a zero adapter. `profile`: every second step says where
-    its time goes. `memory_every`: after so many steps in turn the process says what it has of memory; 0: never.
-    The measured steps take at least `lasting_s`.
+    `check_stop` is called several times a second and raises when the session has to be given up. `state_before` is a
+    file on this host with the state to start from, instead of a zero adapter. `profile`: every second step reports
+    where its time goes. `memory_every`: after this many steps the process reports its memory; 0: never. The measured
+    steps take at least `lasting_s`.
     """
 
     session_id: str
@@ -64,7 +64,7 @@ class SessionOrder:
 def run_session(
     device: Device, order: SessionOrder, sensors: Sequence[Sensor], plan: SensorPlan, on_step: OnStep
 ) -> tuple[SessionRecord, Validity]:
-    """Returns the session's record and what it is worth; raises what `run_job` raises."""
+    """Runs a session. Returns its record and whether it counts. Raises what `run_job` raises."""
     record, throttled = run_job(device, _job(order, least_seconds(order, plan)), sensors, plan, on_step)
     expectation = Expectation(
         measured_steps=order.prepared.plan.steps,
@@ -99,20 +99,19 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
 
 
 def longest_s(steps: int, flops_per_step: float) -> float:
-    """Returns how long `steps` steps may take on the slowest board that is of any use; a hung runner ends here."""
+    """Returns how long `steps` steps may take on the slowest useful board; a runner that takes longer hangs."""
     return _SPARE_SECONDS + steps * flops_per_step / _SLOWEST_FLOPS_PER_S
 
 
 def least_seconds(order: SessionOrder, sensors: SensorPlan) -> float:
-    """Returns how long the measured steps must take: as long as the order says, and where power is read as long as the
-    plan's window of energy."""
-    # A little more: the sampler's period, of which a window needs 100, is not exactly 100 ms.
+    """Returns the least time of the measured steps: the order's and, where power is read, the plan's energy window."""
+    # A little more, as a window needs 100 periods of the sampler and these are not exactly 100 ms long.
     window_s = 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0
     return max(order.lasting_s, window_s)
 
 
 class Attempts:
-    """Takes the sessions of one device. `on_kept` is called after each one that did not end with a lost device."""
+    """Takes the sessions of one device. `on_kept` is called after each one, unless the device was lost."""
 
     def __init__(
         self, run: Run, entry: DeviceEntry, clock: Clock, note: Callable[[str], None], on_kept: Callable[[], None]
@@ -153,8 +152,7 @@ class Attempts:
                 return
 
     def gate(self, device: Device) -> ThermalGate:
-        """Returns the gate that waits for a cool device; its temperature at rest is read once, before the first
-        session."""
+        """Returns the gate that waits for a cool device. The temperature to return to is read at the first session."""
         if self._gate is None:
             self._gate = ThermalGate.at_start(device, device.sensors().sensors, self.clock)
         return self._gate
@@ -162,7 +160,7 @@ class Attempts:
     def _attempt(
         self, device: Device, item: OpenMeasurement, name: str, ordinal: int, attempt: int, gate: ThermalGate
     ) -> SessionResult:
-        found = device.sensors()  # again for each session: a charger may have been plugged in
+        found = device.sensors()  # for each session again, as a charger may have been plugged in
         sensors = sensor_plan(found, self.entry.power)
         hot = gate.wait(device, found.sensors, self._note)
         order = SessionOrder(

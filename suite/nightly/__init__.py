@@ -1,4 +1,4 @@
-"""A night: measure the plan, screen every series, measure suspects again beside their baseline, judge, report.
+"""Carries out a night: measures the plan, screens every series, confirms suspects, judges and reports.
 
-Start at night.py, then judging.py; summary.py and notices.py carry the outcome to people.
+Start at night.py, then judging.py; summary.py and notices.py bring the outcome to people.
 """

@@ -1,9 +1,9 @@
-"""Which program a series changed with: kept programs between a good and a bad night, measured beside the good one.
+"""Finds the program with which a series changed, among the kept programs between a good and a bad night.
 
-Nights keep the programs and runners that series were measured with. Those between two nights are halved like the
-commits between two releases: one of the middle is measured in pairs with the good one, and the same test as in a
-night's confirmation says on which side of the change it lies. Both are measured tonight on the same device, so that
-what happened to the device since then has no part in the answer.
+Nights keep the programs and runners with which series were measured. Those between two nights are bisected like the
+commits between two releases: one in the middle is measured in pairs with the good one, and the test of a night's
+confirmation decides on which side of the change it lies. Both are measured tonight on the same device, so what has
+happened to the device since then does not affect the answer.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ class Version:
 
     @property
     def name(self) -> str:
-        """KeptProgram, runner and its first night, in words."""
+        """The program, its runner and its first night, in words."""
         runner = "" if self.runner_hash is None else f" with runner {self.runner_hash[:8]}"
         return f"program {self.artifact_hash[:8]}{runner}, first measured in {self.first.run_id}"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A version that was measured beside the good one, and what the pairs say."""
+    """A version that was measured in turn with the good one, and the result of the pairs."""
 
     version: Version
     confirmation: Confirmation
 
     @property
     def changed(self) -> bool:
-        """Whether it lies behind the change."""
+        """Whether the version has the change."""
         return self.confirmation.found
 
     @property
@@ -78,9 +78,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """`culprits` are the versions that the change came with: one, or several where those between can't be measured.
+    """`culprits` are the versions that may have brought the change: several if those in between can't be measured.
 
-    None of them if good and bad program don't differ when they are measured beside each other.
+    Empty if the good and the bad program don't differ when they are measured in turn.
     """
 
     good: Version
@@ -94,7 +94,7 @@ class Answer:
         if not self.culprits:
             return (
                 f"{self.bad.name}, is like {self.good.name}, when both are measured in turn: the change came from the "
-                "device or its surroundings, or is too small to be seen."
+                "device or its surroundings, or is too small to detect."
             )
         if len(self.culprits) == 1:
             return f"The change came with {self.culprits[0].name}."
@@ -106,13 +106,13 @@ class Answer:
 
 
 MeasurePairs = Callable[[KeptProgram, KeptProgram], Sequence[Pair]]
-"""(good, candidate) -> pairs of their medians, CONFIRM_PAIRS of them at least."""
+"""(good, candidate) -> pairs of their medians, at least CONFIRM_PAIRS of them."""
 Open = Callable[[Version], KeptProgram | None]
-"""Returns what a version is measured with; None if its program or runner is gone."""
+"""Returns the program and runner of a version, or None if either is missing."""
 
 
 def versions_of(points: Sequence[NightPoint]) -> list[Version]:
-    """Returns the programs of nights (oldest first), each as often as it came anew."""
+    """Returns the programs of nights (oldest first); one that returned after another appears again."""
     found: list[Version] = []
     for point in points:
         if point.artifact_hash is None:
@@ -125,20 +125,22 @@ def versions_of(points: Sequence[NightPoint]) -> list[Version]:
 
 
 def choose_nights(points: Sequence[NightPoint], good: str | None, bad: str | None) -> Sequence[NightPoint]:
-    """Returns the nights from the good one to the bad one, which default to those around the first of the last
-    regressed nights.
+    """Returns the nights from the good one to the bad one.
 
-    `good` and `bad` are runs. Raises UserError if there is nothing between them.
+    `good` and `bad` are runs; by default, the night before the latest regression and the newest night. Raises UserError
+    if there is nothing between them.
     """
     places = {point.run_id: place for place, point in enumerate(points)}
     for run in (good, bad):
         if run is not None and run not in places:
-            raise UserError(f"{run} has no point of this series: see `suite history SERIES` for the nights that have.")
+            raise UserError(
+                f"{run} has no point of this series: see `suite history SERIES` for the nights that have one."
+            )
     last = len(points) - 1 if bad is None else places[bad]
     first = places[good] if good is not None else _before_regression(points[: last + 1])
     if first >= last:
         raise UserError(
-            f"The good night, {points[first].run_id}, is not before the bad one, {points[last].run_id}: exchange them."
+            f"The good night, {points[first].run_id}, is not before the bad one, {points[last].run_id}: swap them."
         )
     return points[first : last + 1]
 
@@ -150,8 +152,8 @@ def _before_regression(points: Sequence[NightPoint]) -> int:
         place -= 1
     if place == len(points) - 1:
         raise UserError(
-            f"{points[-1].run_id} did not regress, so that no good night follows from it: name one with --good, and "
-            "the bad one with --bad."
+            f"{points[-1].run_id} did not regress, so there is no obvious good night: name one with --good, and the "
+            "bad one with --bad."
         )
     return place
 
@@ -163,10 +165,10 @@ def bisect(
     measure: MeasurePairs,
     on_step: Callable[[Step], None],
 ) -> Answer:
-    """Halves the versions between the first of `nights` and the last; `on_step` gets what each measured one says.
+    """Bisects the versions between the first and the last of `nights`; `on_step` gets each one's result.
 
-    Good and bad are measured first: if they don't differ now, nothing further is. Raises UserError if the two ends are
-    the same program, if one of them can't be measured any more, or if too few sessions are valid.
+    Good and bad are measured first; if they don't differ now, that ends it. Raises UserError if both ends are the same
+    program, if one of them can no longer be measured, or if too few sessions are valid.
     """
     versions, metric = _different_versions(nights), METRIC_BY_NAME[metric_name]
     side, good, bad = _side(nights, metric), *(_opened(versions[end], open_version) for end in (0, -1))
@@ -208,8 +210,8 @@ def _opened(version: Version, open_version: Open) -> KeptProgram:
     found = open_version(version)
     if found is None:
         raise UserError(
-            f"The {version.name}, is no longer on this host, so that nothing can be measured beside it: choose other "
-            "nights with --good and --bad."
+            f"The {version.name}, is no longer on this host, so nothing can be compared with it: choose other nights "
+            "with --good and --bad."
         )
     return found
 
@@ -229,9 +231,9 @@ class Bisection:
     home: Home
 
     def open_version(self, version: Version) -> KeptProgram | None:
-        """Returns program and runner of a version; None if one of them is gone.
+        """Returns program and runner of a version, or None if either is missing.
 
-        Where all nights had one runner it is no part of the change, and the device's current one does.
+        If all nights had the same runner, it is not part of the change, and the device's current one is used.
         """
         artifact = ArtifactCache(self.home.artifacts).by_hash(version.artifact_hash)
         name = version.runner_hash if len({point.runner_hash for point in self.nights}) > 1 else None
@@ -243,14 +245,14 @@ class Bisection:
     def carry_out(
         self, inventory: Inventory, display: Display, command: Sequence[str], on_step: Callable[[Step], None]
     ) -> Answer:
-        """Measures on the device as `bisect` asks for it; the sessions of each step are a run of their own.
+        """Measures on the device what `bisect` asks for; the sessions of each step are a run of their own.
 
-        Raises what measuring raises, and UserError for a device that is no longer in the inventory.
+        Raises what measuring raises, and UserError if the device is no longer in the inventory.
         """
         device = self.series.device
         (entry,) = inventory.select(device)
         reach([entry], display)
-        prepared, source = self._prepared(display)
+        prepared, source = self._prepare(display)
         runners = Runners(self.home.runner, display)
 
         def measure(good: KeptProgram, candidate: KeptProgram) -> list[Pair]:
@@ -269,10 +271,10 @@ class Bisection:
 
         return bisect(self.nights, self.series.metric, self.open_version, measure, on_step)
 
-    def _prepared(self, display: Display) -> tuple[Prepared, Mapping[str, str]]:
-        """Returns the series' workload as the bad night's plan has it, and where its weights come from.
+    def _prepare(self, display: Display) -> tuple[Prepared, Mapping[str, str]]:
+        """Returns the series' workload from the bad night's plan, and where its weights come from.
 
-        No losses are compared: programs of other versions may compute others.
+        Losses are not compared, as programs of other versions may compute others.
         """
         statement = select(schema.run.c.plan).where(schema.run.c.id == self.nights[-1].run_id)
         with self.store.database.reading() as connection:
@@ -286,16 +288,16 @@ class Bisection:
                     made = Prepared(part, workload, program.artifact, inputs.data, NOT_YET, needs)
                     return made, {part.model: inputs.weights.source}
         raise UserError(
-            f"The plan of {self.nights[-1].run_id} does not give {self.series.name}: its task or model has changed "
-            "since then; name nights after that with --good and --bad."
+            f"The plan of {self.nights[-1].run_id} no longer yields {self.series.name}: its task or model has changed "
+            "since then; name later nights with --good and --bad."
         )
 
 
 @contextlib.contextmanager
 def open_bisection(series: Series, good: str | None, bad: str | None, store: Store, home: Home) -> Iterator[Bisection]:
-    """Opens the nights of a series from the good run to the bad one, for the block (`choose_nights`)."""
+    """Opens the nights of a series from the good run to the bad one (`choose_nights`) for the block."""
     points = nights_of_series(store, series)
     if len(points) < 2:
-        raise UserError(f"{series.name} has {len(points)} nights, and two are needed: measure with `suite nightly`.")
+        raise UserError(f"{series.name} has {len(points)} nights, but two are needed: measure with `suite nightly`.")
     with in_use(home):
         yield Bisection(series, choose_nights(points, good, bad), store, home)

@@ -1,4 +1,4 @@
-"""Turns stored points and facts into input for the regression statistics, and chooses a suspect's baseline.
+"""Turns stored points and facts into input for the regression statistics, and chooses baselines for suspects.
 
 The baseline of a suspect is the program and runner of a point in its comparison window.
 """
@@ -34,7 +34,7 @@ from workloads.export.artifact import Artifact, ArtifactCache
 
 @dataclass(frozen=True)
 class ScreenedSeries:
-    """A series of tonight and how tonight's point compares with its history."""
+    """A series with a point tonight, and how that compares with its history."""
 
     series: SeriesTonight
     metric: Metric
@@ -43,20 +43,20 @@ class ScreenedSeries:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it must be measured again."""
+        """Whether the series must be measured again."""
         return self.is_unlike or (self.drift is not None and self.drift.found)
 
     @property
     def is_unlike(self) -> bool:
-        """Whether tonight's point is unlike its history; a series that only drifts is like it."""
+        """Whether tonight's point is unlike its history; in a series that only drifts it is not."""
         return isinstance(self.screening, Suspect)
 
 
-_ONE_SESSION = "A single session can't be told from its own luck: measure 2 or more a night."
+_ONE_SESSION = "A single session may be a chance result: measure 2 or more a night."
 
 
 def screen_series(series: SeriesTonight) -> ScreenedSeries:
-    """Screens tonight's point against the comparable ones before it, and the segment for drift."""
+    """Screens tonight's point against the comparable points before it, and checks the segment for drift."""
     metric = METRIC_BY_NAME[series.metric]
     before = [as_point(point) for point in series.before]
     tonight = as_point(series.tonight)
@@ -74,12 +74,12 @@ def _drift(points: Sequence[Point], metric: Metric) -> Drift | None:
 
 
 def _looked_into(before: Sequence[StoredPoint]) -> bool:
-    """Whether the series was measured again recently: a drifting one would otherwise be a suspect every night."""
+    """Returns whether the series was confirmed recently: a drifting one would otherwise be a suspect every night."""
     return any("first_look_pairs" in point.numbers for point in before[-(NIGHTS_BETWEEN_CHECKS - 1) :])
 
 
 def as_point(stored: StoredPoint) -> Point:
-    """Converts a stored point; a regressed one is excluded from histories unless it was accepted."""
+    """Converts a stored point. A regressed one is excluded from histories unless it was accepted."""
     return Point(
         value=stored.value,
         fingerprint=stored.fingerprint,
@@ -110,7 +110,7 @@ def _same_segment(last: Point, tonight: Point) -> bool:
 
 @dataclass(frozen=True)
 class KeptProgram:
-    """What an earlier night was measured with. `runner` is None if it is unknown, or the device's own."""
+    """The program and runner of an earlier night. `runner` is None for the device's own, or if it is unknown."""
 
     artifact: Artifact
     runner: BuiltRunner | None
@@ -118,7 +118,7 @@ class KeptProgram:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is measured beside the candidate, and the measurement that it comes from."""
+    """What is measured in turn with the candidate, and the measurement that it comes from."""
 
     provenance: Provenance
     artifact: Artifact
@@ -126,12 +126,12 @@ class Baseline:
 
 
 def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
-    """Returns measurement ids that can be the baseline of all these suspects of one workload, best first.
+    """Returns the ids of measurements that can be the baseline of all these suspects of one workload, best first.
 
-    The oldest compared nights come first: the newest may hold the change already, if it came in small steps. Those
-    whose own points are not like the histories come last.
+    The oldest compared nights come first: the newest may have the change already, if it came in small steps. Nights
+    whose own points are unlike the histories come last.
     """
-    windows = [_compared(item) for item in suspects]
+    windows = [_find_compared(item) for item in suspects]
     common = set[int].intersection(*map(set, windows)) if windows else set[int]()
     return sorted(
         (point.measurement_id for point in suspects[0].series.before if point.measurement_id in common),
@@ -140,10 +140,10 @@ def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
 
 
 def is_at_level(item: ScreenedSeries, measurement_id: int) -> bool:
-    """Whether a compared night's own point is like the history of a suspect; of one that only drifts, any is."""
+    """Returns whether a compared night's own point is like a suspect's history; if it only drifts, any point is."""
     if not isinstance(item.screening, Suspect):
         return True
-    numbers, value = item.screening.numbers, np.array([_compared(item).get(measurement_id, math.nan)])
+    numbers, value = item.screening.numbers, np.array([_find_compared(item).get(measurement_id, math.nan)])
     least = math.log1p(numbers.floor)
     return bool(is_like(value, np.array([numbers.centre]), np.array([numbers.margin]), least)[0])
 
@@ -155,9 +155,9 @@ def baseline_of(
     cache: ArtifactCache,
     runner_home: Path,
 ) -> Baseline | str:
-    """Returns the first candidate whose program is still available, with its runner; else why there is none.
+    """Returns the first candidate whose program and runner are still available, or why there is none.
 
-    `runner_hash` is tonight's: a baseline with the same one needs no other.
+    `runner_hash` is tonight's: a baseline with the same runner needs no other.
     """
     gone = 0
     for key in candidates:
@@ -171,14 +171,14 @@ def baseline_of(
             return Baseline(found, artifact, runner)
         gone += 1
     if gone:
-        return f"program or runner of {gone} earlier nights are no longer on this host, so there is no baseline"
-    return "no earlier night of this series can be the baseline"
+        return f"the programs or runners of {gone} earlier nights are no longer on this host, so there is no baseline"
+    return "no earlier night of this series can serve as the baseline"
 
 
-def _compared(item: ScreenedSeries) -> dict[int, float]:
-    """Returns what tonight's point was compared with, by measurement id, oldest first.
+def _find_compared(item: ScreenedSeries) -> dict[int, float]:
+    """Returns the points that tonight's was compared with, by measurement id, oldest first.
 
-    A drift is that of the whole segment; its newest nights are left out as they are of the screen.
+    For a drift this is the whole segment; its newest nights are left out, as in the screen.
     """
     points = [as_point(point) for point in item.series.before]
     last = segments(points)[-1].start if points else 0

@@ -1,10 +1,10 @@
-"""Follows findings over nights: groups a night's verdicts, tells which findings go on, and stores what it found.
+"""Follows findings over nights: groups a night's verdicts, decides which findings continue, and stores the result.
 
-A finding is named by what it is, not by when, so that one that comes again has the name that it had. It goes on where
-tonight's verdicts lie within it; in its first five nights it may become wider, since not every board shows a change in
-its first night. It is fixed when none of its series is changed any more, of three at least, or of fewer in two nights
-in a row: one night in ten misses a change that is there. A level that was accepted, or a series that began anew, is not
-fixed but ended.
+A finding is named after what it is, not when it was found, so one that returns has its old name. It continues if
+tonight's verdicts lie within it. In its first five nights it may become wider, since not every board shows a change in
+its first night. It is fixed when none of its series, at least three, is changed any more; with fewer series, two such
+nights in a row are needed, as one night in ten misses an existing change. A finding whose level was accepted, or whose
+series began anew, is not fixed but ended.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from suite.store.identity import canonical
 from suite.store.store import Store
 
 _STAYS = {"device": NIGHTS_BETWEEN_CHECKS, "improved": NIGHTS_TOGETHER}
-"""Nights without it after which a finding of that category is over; others are followed until they are fixed."""
+"""Nights after which a finding of that category ends if it was not seen; others are followed until they are fixed."""
 _ENOUGH_SERIES = 3
 _MOST_COMMANDS = 3
 
 
 def record_findings(store: Store) -> None:
-    """Stores the findings of every judged night since the last one that has any; what is there already stays."""
+    """Stores the findings of every judged night since the last one that has any. Stored findings don't change."""
     with store.database.writing() as connection:
         for run_id, at in _pending(connection):
             _record(connection, run_id, at)
@@ -66,7 +66,7 @@ def _pending(connection: Connection) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Open:
-    """A finding that may go on, how many nights ago it was seen last, and whether it was missed in the last one."""
+    """A finding that may continue, how many nights ago it was last seen, and whether the last night missed it."""
 
     last: Finding
     nights_ago: int
@@ -80,11 +80,11 @@ class _Open:
 def _record(connection: Connection, run_id: str, at: str) -> None:
     verdicts, kinds = night_verdicts(connection, run_id), _kinds(connection)
     known = _open(connection, at)
-    followed = _follow(verdicts, kinds, _blamed(connection, at), known)
+    followed = _follow(verdicts, kinds, _read_blamed(connection, at), known)
     failures = group_failures(connection, run_id)
-    if not verdicts and not failures:  # broken off before anything was measured
+    if not verdicts and not failures:  # interrupted before anything was measured
         return
-    followed += _matched(failures, known, ("missing", "failed"))
+    followed += _match(failures, known, ("missing", "failed"))
     rows, taken = [], set[str]()
     for group, before in followed:
         key = before.last.id if before else _key(group, taken)
@@ -119,8 +119,8 @@ def _nights_before(connection: Connection, at: str, count: int) -> list[str]:
     return list(connection.execute(earlier.order_by(run.c.started_at.desc()).limit(count)).scalars())
 
 
-def _blamed(connection: Connection, at: str) -> Blamed:
-    """Returns what the nights before blamed on devices."""
+def _read_blamed(connection: Connection, at: str) -> Blamed:
+    """Returns what earlier nights blamed on devices."""
     found: dict[tuple[str, str, str], list[Place]] = {}
     for night in _nights_before(connection, at, NIGHTS_TOGETHER - 1):
         places = {
@@ -134,7 +134,7 @@ def _blamed(connection: Connection, at: str) -> Blamed:
 
 
 def _open(connection: Connection, at: str) -> list[_Open]:
-    """Returns the findings that may go on, the eldest first."""
+    """Returns the findings that may continue, oldest first."""
     table = schema.finding
     nights = {night: place for place, night in enumerate(_nights_before(connection, at, NIGHTS_BETWEEN_CHECKS), 1)}
     rows = select(table.c.key, table.c.run_id, table.c.state, table.c.id).order_by(table.c.id)
@@ -157,7 +157,7 @@ def _open(connection: Connection, at: str) -> list[_Open]:
 def _follow(
     verdicts: Sequence[SeriesVerdict], kinds: Mapping[str, str], blamed: Blamed, known: Sequence[_Open]
 ) -> list[tuple[Group, _Open | None]]:
-    """Returns the groups of a night, each with the finding that it goes on with."""
+    """Returns the groups of a night, each with the finding that it continues."""
     followed: list[tuple[Group, _Open | None]] = []
     explained: set[int] = set()
     for one in known:
@@ -173,14 +173,17 @@ def _follow(
             explained |= {id(verdict) for verdict in own}
     groups = group_night(verdicts, kinds, blamed, [group for group, _ in followed])
     young = [one for one in known if all(one is not before for _, before in followed)]
-    return followed + _matched(groups, young, ("regressed", "improved", "device", "inconclusive"))
+    return followed + _match(groups, young, ("regressed", "improved", "device", "inconclusive"))
 
 
-def _matched(
+def _match(
     groups: Sequence[Group], known: Sequence[_Open], categories: Sequence[str]
 ) -> list[tuple[Group, _Open | None]]:
-    """Returns each group with the finding that it goes on with: of those that share a place with it the eldest, which
-    goes on with the group that it shares most with."""
+    """Returns each group with the finding that it continues.
+
+    That is the oldest finding that shares a place with the group. If a finding shares places with several groups, the
+    one that shares the most continues it.
+    """
     left = list(groups)
     found: list[tuple[Group, _Open | None]] = []
     for one in known:
@@ -199,7 +202,7 @@ def _matched(
 
 
 def _shared(known: Finding, group: Group) -> int:
-    """Counts the workloads that both are about, or the boards where it is boards that they are about."""
+    """Counts the workloads that both have in common, or the boards if both are about boards."""
     if known.category in ("regressed", "improved", "inconclusive"):
         places = {(member.device, member.workload_key) for member in group.members}
         return len(places & {member.place for member in known.members})
@@ -207,7 +210,7 @@ def _shared(known: Finding, group: Group) -> int:
 
 
 def _key(group: Group, taken: set[str]) -> str:
-    """Returns the name of a finding: `F-` and digits made of what it is."""
+    """Returns the name of a finding: `F-` and digits derived from what it is."""
     where = [part.kind for part in group.where] if group.level == "kind" else [part.boards for part in group.where]
     what = [group.category, group.family, group.side, group.level, group.settings, group.workloads, where]
     for number in range(len(taken) + 1):
@@ -253,7 +256,7 @@ def _member(one: SeriesVerdict) -> Member:
 
 
 def _endings(connection: Connection, run_id: str) -> dict[tuple[str, str], str]:
-    """Returns how the measurement of each place ended."""
+    """Returns how the measurement at each place ended."""
     table, device = schema.measurement, schema.device
     chosen = select(device.c.name, table.c.workload_key, table.c.status).select_from(table.join(device))
     rows = connection.execute(chosen.where(table.c.run_id == run_id, table.c.role == "measured"))
@@ -263,7 +266,7 @@ def _endings(connection: Connection, run_id: str) -> dict[tuple[str, str], str]:
 def _not_seen(
     one: _Open, verdicts: Sequence[SeriesVerdict], endings: Mapping[tuple[str, str], str]
 ) -> list[tuple[str, str, Finding]]:
-    """Returns the row of a finding that nothing shows tonight; none for one that may come again."""
+    """Returns the row of a finding that was not seen tonight, or None if it may return."""
     last = one.last
     if last.category in _STAYS:
         return []
@@ -275,7 +278,7 @@ def _not_seen(
         return [(last.id, "fixed" if ended else "ended", replace(last, state="fixed" if ended else "known"))]
     series = {(member.device, member.workload_key, member.metric) for member in last.members}
     words = [found.verdict for found in verdicts if (found.device, found.workload_key, found.metric) in series]
-    if words.count("insufficient") * 2 > len(series):  # accepted, or another firmware: there is no going back
+    if words.count("insufficient") * 2 > len(series):  # accepted, or another firmware: it can't return
         return [(last.id, "ended", gone)]
     alike = sum(word in ("unchanged", "improved") for word in words)
     if alike * 2 >= len(series) and (alike >= _ENOUGH_SERIES or one.missed):

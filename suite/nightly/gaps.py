@@ -1,6 +1,6 @@
-"""What a night lacks: devices it could not reach, workloads it left out, numbers that series had and have no more.
+"""Finds what a night lacks: devices it could not reach, workloads it left out, numbers that series no longer have.
 
-And its measurements without numbers as groups: devices not reached, devices that failed, workloads that did.
+Also groups its measurements without numbers: devices not reached, devices that failed, workloads that failed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from suite.store.points import STATUSES_WITH_POINTS
 from suite.store.store import Store
 
 NIGHTS_BACK = 30
-"""A number that no night of these had is not missed any more."""
+"""A number that none of this many nights had is no longer missed."""
 
 What = Literal["unreached", "left out", "vanished"]
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One thing that a night lacks, of a device; the sentence says since when and why."""
+    """One thing that a night lacks on a device. The sentence has since when and why."""
 
     what: What
     device: str
@@ -43,7 +43,7 @@ class Gap:
 
 
 def find_gaps(store: Store, run_id: str) -> list[Gap]:
-    """Returns what the night lacks that earlier nights had, and the devices that it could not reach."""
+    """Returns what earlier nights had and this one lacks, and the devices that it could not reach."""
     unreached = [
         Gap("unreached", one.name, f"not reached since {_day(one.unreached_since)}: {one.unreached}")
         for one in StoreSource(store).devices(run_id)
@@ -55,7 +55,7 @@ def find_gaps(store: Store, run_id: str) -> list[Gap]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A measurement of a night; `metrics` are those that it has a point of. Only this night's have their document."""
+    """A measurement of a night; `metrics` are those for which it has a point. Only tonight's have a document."""
 
     device: str
     workload_key: str
@@ -75,7 +75,7 @@ class _Night:
 
 
 def _nights(store: Store, run_id: str) -> list[_Night]:
-    """Returns this night and those before it, newest first."""
+    """Returns this night and the earlier ones, newest first."""
     run, table, device, point, series = (
         schema.run, schema.measurement, schema.device, schema.point, schema.series
     )  # fmt: skip
@@ -92,7 +92,9 @@ def _nights(store: Store, run_id: str) -> list[_Night]:
             select(point.c.measurement_id, series.c.metric).select_from(joined).where(known)
         ):
             metrics.setdefault(key, set()).add(metric)
-        document = case((table.c.run_id == run_id, table.c.document)).label("document")  # those of a month are many MB
+        document = case((table.c.run_id == run_id, table.c.document)).label(
+            "document"
+        )  # a month's documents are many MB
         columns = (table.c.id, table.c.run_id, device.c.name, table.c.workload_key, table.c.status, document)
         rows = connection.execute(select(*columns).select_from(table.join(device)).where(of_nights)).all()
     found: dict[str, _Night] = {row.id: _Night(row.started_at, {}) for row in ids}
@@ -121,7 +123,7 @@ def _left_out(nights: Sequence[_Night]) -> list[Gap]:
 
 
 def _vanished(nights: Sequence[_Night]) -> list[Gap]:
-    """Returns the numbers that good measurements had in an earlier night and lack in this one, alike ones together."""
+    """Returns the numbers that good measurements had in an earlier night but lack tonight; similar ones share a gap."""
     alike: dict[tuple[str, str], list[str]] = {}
     for place, tonight in nights[0].measured.items():
         if tonight.status not in STATUSES_WITH_POINTS:
@@ -146,7 +148,7 @@ def _why_none(measured: _Measured, metric: str) -> str:
 
 
 def _day(iso: str) -> str:
-    """Returns the user's day of a stored time."""
+    """Returns the local date of a stored time."""
     return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d}"
 
 
@@ -155,7 +157,7 @@ _LONGEST_REASON = 300
 
 
 def group_failures(connection: Connection, run_id: str) -> list[Group]:
-    """Returns devices that were not reached, devices in which most measurements failed, and the rest by setting."""
+    """Returns devices that were not reached, devices on which most measurements failed, and the rest by setting."""
     rows = _rows(connection, run_id)
     failed = [row for row in rows if row.status not in _NO_FAILURE]
     by_device: dict[str, list[_Row]] = {}
@@ -178,7 +180,7 @@ def group_failures(connection: Connection, run_id: str) -> list[Group]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A measurement of the night. `has_program`: it was for the device to carry out."""
+    """A measurement of the night. `has_program`: there was a program that the device could run."""
 
     device: str
     kind: str
@@ -249,7 +251,7 @@ def _reason(own: Sequence[_Row], category: Category, of: int) -> str:
 
 
 def _member(row: _Row) -> SeriesVerdict:
-    """Returns a measurement as the member of a group, without a metric or a number."""
+    """Returns a measurement as a member of a group, without a metric or a number."""
     return SeriesVerdict(
         row.device, row.workload_key, row.workload, "", "lower", False, str(row.measurement_id), row.status, "", ""
     )

@@ -1,6 +1,6 @@
-"""The verdicts of a night: screens every series, measures suspects again in two steps, judges all together.
+"""Reaches the verdicts of a night: screens every series, confirms suspects in two steps, judges all series together.
 
-Suspects are measured in pairs: sessions of candidate and baseline in turn on the same device.
+Suspects are measured in pairs: sessions of candidate and baseline take turns on the same device.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class ToConfirm:
-    """A workload on a device that is measured again beside its baseline."""
+    """A workload on a device that is measured again, in turn with its baseline."""
 
     device: str
     prepared: Prepared
@@ -61,19 +61,19 @@ class ToConfirm:
 
     @property
     def place(self) -> Place:
-        """Device and workload key."""
+        """The device and the workload key."""
         return self.device, workload_key(describe_workload(self.prepared.workload))
 
 
 @dataclass(frozen=True)
 class PairedSessions:
-    """The measurements of single sessions, (baseline, candidate), and why others are missing."""
+    """Pairs of measurements of single sessions, (baseline, candidate), and why other pairs are missing."""
 
     sessions: tuple[tuple[Measurement, Measurement], ...]
     reason: str | None
 
     def of(self, metric: Metric, first: int = 0) -> list[Pair]:
-        """Returns the pairs of one metric, without the first `first` ones and those that lack its number."""
+        """Returns the pairs of one metric, without the first `first` ones and those that lack a number."""
         values = [(metric.value(baseline), metric.value(candidate)) for baseline, candidate in self.sessions[first:]]
         return [
             Pair(baseline, candidate)
@@ -90,7 +90,7 @@ def measure_pairs(
     *,
     fresh_loads: bool = False,
 ) -> dict[Place, PairedSessions]:
-    """Measures until each of `items` has `pairs` pairs in total; stored sessions are not repeated.
+    """Measures until each of `items` has `pairs` pairs in total. Stored sessions are not repeated.
 
     With `fresh_loads`, each session has a fresh copy of its program.
     """
@@ -108,18 +108,18 @@ def measure_pairs(
     for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):
         place = (recorded.measurement.device, workload_key(recorded.measurement.workload))
         by_place.setdefault(place, {})[recorded.role] = recorded
-    return {place: _paired(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
+    return {place: _pair_sessions(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
 
 
 def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
-    """Returns baseline and candidate, which the campaign takes in this order and then in reverse: A B B A."""
+    """Returns baseline and candidate, which are measured in this order and then in reverse: A B B A."""
     plan = replace(item.prepared.plan, devices=(item.device,), quants=(item.prepared.workload.quant,), sessions=pairs)
     candidate = replace(item.prepared, plan=plan, role="candidate")
     baseline = replace(candidate, role="baseline", artifact=item.baseline.artifact, runner=item.baseline.runner)
     return baseline, candidate
 
 
-def _paired(baseline: RecordedMeasurement, candidate: RecordedMeasurement) -> PairedSessions:
+def _pair_sessions(baseline: RecordedMeasurement, candidate: RecordedMeasurement) -> PairedSessions:
     before, after = baseline.by_session, candidate.by_session
     both = sorted(set(before) & set(after))
     reasons = [
@@ -134,7 +134,7 @@ def _positive(value: float) -> bool:
 
 @dataclass(frozen=True)
 class JudgedSeries:
-    """A series of tonight and the verdict on it."""
+    """A series with a point tonight, and the verdict on it."""
 
     screened: ScreenedSeries
     verdict: Verdict
@@ -143,10 +143,10 @@ class JudgedSeries:
 def judge(
     run: Run, entries: Mapping[str, DeviceEntry], confirming: type[Confirming] | None = None
 ) -> list[JudgedSeries]:
-    """Returns the verdict on every series with a point tonight; measures suspects again, which may take hours.
+    """Returns the verdict on every series with a point tonight. Measures suspects again, which may take hours.
 
-    `confirming` measures otherwise than on devices.
-    Raises what measuring raises (StoreError, KeyboardInterrupt); stored sessions are not repeated.
+    Stored sessions are not repeated. `confirming` replaces the measurements on devices. Raises what measuring raises
+    (StoreError, KeyboardInterrupt).
     """
     found = [screen_series(series) for series in series_of_night(run.store, run.run_id)]
     suspects: dict[Place, list[ScreenedSeries]] = {}
@@ -155,7 +155,9 @@ def judge(
             suspects.setdefault((item.series.device, item.series.workload_key), []).append(item)
     if suspects:
         count = sum(map(len, suspects.values()))
-        run.display.note(f"{count} of {len(found)} series are suspects: measuring them again beside their baseline")
+        run.display.note(
+            f"{count} of {len(found)} series are suspects: measuring them again in turn with their baselines"
+        )
     evidence = {id(item): Evidence(item.series.name, item.screening, item.drift) for item in found}
     (confirming or Confirming)(run, entries, evidence).carry_out(suspects)
     verdicts = judge_night([evidence[id(item)] for item in found])
@@ -164,27 +166,27 @@ def judge(
 
 @dataclass(frozen=True)
 class Confirming:
-    """Measures suspects again and adds to `evidence` (by the identity of its series)."""
+    """Measures suspects again and adds to `evidence` (keyed by the identity of the series)."""
 
     run: Run
     entries: Mapping[str, DeviceEntry]
     evidence: dict[int, Evidence]
 
     def carry_out(self, suspects: Mapping[Place, Sequence[ScreenedSeries]]) -> None:
-        """Takes the first look at all suspects, then confirms those that are worth it."""
+        """Takes a first look at all suspects, then confirms those that are worth it."""
         chosen = [item for place, items in suspects.items() if (item := self.choose(place, items)) is not None]
         first = self.measure(chosen, FIRST_PAIRS)
         going_on = []
         for item in chosen:
             for suspect in suspects[item.place]:
                 self._look(suspect, first[item.place])
-            if any(self._goes_on(suspect) for suspect in suspects[item.place]):
+            if any(self._is_promising(suspect) for suspect in suspects[item.place]):
                 going_on.append(item)
         second = self.measure(going_on, FIRST_PAIRS + CONFIRM_PAIRS)
         found = []
         for item in going_on:
             for suspect in suspects[item.place]:
-                if self._goes_on(suspect):
+                if self._is_promising(suspect):
                     self._confirm(suspect, second[item.place])
             if any(self._is_found(suspect) for suspect in suspects[item.place]):
                 found.append(item)
@@ -198,14 +200,14 @@ class Confirming:
     def measure(
         self, items: Sequence[ToConfirm], pairs: int, *, fresh_loads: bool = False
     ) -> dict[Place, PairedSessions]:
-        """Returns `pairs` pairs in all of each workload (see `measure_pairs`)."""
+        """Returns pairs of each workload, `pairs` in total (see `measure_pairs`)."""
         return measure_pairs(self.run, self.entries, items, pairs, fresh_loads=fresh_loads)
 
     def choose(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
-        """Returns what to measure for the suspects of one workload; None, with the obstacle noted, if impossible."""
-        prepared = _prepared_at(self.run.preparation.prepared, place)
+        """Returns what to measure for the suspects of a workload, or notes the obstacle and returns None."""
+        prepared = _find_prepared(self.run.preparation.prepared, place)
         if prepared is None:
-            self._obstruct(suspects, "its workload is no part of this plan any more")
+            self._obstruct(suspects, "its workload is no longer part of this plan")
             return None
         candidates = candidates_for(suspects)
         tonight_id = suspects[0].series.tonight.measurement_id
@@ -218,13 +220,13 @@ class Confirming:
             return None
         differences = state_differences(device_state(baseline.provenance), device_state(tonight))
         self.note_baseline(suspects, baseline, differences)
-        # No session could separate the code from another state of the device.
+        # If the device is in another state, no session can tell the code's effect from the state's.
         return None if differences else ToConfirm(place[0], prepared, baseline)
 
     def note_baseline(
         self, suspects: Sequence[ScreenedSeries], baseline: Baseline, differences: tuple[StateDifference, ...]
     ) -> None:
-        """Adds to the evidence what the suspects of a workload are measured beside."""
+        """Adds the baseline of a workload's suspects to the evidence."""
         made = baseline.provenance.measurement_id
         for suspect in suspects:
             self.evidence[id(suspect)] = replace(
@@ -244,7 +246,7 @@ class Confirming:
         look = first_look(pairs[:FIRST_PAIRS], suspect.metric.direction, known.side, suspect.metric.floor)
         self.evidence[id(suspect)] = replace(known, first_look=look)
 
-    def _goes_on(self, suspect: ScreenedSeries) -> bool:
+    def _is_promising(self, suspect: ScreenedSeries) -> bool:
         look = self.evidence[id(suspect)].first_look
         return look is not None and look.go_on
 
@@ -278,7 +280,7 @@ class Confirming:
             self.evidence[id(suspect)] = replace(self.evidence[id(suspect)], obstacle=why)
 
 
-def _prepared_at(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
+def _find_prepared(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
     device, key = place
     return next(
         (
@@ -297,7 +299,7 @@ def _too_few(found: int, needed: int, paired: PairedSessions) -> str:
 
 @dataclass(frozen=True)
 class Night:
-    """The result of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
+    """The result of a night. `commands` repeat the measurement behind a verdict, by device and workload key."""
 
     run_id: str
     series: tuple[JudgedSeries, ...]
@@ -319,7 +321,7 @@ class Night:
 
     @property
     def exit_code(self) -> int:
-        """3 if something regressed, 4 if something is inconclusive or failed, else 0; what is muted doesn't count."""
+        """3 if something regressed, 4 if something is inconclusive or failed, else 0. Muted findings don't count."""
         if self._counting("regressed"):
             return ExitCode.REGRESSION
         muted = {board for one in self.findings if one.muted and not one.sizes for board in one.devices}
@@ -327,7 +329,7 @@ class Night:
         return ExitCode.INCOMPLETE if self._counting("inconclusive") or failed else ExitCode.OK
 
     def finding_of(self, item: JudgedSeries) -> Finding | None:
-        """Returns the finding that a series is part of."""
+        """Returns the finding that a series is part of, if any."""
         series = item.screened.series
         return self._by_series.get((series.device, series.workload_key, series.metric))
 
@@ -345,7 +347,7 @@ class Night:
         return [item for item, finding in found if finding is None or not finding.muted]
 
     def command(self, item: JudgedSeries) -> str:
-        """Returns the command that measures it again."""
+        """Returns the command that measures the series again."""
         return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
 
 

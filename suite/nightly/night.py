@@ -1,4 +1,4 @@
-"""A whole night: measured, judged, stored. Nights never overlap, and an interrupted one is resumed."""
+"""Carries out a whole night: measures, judges, stores. Nights never overlap, and an interrupted one is resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def carry_out(
     command: Sequence[str],
     label: str | None = None,
 ) -> Night:
-    """Measures and judges a night, or resumes an interrupted one (which keeps its own plan).
+    """Measures and judges a night, or resumes an interrupted one, which keeps its own plan.
 
     Raises UserError while another night is in progress, and what `orchestrate.begin` raises.
     """
@@ -47,7 +47,7 @@ def carry_out(
         commands.update(_commands(run))
         gaps.extend(find_gaps(run.store, run.run_id))
         series.extend(judge(run, devices.devices))
-        # A night interrupted after this has its verdicts already.
+        # If the night is interrupted after this, it has its verdicts already.
         run.store.add_verdicts(
             [verdict_row(item, commands) for item in series if item.screened.series.tonight.verdict is None]
         )
@@ -73,7 +73,7 @@ def _alone(home: Home) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UserError("Another night is going on in this suite home: let it finish, or end it first.") from None
+        raise UserError("Another night is in progress in this suite home: let it finish, or end it first.") from None
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ def _is_open(home: Home) -> bool:
 
 
 def verdict_row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
-    """Returns the row that the store keeps."""
+    """Returns the row for the store."""
     series, verdict = item.screened.series, item.verdict
     inputs = dict(verdict.inputs) | {
         "sentence": verdict.sentence,

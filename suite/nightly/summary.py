@@ -1,7 +1,8 @@
-"""A night in a few lines: Markdown for a chat or a CI page, JSON for a program, JUnit XML for a CI server.
+"""Summarizes a night: Markdown for a chat or a CI page, JSON for a program, JUnit XML for a CI server.
 
-The JSON is also posted to the URL in `$SUITE_WEBHOOK_URL`, which never raises, so that no night fails for it. The URL
-is a secret: it is neither printed nor stored; messages name only its host, and reasons that cannot contain it.
+The JSON is also posted to the URL in `$SUITE_WEBHOOK_URL`. Posting never raises, so that no night fails because of it.
+The URL is a secret, so it is neither printed nor stored; messages have only its host, and reasons that cannot contain
+it.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ HTTP_VARIABLE = "SUITE_WEBHOOK_ALLOW_HTTP"
 ATTEMPTS = 4
 #: Limit of one wait for the server.
 _TIMEOUT_S = 10.0
-#: Limit of everything: a server that answers byte by byte never exceeds the other one.
+#: Limit of all attempts together: a server that answers byte by byte never exceeds the other limit.
 _TOTAL_S = 90.0
 _TRY_AGAIN = (408, 425, 429)
 
 
 def findings_line(found: Sequence[Finding]) -> str:
-    """Counts findings: `3 findings, 1 new: 1 missing, 2 regressed; 1 fixed`; nothing without any."""
+    """Counts findings: `3 findings, 1 new: 1 missing, 2 regressed; 1 fixed`; empty without any."""
     parts = []
     if unsettled := [one for one in found if one.is_open]:
         new = sum(one.state == "new" for one in unsettled)
@@ -63,7 +64,7 @@ def findings_line(found: Sequence[Finding]) -> str:
 
 
 def finding_line(one: Finding) -> str:
-    """Returns a finding in one line, with what names it and since when."""
+    """Returns a finding in one line, with its name and since when it has existed."""
     return f"{one.category}: {one.headline} ({one.id}, {one.life})"
 
 
@@ -86,7 +87,7 @@ def _series_banner(night: Night) -> str:
 
 
 def markdown(night: Night) -> str:
-    """Returns the summary; text from devices and files cannot become markup. Rows beyond 50 of a kind are counted."""
+    """Returns the summary. Text from devices and files is escaped. Rows beyond 50 of a kind are only counted."""
     lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
     lines += _section("Findings", [_format_finding(one) for one in night.findings])
     rows = _rows(night)
@@ -100,7 +101,7 @@ def markdown(night: Night) -> str:
 
 
 def _rows(night: Night) -> list[str]:
-    """Returns sections of series, failures, gaps and busy devices, a row each."""
+    """Returns sections of series, failures, gaps and busy devices, with a row for each."""
     lines: list[str] = []
     for word in ("regressed", "inconclusive", "improved"):
         lines += _section(
@@ -113,7 +114,7 @@ def _rows(night: Night) -> list[str]:
 
 
 def document(night: Night) -> dict[str, Json]:
-    """Returns the night as one JSON object; `text` is what chat programs display."""
+    """Returns the night as a JSON object; `text` is what chat programs display."""
     return {
         "text": "\n".join([f"Night {night.run_id}: {banner(night)}.", *_chat_lines(night)]),
         "run_id": night.run_id,
@@ -134,7 +135,7 @@ def document(night: Night) -> dict[str, Json]:
 
 
 def _chat_lines(night: Night) -> list[str]:
-    """Returns a line for each finding that somebody should look at, for chat programs."""
+    """Returns a line for each finding that needs attention, for chat programs."""
     found = [one for one in night.findings if one.is_open]
     more = len(found) - MOST_IN_CHAT
     lines = [f"• {finding_line(one)}" for one in found[:MOST_IN_CHAT]]
@@ -142,8 +143,8 @@ def _chat_lines(night: Night) -> list[str]:
 
 
 def _format_finding(one: Finding) -> str:
-    said = _plain(f"{one.headline} ({one.id}, {one.life})")
-    lines = [f"- **{one.category}**: {said}", *(f"  - {_plain(detail)}" for detail in one.details)]
+    headline = _plain(f"{one.headline} ({one.id}, {one.life})")
+    lines = [f"- **{one.category}**: {headline}", *(f"  - {_plain(detail)}" for detail in one.details)]
     return "\n".join([*lines, *(f"  - `{command.replace('`', '')}`" for command in one.commands[:1])])
 
 
@@ -161,7 +162,7 @@ def _change(item: JudgedSeries, night: Night) -> Json:
 
 
 def _section(title: str, rows: Sequence[str]) -> list[str]:
-    """Returns the lines of a section, none without any row."""
+    """Returns the lines of a section, or none if it has no rows."""
     more = [f"- and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
     return [f"### {title}", "", *rows[:MOST_ROWS], *more, ""] if rows else []
 
@@ -226,13 +227,13 @@ def junit(night: Night) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Replaces the characters that XML cannot hold."""
+    """Replaces the characters that XML cannot contain."""
     return _NOT_XML.sub("?", text)
 
 
 @dataclass(frozen=True)
 class Posted:
-    """Whether the host accepted it, and a sentence for the user without the URL."""
+    """Whether the night was accepted, and a sentence for the user, without the URL."""
 
     ok: bool
     sentence: str
@@ -247,7 +248,7 @@ class _BusyError(_RefusedError):
 
 
 class _Stay(HTTPRedirectHandler):
-    """Refuses redirects, which would carry a night's numbers to a host that nobody named."""
+    """Refuses redirects, which would send a night's numbers to a host that nobody named."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -261,7 +262,7 @@ def post(
     timeout_s: float = _TIMEOUT_S,
     total_s: float = _TOTAL_S,
 ) -> Posted | None:
-    """Posts `content` (JSON, UTF-8), retrying while the host is busy or unreachable; None without a URL.
+    """Posts `content` (JSON, UTF-8), retrying while the host is busy or unreachable. Returns None without a URL.
 
     `sleep` waits between attempts: about 1, 2 and 4 seconds.
     """
@@ -282,15 +283,15 @@ def post(
     )
     worker.start()
     worker.join(total_s)
-    late = f"the webhook at {host} did not take the night within {total_s:g} s"
+    late = f"the webhook at {host} did not accept the night within {total_s:g} s"
     return found[0] if found else Posted(False, late)
 
 
 def _target(url: str, *, allow_http: bool) -> SplitResult | str:
-    """Returns the parts of a URL that may be posted to, else why it may not."""
+    """Returns the parts of a URL, or why nothing may be posted to it."""
     name = f"${URL_VARIABLE}"
     if any(not 0x21 <= ord(character) <= 0x7E for character in url):
-        return f"{name} holds blanks or characters that a URL has not"
+        return f"{name} has spaces or other characters that a URL can't have"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -299,9 +300,9 @@ def _target(url: str, *, allow_http: bool) -> SplitResult | str:
     if parts.scheme not in ("https", "http") or not host:
         return f"{name} does not begin with https:// and a host"
     if parts.username is not None or parts.password is not None:
-        return f"{name} holds a user name: use a URL without"
+        return f"{name} has a user name: use a URL without one"
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        return f"{name} is http to another host: use https, or set {HTTP_VARIABLE}=1"
+        return f"{name} uses http to another host: use https, or set {HTTP_VARIABLE}=1"
     return parts
 
 
@@ -327,11 +328,11 @@ def _with_retries(
     try:
         attempts(_once, opener, request, timeout_s)
     except _RefusedError as error:
-        return Posted(False, f"the webhook at {host} did not take the night: {error}")
+        return Posted(False, f"the webhook at {host} did not accept the night: {error}")
     except RetryError as error:
         why = error.last_attempt.exception()
-        return Posted(False, f"the webhook at {host} did not take the night in {ATTEMPTS} attempts: {why}")
-    return Posted(True, f"told {host}")
+        return Posted(False, f"the webhook at {host} did not accept the night in {ATTEMPTS} attempts: {why}")
+    return Posted(True, f"posted to {host}")
 
 
 def _once(opener: OpenerDirector, request: Request, timeout_s: float) -> None:
@@ -346,12 +347,12 @@ def _once(opener: OpenerDirector, request: Request, timeout_s: float) -> None:
         raise _BusyError(_cause(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
         raise _BusyError(_cause(error)) from None
-    except ValueError as error:  # a host that the name service can't be asked for
+    except ValueError as error:  # a host name that can't be looked up
         raise _RefusedError(_cause(error)) from None
 
 
 def _cause(reason: object) -> str:
-    """Returns the system's words: those of the library may contain the URL."""
+    """Returns the system's reason, as the library's text may contain the URL."""
     if isinstance(reason, TimeoutError):
         return "no answer in time"
     if isinstance(reason, OSError) and reason.strerror:

@@ -1,1 +1,1 @@
-"""Other programs that do a step's work on this host, measured beside the suite's own (docs/peers.md)."""
+"""Compares the suite's steps with other programs that do the same work on this host (docs/peers.md)."""

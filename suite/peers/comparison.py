@@ -1,4 +1,4 @@
-"""What was measured of the suite's own steps and of peers, and how they compare."""
+"""Holds what was measured of the suite's own steps and of peers, and compares them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contender: the median of its steps in each round, its peak memory, its energy a step.
+    """The results of one contender: the median of its steps in each round, its peak memory and energy per step.
 
-    `setting`: of the suite's own steps, None for a peer. `logits_error`: how far a peer's logits are from those of the
-    suite's reference (`logits_difference`).
+    `setting`: that of the suite's own steps, or None for a peer. `logits_error`: how far a peer's logits are from the
+    reference's (`logits_difference`).
     """
 
     name: str
@@ -47,7 +47,7 @@ class Row:
         return missing[0] if missing else stats.median(known)
 
     def with_round(self, record: SessionRecord, joules: float | Unavailable) -> Row:
-        """Returns it with one round more."""
+        """Returns the row with one more round."""
         peaks = [peak for peak in (self.peak_memory_kib, record.peak_memory_kib) if peak is not None]
         return replace(
             self,
@@ -59,9 +59,9 @@ class Row:
 
 @dataclass(frozen=True)
 class PeerComparison:
-    """All rows, the suite's own first; why a peer is missing or failed, by name; and what was to be done.
+    """All rows, the suite's own first; why a peer is missing or failed, by name; and the workload.
 
-    `workload`: model, q, b, T and rank of all rows; `forward_tokens` is what each of them computes.
+    `workload`: model, q, b, T and rank of all rows; `forward_tokens`: the tokens that each of them computes.
     """
 
     workload: Mapping[str, Json]
@@ -82,7 +82,7 @@ class PeerComparison:
         return stats.median(ratios), stats.session_interval(ratios)
 
     def document(self) -> dict[str, Json]:
-        """Returns it as JSON values."""
+        """Returns the comparison as JSON values."""
         return {
             "workload": self.workload,
             "forward_tokens": self.forward_tokens,
@@ -115,7 +115,9 @@ class PeerComparison:
 
 
 def logits_difference(found: Array, exact: Array) -> float:
-    """Returns the rms of the difference between logits [..., vocabulary] over the rms of `exact`, both less their
-    means over the vocabulary, which no probability depends on."""
+    """Returns the rms of the difference between logits [..., vocabulary], relative to the rms of `exact`.
+
+    Means over the vocabulary, on which no probability depends, are subtracted from both.
+    """
     found, exact = (logits - logits.mean(-1, keepdims=True) for logits in (found.astype(float), exact.astype(float)))
     return float(np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)))

@@ -1,6 +1,6 @@
-"""llama.cpp as a peer, through llama-cpp-python: its files made of the suite's weights, and the rows of a step decoded.
+"""llama.cpp as a peer, through llama-cpp-python: writes its files from the suite's weights and decodes a step's rows.
 
-Each row is a sequence of its own, all of them in one call of `llama_decode`, which asks for the answers' logits alone.
+Each row is a sequence of its own. One call of `llama_decode` computes all of them, with only the answers' logits.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 _BLOCK = 32
 """Values that share a scale in Q8_0 and Q4_0."""
 _MOST_ROWS = 256
-"""Sequences that a context of llama.cpp can have (LLAMA_MAX_SEQ)."""
+"""The most sequences that a context of llama.cpp can have (LLAMA_MAX_SEQ)."""
 _ERROR_LEVEL = 4
 _ENDS = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 def write_model(config: LlamaConfig, state: Mapping[str, torch.Tensor], dtype: str, path: Path) -> None:
-    """Writes the GGUF file of a model of Llama's own form, without a vocabulary of words, its matrices as `dtype`.
+    """Writes the GGUF file of a model of Llama's own form, without a vocabulary, with its matrices as `dtype`.
 
-    Norms are float32. Embedding and head are Q8_0 in a Q4_0 file, as llama.cpp's own tool keeps them finer too. Raises
-    UserError for widths that no block of a type divides.
+    Norms are float32. Embedding and head are Q8_0 in a Q4_0 file, since llama.cpp's own tool keeps them more precise
+    too. Raises UserError for widths that are not multiples of a type's block.
     """
     if dtype != "F16" and (config.hidden_size % _BLOCK or config.intermediate_size % _BLOCK):
         raise UserError(
-            f"{dtype} has blocks of {_BLOCK} values, which widths of {config.hidden_size} and "
-            f"{config.intermediate_size} are no multiples of: choose another model, or llama-f16."
+            f"{dtype} has blocks of {_BLOCK} values, but the widths {config.hidden_size} and "
+            f"{config.intermediate_size} are not multiples of that: choose another model, or llama-f16."
         )
     writer = gguf.GGUFWriter(path, "llama")
     _add_shape(writer, config)
@@ -75,7 +75,7 @@ def _add_shape(writer: gguf.GGUFWriter, config: LlamaConfig) -> None:
 
 
 def _stored_names(config: LlamaConfig) -> Iterator[tuple[str, str]]:
-    """Yields the name of each tensor here and in the file."""
+    """Yields the name of each tensor in the suite and in the file."""
     tops = {ours: theirs for theirs, ours in TOP_NAMES.items()}
     layers = {ours: theirs for theirs, ours in LAYER_NAMES.items()}
     for name in config.tensor_shapes():
@@ -87,16 +87,16 @@ def _stored_names(config: LlamaConfig) -> Iterator[tuple[str, str]]:
 
 
 def _rotary_pairs(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Reorders rows [heads * head_dim, in] from halves to neighbouring rotary pairs (`gguf.rotary_halves` back)."""
+    """Reorders rows [heads * head_dim, in] from halves to neighbouring rotary pairs (reverses `gguf.rotary_halves`)."""
     columns = rows.shape[1]
     return np.ascontiguousarray(rows.reshape(heads, 2, -1, columns).swapaxes(1, 2).reshape(-1, columns))
 
 
 class LlamaForward:
-    """The rows of a step in one context of llama.cpp, with its own defaults but for sizes and threads."""
+    """The rows of a step in one context of llama.cpp, with its defaults except for sizes and threads."""
 
     def __init__(self, job: PeerJob) -> None:
-        import llama_cpp  # an extra
+        import llama_cpp  # an optional dependency
 
         self._api: Any = llama_cpp
         self._errors: list[str] = []
@@ -113,7 +113,7 @@ class LlamaForward:
         api, total = self._api, self._rows * length
         if self._rows > _MOST_ROWS:
             raise UserError(
-                f"a step has {self._rows} rows, but llama.cpp decodes {_MOST_ROWS} at once at most: choose a smaller "
+                f"a step has {self._rows} rows, but llama.cpp decodes at most {_MOST_ROWS} at once: choose a smaller "
                 "q or b."
             )
         of_model = api.llama_model_default_params()
@@ -144,7 +144,7 @@ class LlamaForward:
         return batch
 
     def perform(self) -> Sequence[float]:
-        """Decodes all rows anew; there are no losses."""
+        """Decodes all rows. There are no losses."""
         self._api.llama_memory_clear(self._api.llama_get_memory(self._context), False)
         code = self._api.llama_decode(self._context, self._batch)
         if code != 0:
@@ -153,7 +153,7 @@ class LlamaForward:
         return ()
 
     def logits(self) -> NDArray[np.float32]:
-        """Returns those of the first copy of the batch."""
+        """Returns the logits of the first copy of the batch."""
         self.perform()
         read = self._api.llama_get_logits_ith
         found = [

@@ -1,7 +1,7 @@
-"""Which peers there are, and what the process of one is told.
+"""Lists the peers, and defines the job of a peer's process.
 
-A peer does the work of a P-RGE step, or a part of it, for the same model and shape. This module knows their names and
-packages alone, so that a command line can offer them without loading any.
+A peer does the work of a P-RGE step, or part of it, for the same model and shape. This module knows only names and
+packages, so that a command line can offer peers without loading any.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class Work(StrEnum):
-    """What is done once and timed, for 2 q b rows of T tokens."""
+    """The work that is timed, for 2 q b rows of T tokens."""
 
     STEP = "step"
     """Adapters perturbed in 2 q ways, their forward passes, losses, projected gradients, update."""
     FORWARD = "forward"
-    """The same rows through the frozen model without adapters, as far as the answers' logits."""
+    """The same rows through the frozen model without adapters, up to the answers' logits."""
     PRODUCTS = "products"
     """The frozen products of all layers, and nothing else."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One peer. `maker` is `module:function` of this room, which takes a PeerJob and returns a Performer.
+    """One peer. `maker` is `module:function` in this folder, which takes a PeerJob and returns a Performer.
 
-    `package` is what has to be installed, as it is imported. `logits_error`: the largest difference between its logits
-    and the reference's (`logits_difference`) that its type explains; a peer beyond it computes something else.
+    `package` is the import name of what has to be installed. `logits_error`: the largest difference between its logits
+    and the reference's (`logits_difference`) that its type explains; a peer beyond that computes something else.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Peer:
 
     @property
     def missing(self) -> str | None:
-        """Why it can't run here, in a sentence that says how to install it; None if its package is there."""
+        """Why the peer can't run here and how to install it; None if its package is installed."""
         if importlib.util.find_spec(self.package) is not None:
             return None
         name = self.package.replace("_", "-") + ("-python" if self.package == "llama_cpp" else "")
@@ -82,7 +82,7 @@ PEERS: Mapping[str, Peer] = {peer.name: peer for peer in _PEERS}
 def select_peers(patterns: Sequence[str]) -> tuple[Peer, ...]:
     """Returns the peers that names or patterns such as `torch-*` stand for, in the order of the table.
 
-    Raises UserError for one that stands for none, and without any.
+    Raises UserError for a pattern that matches no peer, and if none is given.
     """
     if not patterns:
         raise UserError(f"No peer is named: choose from {listed(PEERS)}.")
@@ -93,16 +93,16 @@ def select_peers(patterns: Sequence[str]) -> tuple[Peer, ...]:
 
 
 JobSensor = Mapping[str, Any]
-"""A sensor that is a file, as a runner's job has it."""
+"""A sensor file, as in a runner's job."""
 
 
 @dataclass(frozen=True)
 class PeerJob:
     """What the process of a peer does, and where its files are.
 
-    `inputs`: an .npz with tokens int64 [b, T] and labels int64 [b, K]. `logits`: where the answers' logits go, float32
-    [b, K, vocabulary]. `model_file`: the GGUF file of peers that take one. The measured steps go on until they have
-    lasted `least_seconds`. `sensors` are entries of a runner's job.
+    `inputs`: an .npz with tokens int64 [b, T] and labels int64 [b, K]. `logits`: the file for the answers' logits,
+    float32 [b, K, vocabulary]. `model_file`: the GGUF file, for peers that take one. The measured steps continue until
+    they have lasted `least_seconds`. `sensors` are entries of a runner's job.
     """
 
     session: str
@@ -121,12 +121,12 @@ class PeerJob:
     sensors: tuple[JobSensor, ...]
 
     def document(self) -> dict[str, Json]:
-        """Returns it as JSON values."""
+        """Returns the job as JSON values."""
         return asdict(self) | {"peer": self.peer.name, "workload": self.workload.document()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> PeerJob:
-        """Reads what `document` has made."""
+        """Reads the job from the output of `document`."""
         workload = document["workload"]
         return cls(
             **{
@@ -140,17 +140,17 @@ class PeerJob:
 
     @property
     def rows(self) -> int:
-        """Rows that go through the model at once."""
+        """The rows that go through the model at once."""
         return 2 * self.workload.q * self.workload.b
 
     @property
     def weights_path(self) -> Path | None:
-        """The model's own files, if it is not a named one."""
+        """The model's files, if it is not a named one."""
         return None if self.weights is None else Path(self.weights)
 
     def read_inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns tokens [b, T] and labels [b, K]."""
-        import numpy as np  # takes longer than a command line that only names peers
+        import numpy as np  # takes longer to load than a command line that only names peers
 
         with np.load(self.inputs) as arrays:
             return arrays["tokens"], arrays["labels"]
@@ -160,17 +160,16 @@ class Performer(Protocol):
     """A peer that has loaded its model."""
 
     def perform(self) -> Sequence[float]:
-        """Does the work once; returns its losses, if it has any."""
+        """Does the work once. Returns its losses, if it has any."""
 
     def logits(self) -> NDArray[np.float32] | None:
-        """Returns the logits of the batch's answers, [b, K, vocabulary], computed by what `perform` runs; None if it
-        has no logits."""
+        """Returns the logits of the batch's answers from what `perform` runs, [b, K, vocabulary]; None without any."""
 
 
 def require_plain_layers(job: PeerJob, form_is_plain: bool) -> None:
-    """Raises UserError for a model whose layers a peer knows otherwise, or not at all."""
+    """Raises UserError for a model whose layers differ from the ones that a peer supports."""
     if not form_is_plain:
         raise UserError(
-            f"{job.peer.name} is given models of Llama's own form alone, and the layers of {job.workload.model} "
-            "differ: choose another model, or leave this peer out."
+            f"{job.peer.name} only takes models of Llama's own form, and the layers of {job.workload.model} differ: "
+            "choose another model, or leave this peer out."
         )

@@ -1,9 +1,9 @@
-"""The process of a peer, started by `suite.peers.rounds`, which prints what a runner prints (docs/contracts.md).
+"""Runs a peer in a process that `suite.peers.rounds` starts. It prints what a runner prints (docs/contracts.md).
 
     python -m suite.peers.process JOB.json
 
-It loads the peer, does its work some times to warm up and then as often as the job says, with the time of each, and
-writes the logits that prove which work that was. Whatever libraries print goes to standard error.
+It loads the peer, repeats its work to warm up and then as often as the job requires, timing each, and writes the logits
+that prove which work was done. What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATUS = Path("/proc/self/status")
 
 
 class Output:
-    """The lines of this process; standard output itself is for libraries from now on, and goes to standard error."""
+    """The lines of this process. From now on, what libraries print on standard output goes to standard error."""
 
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -41,12 +41,12 @@ class Output:
         self._lines += 1
 
     def end(self) -> None:
-        """Prints the line that proves that none is missing."""
+        """Prints the last line, which proves that none is missing."""
         self.event("end", lines=self._lines)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does what the job says; returns the exit code."""
+    """Carries out the job and returns the exit code."""
     output = Output()
     job = PeerJob.from_document(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
     if job.cpus is not None:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
             steps = _measure(job, performer, output)
         peak = _peak(_memory())
         _write_logits(performer, Path(job.logits))
-    except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is this peer's outcome, and recorded
+    except Exception as error:  # noqa: BLE001 - anything that a library raises is recorded as this peer's outcome
         output.event("footer", cause="error", stage=stage, reason=_reason(error), steps=steps, **_peak(_memory()))
         output.end()
         return 1
@@ -107,7 +107,7 @@ def _header(job: PeerJob) -> dict[str, Json]:
 
 
 def _measure(job: PeerJob, performer: Performer, output: Output) -> int:
-    """Does the work until enough is measured; returns how often it did."""
+    """Repeats the work until enough is measured. Returns how often it was done."""
     step, end_ns = 0, 0
     while step < job.warm_up + job.steps or time.monotonic_ns() < end_ns:
         if step == job.warm_up:
@@ -124,13 +124,13 @@ def _measure(job: PeerJob, performer: Performer, output: Output) -> int:
 def _write_logits(performer: Performer, path: Path) -> None:
     found = performer.logits()
     if found is not None:
-        import numpy as np  # llama.cpp's peer alone has loaded it, if any
+        import numpy as np  # only llama.cpp's peer has loaded it already
 
         np.save(path, found)
 
 
 def _forget_peak() -> None:
-    """Lets the peak begin anew: reading and converting the suite's weights is not what a peer's users do."""
+    """Resets the peak, as reading and converting the suite's weights is not part of a peer's usual work."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -144,7 +144,7 @@ def _peak(memory: Mapping[str, int]) -> dict[str, int]:
 
 
 class Sampler:
-    """Reads sensors that are files, as a runner's job has them, during the block, and prints the samples behind it."""
+    """Reads the sensor files of a runner's job during the block, and prints the samples afterwards."""
 
     def __init__(self, sensors: Sequence[JobSensor], output: Output) -> None:
         self._sensors, self._output = sensors, output

@@ -1,8 +1,8 @@
-"""Measures peers beside the suite's own steps, in rounds: each of them once a round, each time in a new process.
+"""Measures peers and the suite's own steps in rounds: each of them once per round, each time in a new process.
 
-The order turns round with each round, so that drift hits all alike; what one has in a round is the median of its
-steps there, and ratios are taken within rounds. Own steps and peers get the same rows without padding, so that nobody
-has less to compute.
+The order is reversed with each round, so that drift affects all alike. The result of a contender in a round is the
+median of its steps, and ratios are taken within rounds. All get the same rows without padding, so that none has less to
+compute.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ _NO_IDLE = Unavailable("the power of the idle device is not measured here")
 def compare_with_peers(
     plan: Plan, peers: Sequence[Peer], entry: DeviceEntry, home: Home, display: Display
 ) -> PeerComparison:
-    """Returns what own settings and peers took, in `plan.sessions` rounds of `plan.steps` measured steps.
+    """Measures own settings and peers in `plan.sessions` rounds of `plan.steps` measured steps.
 
-    A setting or peer that fails is left out, with its reason. Raises UserError for a device that is not this host,
+    A setting or peer that fails is left out with its reason. Raises UserError for a device that is not this host,
     DeviceError if it can't be used, and what `prepare_host` raises.
     """
     if entry.transport != "local":
@@ -79,7 +79,7 @@ def compare_with_peers(
     with connect(entry, home.locks) as device, _folder(home) as folder:
         runner = deployed_runner(device, runners, plan.quants, home, display.note)
         bench = _Bench(device, runner, home, display, folder, full_rows(preparation.prepared), failed=failed)
-        with display.busy("making what peers are given"):
+        with display.busy("preparing inputs and models of peers"):
             bench.prepare(weights, [peer for peer in peers if missing[peer.name] is None])
         for ordinal in range(plan.sessions):
             bench.measure_round(ordinal)
@@ -96,7 +96,7 @@ def compare_with_peers(
 
 @contextlib.contextmanager
 def _folder(home: Home) -> Iterator[Path]:
-    """Makes a folder for the block, on the home's disk, as models may be large; this host as a device is held."""
+    """Creates a folder for the block on the home's disk, as models may be large. This host is held as a device."""
     for leftover in home.root.glob(f"{_PREFIX}*"):  # of a killed process
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home.root, prefix=_PREFIX) as folder:
@@ -104,7 +104,7 @@ def _folder(home: Home) -> Iterator[Path]:
 
 
 def full_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
-    """Returns settings with one batch of seeded tokens, whose rows have no padding."""
+    """Returns settings with one batch of seeded tokens whose rows have no padding."""
     workload, config = prepared[0].workload, prepared[0].plan.config
     generator = np.random.Generator(np.random.Philox(prepared[0].plan.seed))
     tokens = generator.integers(0, config.vocab_size, (1, workload.b, workload.T))
@@ -114,8 +114,8 @@ def full_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
 
 
 def reference_logits(weights: ModelWeights, tokens: NDArray[np.int64], answers: int) -> Array:
-    """Returns the logits of rows' last `answers` positions by the suite's reference, in float32, a layer at a time."""
-    import torch  # takes seconds, as does the model
+    """Returns the reference's logits of rows' last `answers` positions, in float32, computed layer by layer."""
+    import torch  # takes seconds to load, as does the model
 
     from workloads.models.llama import Llama, Rotary, attention_bias, decoder_layer
 
@@ -132,7 +132,7 @@ def reference_logits(weights: ModelWeights, tokens: NDArray[np.int64], answers: 
 
 @dataclass
 class _Bench:
-    """The contenders of a comparison on the device that this host is, in the order in which they are reported."""
+    """The contenders of a comparison on this host, in the order of the report."""
 
     device: Device
     runner: BuiltRunner
@@ -145,7 +145,7 @@ class _Bench:
     peers: dict[str, Peer] = field(default_factory=dict)
 
     def prepare(self, weights: ModelWeights, peers: Sequence[Peer]) -> None:
-        """Places programs, and makes peers' inputs and model files."""
+        """Deploys programs, and writes peers' inputs and model files."""
         for one in self.prepared:
             deploy_program(self.device, one.artifact)
             quant = one.workload.quant
@@ -176,7 +176,7 @@ class _Bench:
         return self.folder / f"{peer.name}.gguf"
 
     def measure_round(self, ordinal: int) -> None:
-        """Measures each contender once, and leaves out those that fail."""
+        """Measures each contender once and leaves out those that fail."""
         names = list(self.rows)
         for index in interleaved(len(names), ordinal):
             name = names[index]
@@ -197,7 +197,7 @@ class _Bench:
         self.display.note(f"{name} is left out: {reason}")
 
     def _session(self, name: str, found: Discovery, sensors: SensorPlan, on_step: OnStep) -> SessionRecord:
-        """Returns the record of a session that counts; raises SuiteError for any other."""
+        """Returns the record of a session that counts. Raises SuiteError for any other."""
         session = f"peers-{uuid.uuid4().hex[:12]}"
         if name in self.peers:
             return self._peer_session(session, self.peers[name], found, sensors, on_step)
@@ -225,7 +225,7 @@ class _Bench:
         try:
             ended = self.device.launch(argv, take, timeout_s=self._longest_s(job))
         except TransportTimeout:
-            ended = ProcessEnd(rc=None, stopped=f"it was not done after {self._longest_s(job):.0f} s")
+            ended = ProcessEnd(rc=None, stopped=f"it had not finished after {self._longest_s(job):.0f} s")
         record = collect(session, lines, ended, sensors.quantities)
         if record.cause is not Cause.COMPLETED:
             raise SuiteError(_sentence(record, ended))
@@ -256,20 +256,20 @@ class _Bench:
         return _COMPILING_S + longest_s(job.warm_up + job.steps, self.prepared[0].estimate.flops_per_step)
 
     def _check_logits(self, peer: Peer, path: Path) -> None:
-        """Keeps how far a peer's logits are from the reference's; raises SuiteError if its type can't explain that."""
+        """Records how far a peer's logits are from the reference's. Raises SuiteError if its type can't explain it."""
         if peer.logits_error is None:
             return
         error = logits_difference(np.load(path), self._exact)
         self.rows[peer.name] = replace(self.rows[peer.name], logits_error=error)
         if not error <= peer.logits_error:
             raise SuiteError(
-                f"it computes something else: its logits differ from the reference's by {error:.2g} of their size, and "
-                f"{peer.dtype} explains {peer.logits_error:g}: look at {peer.maker.partition(':')[0]}.py"
+                f"it computes something else: its logits differ from the reference's by {error:.2g} of their size, but "
+                f"{peer.dtype} explains only {peer.logits_error:g}: look at {peer.maker.partition(':')[0]}.py"
             )
 
 
 def _joules(record: SessionRecord, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
-    """Returns the energy of a step, or why it is not known."""
+    """Returns the energy of a step, or why it is unknown."""
     if not sensors.energy_sensors:
         gap = next((gap for gap in found.unavailable if gap.quantity == POWER and gap.remedy), None)
         return Unavailable("no power sensor" if gap is None else f"{gap.reason}: {gap.remedy}")

@@ -1,7 +1,7 @@
-"""Peers in PyTorch: a P-RGE step, a forward pass and bare products, as its users write them, and transformers' model.
+"""Peers in PyTorch: a P-RGE step, a forward pass and bare products as users would write them, and transformers' model.
 
-The model is one type throughout, with PyTorch's fused attention, norms and activations. It is made of the suite's
-weights, and computes the same as its reference to within the rounding of its type.
+The model has one type throughout, with PyTorch's fused attention, norms and activations. It is built from the suite's
+weights, and computes the same as the suite's reference, within the rounding of its type.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 class PeerModel(nn.Module):
-    """A model of the Llama family with its adapters, whose B differ from slice to slice of the batch."""
+    """A model of the Llama family with adapters, whose B differ between slices of the batch."""
 
     def __init__(self, job: PeerJob, weights: ModelWeights, dtype: torch.dtype) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class PeerModel(nn.Module):
         return [layer for layer in self.stack if isinstance(layer, DecoderLayer)]
 
     def forward(self, tokens: Tensor, adapters: Tensor | None) -> Tensor:
-        """tokens int64 [rows, T], adapters [slices, n] or None for none -> logits [rows, K, vocabulary]."""
+        """tokens int64 [rows, T], adapters [slices, n] or None -> logits [rows, K, vocabulary]."""
         x: Tensor = self.ends.model.embed_tokens(tokens)
         places = {(slot.layer, slot.projection): index for index, slot in enumerate(self.layout)}
         for index, (layer, rotary) in enumerate(zip(self.layers, self.rotary, strict=True)):
@@ -94,7 +94,7 @@ class PeerModel(nn.Module):
         return self._norm_of(layer.mlp, "result_norm", project(layer.mlp, "down_proj", gate * up))
 
     def _norm_of(self, owner: nn.Module, name: str, x: Tensor) -> Tensor:
-        """Applies a norm of `owner`, where its family has it."""
+        """Applies a norm of `owner`, if its family has it."""
         module = owner._modules.get(name)
         return x if module is None else self._norm(module, x)
 
@@ -106,7 +106,7 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [rows, heads, T, head_dim]; the tables [T, head_dim] have the half turn's sign in their sines."""
+    """Rotates x [rows, heads, T, head_dim]; the sines in the tables [T, head_dim] include the sign of the rotation."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((second, first), dim=-1) * sin
 
@@ -134,7 +134,7 @@ class TorchStep:
 
     @torch.no_grad()
     def perform(self) -> Sequence[float]:
-        """Makes a step; returns its losses, [2, q] flattened."""
+        """Makes a step. Returns its losses, [2, q] flattened."""
         noise = torch.randn(self.q, len(self.adapter), generator=self._generator)
         losses = self.losses(noise)
         gradient = (losses[: self.q] - losses[self.q :]) / (2 * self.training.eps)
@@ -153,7 +153,7 @@ class TorchStep:
 
     @torch.no_grad()
     def logits(self) -> NDArray[np.float32]:
-        """Returns those of an adapter of zeros, which leaves the model as it is."""
+        """Returns the logits with an adapter of zeros, which does not change the model."""
         nothing = torch.zeros(2 * self.q, len(self.adapter), dtype=self._dtype)
         return _array(self._model(self._tokens, nothing)[: self._b])
 
@@ -167,45 +167,45 @@ class TorchForward:
 
     @torch.no_grad()
     def perform(self) -> Sequence[float]:
-        """Computes the logits; there are no losses."""
+        """Computes the logits. There are no losses."""
         self._run(self._tokens)
         return ()
 
     @torch.no_grad()
     def logits(self) -> NDArray[np.float32]:
-        """Returns those of the batch, which is the first of its copies."""
+        """Returns the logits of the batch, which is the first of its copies."""
         return _array(self._run(self._tokens)[: self._b])
 
 
 class TorchProducts:
-    """The seven products of each layer, each with the layer's own weights; those of a width share their input."""
+    """The seven products of each layer with the layer's own weights. Products of the same width share their input."""
 
     def __init__(self, job: PeerJob, weights: ModelWeights) -> None:
         dtype, config = _DTYPES[job.peer.dtype], weights.config
         names = [f"model.layers.{layer}.{name}.weight" for layer in range(config.layers) for name in _linears(config)]
-        self._weights = [_converted(weights.state[name], dtype) for name in names]
+        self._weights = [_convert(weights.state[name], dtype) for name in names]
         rows, generator = job.rows * job.workload.T, torch.Generator().manual_seed(0)
         widths = sorted({weight.shape[1] for weight in self._weights})
-        self._inputs = {width: _converted(torch.randn(rows, width, generator=generator), dtype) for width in widths}
+        self._inputs = {width: _convert(torch.randn(rows, width, generator=generator), dtype) for width in widths}
         self._product = functional.linear if dtype != torch.int8 else _int8_product
 
     @torch.no_grad()
     def perform(self) -> Sequence[float]:
-        """Computes them."""
+        """Computes the products."""
         for weight in self._weights:
             self._product(self._inputs[weight.shape[1]], weight)
         return ()
 
     def logits(self) -> None:
-        """Returns None: products alone have no logits."""
+        """Returns None, as bare products have no logits."""
 
 
 def _linears(config: LlamaConfig) -> Sequence[str]:
     return tuple(config.linear_shapes())
 
 
-def _converted(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Converts to a type; to 8 bits with one scale for all values, which is left out."""
+def _convert(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Converts to a type; to 8 bits with one scale for all values, which is dropped."""
     if dtype != torch.int8:
         return values.to(dtype)
     return (values * (127 / values.abs().max())).round().to(torch.int8)
@@ -228,15 +228,15 @@ def make_forward(job: PeerJob) -> TorchForward:
 
 
 def make_products(job: PeerJob) -> TorchProducts:
-    """Returns the products alone."""
+    """Returns the bare products."""
     torch.set_num_threads(job.threads)
     return TorchProducts(job, load_model(job.workload.model, job.weights_path))
 
 
 def make_transformers(job: PeerJob) -> TorchForward:
-    """Returns forward passes of transformers' model, with the attention that it chooses by itself.
+    """Returns forward passes of transformers' model, with the attention that it chooses itself.
 
-    Raises UserError for a model that is none of Llama's own form.
+    Raises UserError for a model that is not of Llama's own form.
     """
     import transformers
 
@@ -254,10 +254,10 @@ def make_transformers(job: PeerJob) -> TorchForward:
 
 
 def transformers_config(config: LlamaConfig, **more: str) -> Any:
-    """Returns what transformers calls a model of Llama's own form, with `more` settings that shapes don't decide."""
+    """Returns transformers' configuration of a model of Llama's own form, with `more` settings besides the shapes."""
     import transformers
 
-    made: Any = transformers.LlamaConfig  # its type hints know only some of its arguments
+    made: Any = transformers.LlamaConfig  # its type hints cover only some of its arguments
     return made(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,

@@ -1,6 +1,6 @@
-"""What a plan demands of devices and of this machine, and roughly how much time, memory and disk it will take.
+"""Checks what a plan demands of devices and this machine, and forecasts its time, memory and disk space roughly.
 
-Known before any work is done: `--dry-run` prints it.
+All of this is known before any work is done; `--dry-run` prints it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import SETTINGS
 
 _LARGEST_DEVICE_BYTES = 64 << 30
-"""No phone or board has more; a shape beyond it is a slip of the pen."""
+"""No phone or board has more memory; a shape that needs more is a typing error."""
 
 _MOST_LAYER_CALLS = 10_000
-"""A graph with more takes longer to export than anyone waits."""
+"""A graph with more calls takes longer to export than anyone would wait."""
 
 _SMALLER = "lower q, b or T, or choose another model or setting"
 
 
 Obstacles = Mapping[str, UserError]
-"""Why settings of a plan can't be measured, by their names."""
+"""Why settings of a plan can't be measured, by setting."""
 
 
 def check(plan: RunPlan, inventory: Inventory) -> list[Obstacles]:
-    """Returns the obstacles of each plan. Raises UserError for a device of no known kind, or if no setting is left."""
+    """Returns the obstacles of each plan. Raises UserError for a device of unknown kind, or if no setting is left."""
     for entry in inventory.select(",".join(plan.devices)):
         require_support(entry)
     found = [find_obstacles(part, [inventory.devices[name].kind for name in part.devices]) for part in plan.plans]
@@ -43,10 +43,10 @@ def check(plan: RunPlan, inventory: Inventory) -> list[Obstacles]:
 
 
 def find_obstacles(plan: Plan, kinds: Sequence[str]) -> Obstacles:
-    """Returns what the model's shapes or this machine's memory can't take, before anything is exported.
+    """Returns the settings that the model's shape or this machine's memory rules out, before anything is exported.
 
-    The export must fit this machine, and the session too if all of the devices, whose `kinds` these are, are this
-    machine; any other device is asked for its memory once it is connected.
+    The export must fit this machine. The session must too if all the devices, which have these `kinds`, are this
+    machine; the memory of any other device is checked when it is connected.
     """
     measured_here = bool(kinds) and set(kinds) == {"local"}
     config, found = plan.config, dict[str, UserError]()
@@ -60,13 +60,13 @@ def find_obstacles(plan: Plan, kinds: Sequence[str]) -> Obstacles:
 
 
 def without(plan: Plan, found: Obstacles) -> Plan | None:
-    """Returns the plan without settings that have an obstacle, None if none is left."""
+    """Returns the plan without settings that have an obstacle, or None if none is left."""
     quants = tuple(quant for quant in plan.quants if quant not in found)
     return replace(plan, quants=quants) if quants else None
 
 
 def estimates(plan: Plan) -> list[Estimate]:
-    """Estimates what each workload of the plan will take; needs neither weights nor task."""
+    """Estimates what each workload of the plan will take. Needs neither weights nor task."""
     config = plan.config
     return [estimate(workload, config) for workload in plan.workloads(answers=1)]
 
@@ -74,17 +74,17 @@ def estimates(plan: Plan) -> list[Estimate]:
 def _require_memory(plan: Plan, quant: str, needed: Estimate, measured_here: bool) -> None:
     total = psutil.virtual_memory().total
     if measured_here and needed.memory_bytes > total:
-        raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
+        raise UserError(f"{_too_large(plan, quant, needed)}, but this machine has {_gb(total)} GB: {_SMALLER}.")
     if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
         raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
     if needed.layer_calls > _MOST_LAYER_CALLS:
         raise UserError(
             f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
-            f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
+            f"{needed.layer_calls} times in a step, but {_MOST_LAYER_CALLS} is the most that is exported: lower q."
         )
     if needed.export_memory_bytes > total:
         raise UserError(
-            f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
+            f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory, but this "
             f"machine has {_gb(total)} GB: choose a smaller model, or export it on a larger machine."
         )
 
@@ -100,18 +100,18 @@ def _gb(size_bytes: float) -> str:
 
 _SECONDS_PER_STEP = 4e-4
 _SECONDS_PER_CALL = 3e-5
-"""What a step costs beside its products: in all, and for each call of a layer."""
+"""What a step costs besides its products: in total, and for each call of a layer."""
 
 _EXPORT_SECONDS_PER_VALUE = 3e-8
 _REFERENCE_SHARE = 0.5
-"""Of what the reference is allowed to count on: 3.4 s of 7.2 for a step of smollm2-135m (docs/export.md)."""
+"""How much of its time allowance the reference takes: 3.4 of 7.2 s for a step of smollm2-135m (docs/export.md)."""
 
 _LOAD_SECONDS = 3.0
 _WARM_UP_STEPS = 4
 _RUNNER_BYTES = 15_500_000
 
 _KINDS_WITH_GAUGES = ("jetson", "android")
-"""Every one of them has a power rail or a battery with a gauge; of other kinds only the device itself knows."""
+"""Kinds whose every device has a power rail or a battery with a gauge; for others, only the device itself knows."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ class SettingForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Rough figures for a plan; times assume a device as fast as a two-core desktop.
+    """Rough figures for a plan. Times assume a device as fast as a two-core desktop.
 
-    `measure_seconds`: of all devices together, `device_seconds` of each. Both have the energy of devices whose power is
-    known to be read; `energy_seconds` and `idle_seconds`: what the windows of energy and of idle power would add if
-    that of all others is, too. `left_out`: why settings of the plan can't be measured, by their names; nothing else
-    counts them.
+    `measure_seconds` is the time of all devices together, `device_seconds` that of each. Both include the energy
+    windows of devices whose power is known to be read. `energy_seconds` and `idle_seconds` are what the windows of
+    energy and of idle power add if the power of all other devices is read too. `left_out`: why settings of the plan
+    can't be measured, by setting; the other figures leave these settings out.
     """
 
     settings: tuple[SettingForecast, ...]
@@ -146,7 +146,7 @@ class Forecast:
     left_out: Mapping[str, str]
 
     def lines(self, plan: Plan) -> list[str]:
-        """Returns the forecast in words."""
+        """Returns the forecast as lines of text."""
         names = [item.quant for item in self.settings]
         sessions = len(plan.devices) * len(names) * plan.sessions
         lines = [
@@ -183,13 +183,13 @@ class Forecast:
 
 
 def power_readers(inventory: Inventory) -> frozenset[str]:
-    """Returns the devices whose power is known to be read before one of them is asked."""
+    """Returns the devices whose power is known to be read, without contacting them."""
     entries = inventory.devices.values()
     return frozenset(entry.name for entry in entries if entry.power is not None or entry.kind in _KINDS_WITH_GAUGES)
 
 
 def forecast(plan: Plan, left_out: Obstacles | None = None, power_read_on: Collection[str] = frozenset()) -> Forecast:
-    """Estimates from the shapes alone; nothing is loaded, exported or contacted.
+    """Forecasts from the shapes alone; nothing is loaded, exported or contacted.
 
     `power_read_on`: the devices whose power is known to be read (`power_readers`).
     """
@@ -237,7 +237,7 @@ def forecast(plan: Plan, left_out: Obstacles | None = None, power_read_on: Colle
 
 
 def files_bytes(plan: RunPlan, left_out: Sequence[Obstacles] = ()) -> int:
-    """Returns the bytes of all programs of a run and of their data files, those that several share once.
+    """Returns the bytes of all programs of a run and their data files, counting shared files once.
 
     `left_out` has the obstacles of each plan, if any.
     """
@@ -253,8 +253,8 @@ def files_bytes(plan: RunPlan, left_out: Sequence[Obstacles] = ()) -> int:
 
 
 def _step_seconds(quant: str, needed: Estimate) -> float:
-    beside = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
-    return beside + needed.flops_per_step / SETTINGS[quant].flops_per_s
+    overhead = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
+    return overhead + needed.flops_per_step / SETTINGS[quant].flops_per_s
 
 
 def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:

@@ -1,6 +1,6 @@
-"""What a run will do: which workloads on which devices, how often, with which training settings.
+"""Defines what a run will do: which workloads on which devices, how often, with which training settings.
 
-A run carries out a `RunPlan`: one or more plans, and how long it may take on a device.
+A run carries out a `RunPlan`: one or more plans, and a limit of the time on each device.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_la
 from workloads.workload import LARGEST, TrainingSettings, Workload, last_layers, require_count, some_layers
 
 Fields = Mapping[str, Any]
-"""Values by the names of fields or keys, before they are checked: of a plan, a plan file, options."""
+"""Unchecked values of a plan, a plan file or options, by the names of fields or keys."""
 
 BATCHES = 16
-"""Different batches a session cycles through."""
+"""Different batches that a session cycles through."""
 
 QUOTED_WINDOW_S = 60.0
-"""How long the energy of a figure that others will quote is measured [MLCommons, power measurement rules]."""
+"""Length of the energy window for a figure that others will quote [MLCommons, power measurement rules]."""
 
 LONGEST_WINDOW_S = 3600.0
 
 IDLE_SECONDS = 10.0
-"""How long the power of the idle device is measured, before and after a session."""
+"""How long the idle device's power is measured, before and after a session."""
 
 _MOST = {"sessions": 10_000, "steps": 1_000_000_000}
 _FLOAT32_RANGE = (1e-37, 1e38)
@@ -50,16 +50,16 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as requested.
+    """A run as requested. Raises UserError for a plan that no device can carry out.
 
-    `devices` are inventory names; `model` is a named one, or the path of a folder or file, which then becomes
-    `weights`, else None for what is built in; `task`, `validation`,
-    `template`, `label_map` (as `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part;
-    without `lr` or `eps` each quantization setting or method has its own. `outer`, `inner`: whether the loops over
-    queries and over + and - run side by side, None for the method's own way. `lora_a`: a PEFT folder
-    whose A the adapters have, None for one that is drawn. Where a device's power is read, a session
-    measures on until it has measured for `energy_window_s`. Raises the UserErrors of suite and workloads for a plan
-    that cannot be carried out by any device.
+    `devices` are inventory names. `model` is a named model, or the path of a folder or file, which then becomes
+    `weights`; without one, `weights` is None for the model's own. `task`, `validation`, `template`, `label_map` (as
+    `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part. Without `lr` or `eps`, each
+    quantization setting or method has its own.
+
+    `outer`, `inner`: whether the loops over queries and over + and - run side by side; None: the method decides.
+    `lora_a`: a PEFT folder whose A the adapters have, or None for one that is drawn. Where a device's power is read,
+    a session continues until it has measured for `energy_window_s`.
     """
 
     devices: tuple[str, ...]
@@ -106,24 +106,26 @@ class Plan:
         config = self.config
         if self.layers is not None:
             object.__setattr__(self, "layers", last_layers(self.layers, config.layers))
-        for _ in self.workloads(answers=1):  # each checks itself
+        for _ in self.workloads(answers=1):  # making them checks them
             pass
         config.require_length(self.T, self.model)
         if config.hidden_size < self.rank and not METHOD_TABLE[self.method].trains_weights:
             raise UserError(
-                f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
-                f"a higher rank can use: choose a rank up to {config.hidden_size}."
+                f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, and a higher rank "
+                f"is of no use: choose a rank up to {config.hidden_size}."
             )
         if self.layers is not None:
             some_layers(self.layers, config.layers, self.model)
 
     def _take_model_files(self) -> None:
-        """Makes a path in the place of a model's name the model's weights. With weights, any other word is a name."""
+        """Takes a path given as the model for the weights. If weights are given too, any other word is a name."""
         if self.weights is not None and "/" not in self.model:
             return
         model, files = split_model(self.model)
         if files is not None and self.weights is not None:
-            raise UserError(f"{self.model} names a model's files, and so do the weights {self.weights}: name either.")
+            raise UserError(
+                f"{self.model} is a model's files, and so are the weights {self.weights}: name one of them."
+            )
         if files is not None:
             object.__setattr__(self, "model", model)
             object.__setattr__(self, "weights", str(files))
@@ -148,10 +150,10 @@ class Plan:
                 f"10, or {QUOTED_WINDOW_S:g} for a figure that others will quote."
             )
         if not 0 <= self.seed < 1 << 63:
-            raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
+            raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give a number in that range.")
 
     def workloads(self, answers: int, candidates: int = 1) -> Iterator[Workload]:
-        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens.
+        """Yields a workload for each setting. `answers` is the length of the task's longest answer in tokens.
 
         `candidates`: how many answers of one token an evaluation compares in one row.
         """
@@ -177,14 +179,14 @@ class Plan:
             )
 
     def _digest_of_a(self) -> str:
-        """Returns the digest of the A that are given."""
-        from workloads.export.peft_folder import digest_of_a  # loads torch, which plans do without
+        """Returns the digest of the given A."""
+        from workloads.export.peft_folder import digest_of_a  # loads torch, which other plans don't need
 
         plain = next(replace(self, lora_a=None).workloads(answers=1))
         return digest_of_a(plain, self.config, Path(str(self.lora_a)))
 
     def training(self, setting: QuantizationSetting) -> TrainingSettings:
-        """Returns what a setting trains with: the plan's learning rate and eps, else the method's or setting's own."""
+        """Returns a setting's learning rate and eps: the plan's, or else the method's or the setting's own."""
         own = METHOD_TABLE[self.method]
         lr = next(each for each in (self.lr, own.default_lr, setting.default_lr) if each is not None)
         eps = next(each for each in (self.eps, own.default_eps, setting.default_eps) if each is not None)
@@ -196,7 +198,7 @@ class Plan:
             setting = workload.setting
             eps = self.training(setting).eps
             poor = setting.poor_correlation(eps)
-            method = workload.training_method  # products that all sum in float32 were not among those that were tried
+            method = workload.training_method  # products that all sum in float32 were not tried
             if poor is not None and method.noise is not None and not method.trains_weights:
                 yield (
                     f"{workload.model} {setting.name} with eps {eps:g}: projected gradients are mostly noise (their "
@@ -206,7 +208,7 @@ class Plan:
 
     @property
     def task_source(self) -> TaskSource:
-        """Where the examples come from, and how they are read; raises `UserError` for a label map of another form."""
+        """Where the examples come from, and how they are read. Raises UserError for a malformed label map."""
         return TaskSource(
             self.task or BUILT_IN,
             validation=self.validation,
@@ -217,12 +219,12 @@ class Plan:
 
     @property
     def config(self) -> LlamaConfig:
-        """The shape of its model; raises `UserError` for an unknown model, or files that can't be read."""
+        """The model's shape. Raises UserError for an unknown model, or files that can't be read."""
         return model_config(self.model, self.weights_path)
 
     @property
     def shape(self) -> str:
-        """Its sizes in words; a method without adapters has no rank."""
+        """The sizes in words; a method without adapters has no rank."""
         layers = "" if self.layers is None else f" layers={self.layers}"
         rank = "" if METHOD_TABLE[self.method].trains_weights else f" rank={self.rank}{layers}"
         return f"q={self.q} b={self.b} T={self.T}{rank}"
@@ -232,7 +234,7 @@ class Plan:
         return None if self.weights is None else Path(self.weights)
 
     def quick(self, keeping: Collection[str] = ()) -> Plan:
-        """Returns a short plan: one session of three steps, without an interval; fields in `keeping` stay."""
+        """Returns a short plan: one session of three steps, without an interval. Fields in `keeping` don't change."""
         short: dict[str, Any] = {"sessions": 1, "steps": 3, "max_warm_up_steps": 3, "energy_window_s": 0.0}
         return replace(self, **{name: value for name, value in short.items() if name not in keeping})
 
@@ -251,12 +253,12 @@ class Plan:
 
     @classmethod
     def from_document(cls, document: Fields) -> Plan:
-        """Reads the plan of `document`; UserError if another version of the suite wrote it."""
+        """Reads the plan from `document`. Raises UserError if another version of the suite wrote it."""
         known = {field.name for field in fields(cls)}
         if unknown := set(document) - known:
             raise UserError(
                 f"The plan of this run has {', '.join(sorted(unknown))}, which this version does not know: "
-                "start a new run, or resume with the version that began it."
+                "start a new run, or resume with the version that started it."
             )
         lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
         return cls(**{**document, **lists})
@@ -270,7 +272,7 @@ def _word(value: object) -> str:
 
 
 def shapes_of_total(total: int, method: str) -> list[tuple[int, int]]:
-    """Returns (q, b) with q * b = total for each power of two q that divides it, as the method allows.
+    """Returns (q, b) with q * b = total for each power of two q that divides the total and that the method allows.
 
     Raises UserError if there are none.
     """
@@ -286,7 +288,7 @@ def shapes_of_total(total: int, method: str) -> list[tuple[int, int]]:
 
 
 def describe_workload(workload: Workload) -> dict[str, Json]:
-    """Returns the workload as stored: what distinguishes series, without defaults."""
+    """Returns the workload as it is stored: the values that distinguish series, without defaults."""
     document = workload.document()
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
     default = Workload(workload.model, workload.quant, q=workload.q, method=workload.method).document()
@@ -294,7 +296,7 @@ def describe_workload(workload: Workload) -> dict[str, Json]:
 
 
 def described_workload(document: Mapping[str, Json]) -> Workload:
-    """Reverses `describe_workload`; leaves out what else is described beside it. Raises UserError for another one."""
+    """Reverses `describe_workload` and ignores other keys. Raises UserError if the document is not a workload."""
     known = {field.name for field in fields(Workload)}
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document.items() if name in known
@@ -306,16 +308,15 @@ def described_workload(document: Mapping[str, Json]) -> Workload:
 
 
 def interleaved(count: int, ordinal: int) -> range:
-    """Returns the order of `count` settings in a round: A B C D, then D C B A, so that no setting is blamed for
-    drift."""
+    """Returns the order of `count` settings in a round: A B C D, then D C B A, so that drift affects all alike."""
     return range(count) if ordinal % 2 == 0 else range(count - 1, -1, -1)
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """`budget_minutes` bounds the measuring on each device, all plans together; None: as long as it takes.
+    """The plans of a run. `budget_minutes` limits the time on each device for all plans together; None: no limit.
 
-    Raises UserError for plans that would measure the same workload twice on a device, or what is no way to train.
+    Raises UserError for plans that would measure the same workload twice on a device, or can't be trained.
     """
 
     plans: tuple[Plan, ...]
@@ -347,7 +348,7 @@ class RunPlan:
 
     @classmethod
     def from_document(cls, document: Fields) -> RunPlan:
-        """Reads the run plan of `document`; UserError if another version of the suite wrote it."""
+        """Reads the run plan from `document`. Raises UserError if another version of the suite wrote it."""
         if set(document) != {"plans", "budget_minutes"}:
             raise UserError("The plan of this run was written by another version of the suite: start a new run.")
         return cls(tuple(Plan.from_document(plan) for plan in document["plans"]), document["budget_minutes"])

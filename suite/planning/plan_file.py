@@ -1,16 +1,16 @@
-"""A plan file: what `suite run --plan` and `suite nightly` measure. Every error names file, line, value and what to do.
+"""Reads plan files, which `suite run --plan` and `suite nightly` measure. Errors name file, line, value and remedy.
 
-    budget_minutes: 60                  # of each device, all plans together
+    budget_minutes: 60                  # for each device, all plans together
     defaults: {sessions: 5}             # for every plan
     plans:
       small:
-        devices: [all]                  # as after --device
+        devices: [all]                  # as for --device
         models: [smollm2-135m]
         quants: [fp32, int8]
         shapes: [{q: 4, b: 4, T: 64}, {total: 16}]    # total: each power of two q with b = total / q
 
-Each model of a plan in each method and shape is one `suite.planning.plan.Plan`; its settings are interleaved with all
-others of the device.
+Each combination of model, method and shape in a plan is one `suite.planning.plan.Plan`. Its settings are interleaved
+with all others of the device.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1
 Number = StrictInt | StrictFloat
 Layers = Annotated[StrictStr | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
-"""A number, or `auto` for that of each quantization setting."""
+"""A number, or `auto` for each quantization setting's own."""
 
 MOST_MEASUREMENTS = 50_000
-"""Of one plan file, on all devices together: a month without a pause at a minute each."""
+"""Limit for one plan file on all devices together: a month without a pause at a minute each."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -82,7 +82,7 @@ Switch = Annotated[StrictBool | None, BeforeValidator(_as_switch)]
 
 
 class Shape(_Strict):
-    """Queries, rows and tokens of a step, or the total q * b instead of q and b; defaults are those of `suite run`."""
+    """Queries, rows and tokens of a step, or the total q * b instead of q and b. Defaults are those of `suite run`."""
 
     q: StrictInt | None = None
     b: StrictInt | None = None
@@ -90,7 +90,7 @@ class Shape(_Strict):
     total: StrictInt | None = None
 
     def sizes(self, method: str) -> list[dict[str, Any]]:
-        """Returns q, b and T of each plan. Raises UserError for a total beside q or b, or one that can't be divided."""
+        """Returns q, b and T of each plan. Raises UserError for a total with q or b, or one that can't be divided."""
         if self.total is None:
             found = METHOD_TABLE.get(method)
             own = Plan.q if found is None else found.default_queries
@@ -98,12 +98,12 @@ class Shape(_Strict):
         elif self.q is None and self.b is None:
             pairs = shapes_of_total(self.total, method)
         else:
-            raise UserError("total stands for q * b, but q or b is given beside it: leave out either.")
+            raise UserError("total stands for q * b, but q or b is given too: leave out one of them.")
         return [{"q": q, "b": b, "T": self.T} for q, b in pairs]
 
 
 class PlanEntry(_Strict):
-    """One plan of the file. Lists multiply: each model in each method and shape."""
+    """One plan of the file. Lists are combined: each model with each method and shape."""
 
     devices: Names = ["all"]
     models: Names = [Plan.model]
@@ -139,9 +139,9 @@ class _File(_Strict):
 
 
 def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = True) -> RunPlan:
-    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`).
+    """Reads and expands a plan file, whose paths are relative to its folder. Raises UserError (`file:line: …`).
 
-    Without `check_inputs` a task or weights that can't be read are left to the run, where they cost their plan alone.
+    Without `check_inputs`, tasks or weights that can't be read are left to the run, where only their plan fails.
     """
     return expand_plans(load_yaml(path, what="plan file"), (), inventory, check_inputs=check_inputs)
 
@@ -154,8 +154,9 @@ def expand_plans(
     check_inputs: bool = True,
     fixed: Fields = MappingProxyType({}),
 ) -> RunPlan:
-    """Expands the plan file that stands `at` a place of a file. `fixed` holds keys of every plan that the file can't
-    change, such as its devices. Raises as `load_plan_file` does.
+    """Expands the plan file found `at` a place in another file. Raises what `load_plan_file` raises.
+
+    `fixed` has keys that are the same for every plan and that the file can't change, such as the devices.
     """
     value = file.value
     for key in at:
@@ -174,7 +175,7 @@ def expand_plans(
 
 @dataclass(frozen=True)
 class _Entry:
-    """A plan of a file: where it and the defaults stand, and what it says itself."""
+    """A plan in a file: the positions of the plan and the defaults, and the plan's own values."""
 
     file: YamlFile
     at: Position
@@ -182,14 +183,14 @@ class _Entry:
     own: Fields
 
     def error(self, key: str, sentence: str) -> UserError:
-        """Returns an error at one of its keys, or at that of the defaults."""
+        """Returns an error at one of the plan's keys, or at the default's key."""
         at = (*self.at, key)
         return self.file.error(at if at in self.file.lines else (*self.defaults_at, key), sentence)
 
 
 def _require_few(entry: _Entry, count: int) -> None:
     if count > MOST_MEASUREMENTS:
-        sentence = f"{count} measurements are planned up to here, {MOST_MEASUREMENTS} is the limit; name fewer."
+        sentence = f"{count} measurements are planned up to here, but the limit is {MOST_MEASUREMENTS}: name fewer."
         raise entry.file.error(entry.at, sentence)
 
 
@@ -224,7 +225,7 @@ def _expanded(entry: _Entry, defaults: Fields, inventory: Inventory, *, check_in
 
 
 def _model(text: str, folder: Path) -> str:
-    """Returns the name of a named model as it is, but a path from the plan file's folder."""
+    """Returns a named model's name unchanged, and a path relative to the plan file's folder."""
     path = folder / text
     return str(path) if text not in ZOO and ("/" in text or path.exists()) else text
 
@@ -238,7 +239,7 @@ _PATHS = {
 
 
 def _paths(entry: _Entry, found: PlanEntry) -> dict[str, str | None]:
-    """Returns what an entry names in files, from the plan file's folder."""
+    """Returns the paths in an entry, relative to the plan file's folder."""
     folder = entry.file.path.resolve().parent
     paths: dict[str, str | None] = {}
     for key, resolve in _PATHS.items():
@@ -251,17 +252,17 @@ def _paths(entry: _Entry, found: PlanEntry) -> dict[str, str | None]:
 
 
 def _require_inputs(entry: _Entry, paths: Mapping[str, str | None]) -> None:
-    """Only checks that weights, which may be large, exist; what reads the task is checked with its plan."""
+    """Checks only that weights exist, as they may be large. The task is checked with its plan."""
     weights = paths["weights"]
     if weights is not None and not Path(weights).exists():
         raise entry.error("weights", f"the weights {weights} don't exist: name a Hugging Face folder or a GGUF file.")
 
 
 def _require_task(entry: _Entry, plan: Plan) -> None:
-    """Reads the task as the run will, but fetches nothing."""
+    """Reads the task like the run will, but fetches nothing."""
     if plan.task in (None, *NAMED_TASKS) and plan.template is None and plan.validation is None:
         return
-    # Imported here because it loads tensors and tokenizers, and most plans name no task.
+    # Imported here because it loads tensors and tokenizers, which most plans don't need, as they name no task.
     from workloads.tasks.task import open_task
     from workloads.tasks.template import load_template
 

@@ -1,4 +1,4 @@
-"""Host work before any device is touched: programs, reference losses, runners.
+"""Prepares on the host, before any device is used: programs, reference losses, runners.
 
-Start at preparation.py; exporting.py runs export_process.py in a process of its own.
+Start at preparation.py; exporting.py runs export_process.py in a separate process.
 """

@@ -1,10 +1,10 @@
-"""The exporting process, started by `suite.preparing.exporting`.
+"""Runs in the exporting process, which `suite.preparing.exporting` starts.
 
     python -m suite.preparing.export_process ARTIFACTS LOG
 
-It reads orders from its standard input, a plan and the setting to export, and writes answers to its standard output,
-one JSON object a line, with lines of progress before an answer that takes its time. Whatever the libraries print goes
-to LOG, and so does the traceback of an error that is not the user's to mend, which ends it.
+It reads orders (a plan and the setting to export) from standard input and writes answers to standard output, one JSON
+object per line. Lines of progress precede an answer that takes long. What the libraries print goes to LOG, and so does
+the traceback of an error that the user can't fix, which ends the process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answers orders until there are no more, or nobody is left to give them."""
+    """Answers orders until there are no more, or the process that gives them is gone."""
     cache, log = ArtifactCache(Path(arguments[0])), Path(arguments[1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -55,22 +55,22 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Loaded:
-    """The inputs of the last plan, for its next setting; a plan of the same model takes over the weights."""
+    """The inputs of the last plan, kept for its next setting. A plan with the same model reuses the weights."""
 
     def __init__(self) -> None:
         self._plan: Plan | None = None
         self._inputs: Inputs | None = None
 
     def inputs_of(self, plan: Plan) -> Inputs:
-        """Returns the inputs of a plan. Raises the UserErrors of `load_inputs`, each time that they are asked for."""
+        """Returns the inputs of a plan. Raises the UserErrors of `load_inputs` every time."""
         if self._inputs is not None and self._plan == plan:
             return self._inputs
         weights = None
         if self._inputs is not None and self._plan is not None and _model_of(self._plan) == _model_of(plan):
             weights = self._inputs.weights
-        # Two models may have no room beside each other, and a plan without inputs must not be taken for the last one.
+        # There may be no memory for two models, and a plan whose inputs fail must not get those of the last one.
         self._plan = self._inputs = None
-        # The command that starts this process has reported all notes.
+        # The command that starts this process has reported all notes already.
         self._inputs = load_inputs(plan, lambda _note: None, weights=weights)
         self._plan = plan
         return self._inputs
@@ -81,7 +81,7 @@ def _model_of(plan: Plan) -> tuple[str, str | None]:
 
 
 def _export(order: Order, inputs: Inputs, cache: ArtifactCache, answers: TextIO) -> dict[str, Any]:
-    """Exports what is missing; returns the reference losses, none if the order names no accumulation."""
+    """Exports what is missing. Returns the reference losses, or none if the order names no accumulation."""
     workload = next(item for item in workloads_of(order.plan, inputs.data) if item.quant == order.quant)
     progress = Progress(answers, f"{workload.model} {workload.quant}")
     weights = replace(
@@ -90,7 +90,7 @@ def _export(order: Order, inputs: Inputs, cache: ArtifactCache, answers: TextIO)
     artifact = cache.export(workload, weights)
     if order.accumulation is None:
         return asdict(ReferenceLosses(()))
-    _give_memory_back()  # the reference needs the room
+    _give_memory_back()  # the reference needs it
     progress.begin(f"reference losses of {workload.model} {workload.quant}")
     found = reference_losses(
         artifact,
@@ -125,7 +125,7 @@ class Progress:
 
 
 class WatchedTensors(Mapping[str, "torch.Tensor"]):
-    """A model's tensors that report which layer is being read."""
+    """A model's tensors, which report the layer that is being read."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], layers: int, progress: Progress) -> None:
         self._tensors, self._layers, self._progress = tensors, layers, progress
@@ -144,7 +144,7 @@ class WatchedTensors(Mapping[str, "torch.Tensor"]):
 
 
 def _give_memory_back() -> None:
-    """Frees half a gigabyte: program graphs hold weights in reference cycles, and glibc keeps freed memory."""
+    """Frees half a gigabyte, as program graphs hold weights in reference cycles and glibc keeps freed memory."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,8 +1,8 @@
-"""Exports in a separate process: they take gigabytes that Python would not give back, and their libraries are noisy.
+"""Exports in a separate process, as exports take gigabytes that Python would keep and their libraries are noisy.
 
-The process starts with the first order and ends with the block, whatever number of plans its orders are of: its start
-takes as long as a small export. One that dies of an order is replaced for the next.
-Its output goes to a log, which an error keeps under a name of its own.
+The process starts with the first order and ends with the block, even if orders belong to several plans, as its start
+takes as long as a small export. If it dies, the next order gets a new process. Its output goes to a log, which is kept
+under its own name after an error.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Order:
-    """A setting of a plan to be exported if it is missing.
+    """A setting of a plan to export if its program is missing.
 
-    `accumulation` is that of the device whose reference losses are asked for, None for none.
+    `accumulation` is that of the device for which reference losses are requested, or None for no losses.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Order:
     accumulation: Accumulation | None
 
     def line(self) -> str:
-        """Returns the order as the exporting process reads it."""
+        """Returns the order as a line for the exporting process."""
         return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}, default=Plan.document)
 
     @classmethod
@@ -60,7 +60,7 @@ class Order:
 
 @contextlib.contextmanager
 def exporter(artifacts: Path, log: Path) -> Iterator[Exporter]:
-    """Opens the exporting process for the block; an exception abandons an export in progress."""
+    """Opens the exporting process for the block. An exception abandons an export in progress."""
     made = Exporter(artifacts, log)
     try:
         yield made
@@ -79,10 +79,11 @@ class Exporter:
     def export(
         self, plan: Plan, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
     ) -> ReferenceLosses:
-        """Exports a setting of a plan if it is missing; returns the reference losses of its first steps.
+        """Exports a setting of a plan if it is missing. Returns the reference losses of its first steps.
 
-        They are those of a device with `accumulation`; None for none yet. `on_progress` gets a line now and then.
-        Raises UserError for what the user can fix, SuiteError if the process dies."""
+        They are those for a device with `accumulation`; None for no losses yet. `on_progress` gets lines of progress.
+        Raises UserError for what the user can fix, and SuiteError if the process dies.
+        """
         process = self._process or self._start()
         answer = self._ask(process, Order(plan, quant, accumulation), on_progress)
         if answer is None:
@@ -101,7 +102,7 @@ class Exporter:
                 self._process.wait(_GRACE_SECONDS)
 
     def kill(self) -> None:
-        """Ends the process if it still runs, and removes its incomplete output, which can be gigabytes."""
+        """Ends the process if it is still running, and removes its incomplete output, which can be gigabytes."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -119,9 +120,9 @@ class Exporter:
             ) from error
         argv = [sys.executable, "-m", "suite.preparing.export_process", str(self.artifacts), str(self.log)]
         with log:
-            # Waiting threads yield their core: on a busy host, spinning ones take it from those they wait for.
+            # Waiting threads yield their core; on a busy host, spinning ones take it from the threads they wait for.
             environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-            # Its own session: Ctrl-C reaches only us, and we end it.
+            # In its own session, so that Ctrl-C reaches only us, and we end it.
             self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
@@ -134,7 +135,7 @@ class Exporter:
         return self._process
 
     def _ask(self, process: subprocess.Popen[str], order: Order, on_progress: Notify) -> dict[str, Any] | None:
-        """Returns the answer, None if the process dies of the order."""
+        """Returns the answer, or None if the process dies."""
         if process.stdin is None or process.stdout is None:
             return None
         try:
@@ -150,7 +151,7 @@ class Exporter:
         return None
 
     def _keep_log(self, plan: Plan, quant: str) -> Path:
-        """Renames the log, so that the next process does not overwrite it; returns where it is."""
+        """Renames the log so that the next process does not overwrite it. Returns the new path."""
         name = re.sub(r"[^\w.-]+", "_", f"{plan.model}-{quant}")
         try:
             return self.log.replace(self.log.with_name(f"{self.log.stem}-{name}{self.log.suffix}"))
@@ -163,14 +164,14 @@ class Exporter:
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return (
-                f"the process that exports {named} was killed by {name}, most often by the kernel for lack of memory: "
+                f"the process that exports {named} was killed by {name}, usually by the kernel for lack of memory: "
                 f"close other programs or choose a smaller model (its log is {log})"
             )
         free, needed = shutil.disk_usage(log.parent).free, _program_bytes(plan, quant)
         if free < needed:  # then the log is incomplete too
             return (
-                f"exporting {named} failed, and the disk of {log.parent} has {free / 1e6:.0f} MB free where the "
-                f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
+                f"exporting {named} failed, and the disk of {log.parent} has {free / 1e6:.0f} MB free, but the "
+                f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another disk"
             )
         words = _logged_cause(log)
         detail = f" ({words})" if words else ""

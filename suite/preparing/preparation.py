@@ -1,4 +1,4 @@
-"""Host work before any device is touched: the model, the task's batches, the programs and their reference losses."""
+"""Prepares a plan on the host: loads the model and the task's batches, makes programs and their reference losses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Role = Literal["measured", "candidate", "baseline"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of a plan, the same in any process and on any machine."""
+    """The inputs of a plan, which are the same in any process and on any machine."""
 
     weights: ModelWeights
     task: Task
@@ -51,7 +51,7 @@ class Inputs:
 def check_inputs(plan: Plan) -> None:
     """Opens the task and the weights that a plan names, without hashing or downloading anything.
 
-    Raises the same UserErrors as `load_inputs`, but for damage within tensors.
+    Raises the same UserErrors as `load_inputs`, except for damage within tensors.
     """
     if may_be_elsewhere(plan.task):  # they may not be here yet either
         if plan.template is not None:
@@ -63,15 +63,15 @@ def check_inputs(plan: Plan) -> None:
 
 
 def _nobody(_text: str) -> None:
-    """Gets notes that nobody is to see."""
+    """Drops a note."""
 
 
 def load_inputs(
     plan: Plan, notify: Callable[[str], None], digest: Digest | None = None, weights: ModelWeights | None = None
 ) -> Inputs:
-    """Loads and tokenizes; `notify` gets a line before a download and for rows that are cut.
+    """Loads and tokenizes the inputs of a plan. `notify` gets a line before a download and for rows that are cut.
 
-    `digest` is that of `load_model`; `weights` are those of the plan if they are at hand, as loading takes seconds.
+    `digest` is that of `load_model`. `weights` are the plan's if they are already loaded, as that takes seconds.
 
     Raises the workloads' UserError.
     """
@@ -87,7 +87,7 @@ def load_inputs(
     if data.truncated_rows:
         notify(
             f"{data.truncated_rows} of {data.rows} rows of {task.name} are longer than T={plan.T} and lost the "
-            "beginning of their text"
+            "start of their text"
         )
     return Inputs(weights, task, data)
 
@@ -100,7 +100,7 @@ def _task(plan: Plan, notify: Callable[[str], None]) -> Task:
 
 
 def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
-    """Returns the plan's workloads on these batches, one for each setting."""
+    """Returns the plan's workload for each setting, on these batches."""
     answers = data.labels.shape[2]
     candidates = 1 if METHOD_TABLE[plan.method].public else data.candidates
     return list(plan.workloads(answers, candidates))
@@ -108,10 +108,11 @@ def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload ready to be measured: its plan, program, training data, and the losses of its first steps.
+    """A workload that is ready to be measured: its plan, program, training data, and the losses of its first steps.
 
-    `role` distinguishes the two sides of a confirmation from ordinary measurements; `runner` is the one that a baseline
-    was measured with, None the device's current one; with `fresh_loads` each session has a fresh copy of the program.
+    `role` distinguishes the two sides of a confirmation from ordinary measurements. `runner` is the one with which a
+    baseline was measured, or None for the device's current one. With `fresh_loads`, each session gets a fresh copy of
+    the program.
     """
 
     plan: Plan
@@ -126,7 +127,7 @@ class Prepared:
 
     @property
     def training(self) -> TrainingSettings:
-        """Learning rate, eps and seed of its steps."""
+        """The learning rate, eps and seed of the steps."""
         return self.plan.training(self.workload.setting)
 
     @property
@@ -147,7 +148,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A workload that can't be measured, on whatever device; the others of its run are."""
+    """A workload that can't be measured on any device, unlike the others of its run."""
 
     plan: Plan
     workload: Workload
@@ -156,13 +157,13 @@ class LeftOut:
 
     @property
     def status(self) -> str:
-        """unsupported where no attempt would help, else failed."""
+        """`unsupported` if another attempt would not help, else `failed`."""
         return "unsupported" if isinstance(self.error, UnsupportedRows) else "failed"
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What all devices of a run share. `weights_source` says where each model's weights come from."""
+    """What all devices of a run share. `weights_source`: where each model's weights come from."""
 
     prepared: tuple[Prepared, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -183,7 +184,7 @@ class Preparation:
             raise self.left_out[0].error
 
     def left_out_lines(self) -> list[str]:
-        """Returns a line for each error with the settings that it costs."""
+        """Returns a line for each error, with the settings that are left out for it."""
         settings: dict[tuple[str, str], list[str]] = {}
         for item in self.left_out:
             settings.setdefault((item.plan.model, str(item.error)), []).append(item.workload.quant)
@@ -193,11 +194,11 @@ class Preparation:
         ]
 
 
-NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
+NOT_YET = ReferenceLosses((), "the arithmetic of its device is unknown")
 
 
 def depends_on_device(workload: Workload) -> bool:
-    """Whether the reference depends on the device's arithmetic."""
+    """Returns whether the reference depends on the device's arithmetic."""
     return workload.sums_vary
 
 
@@ -211,10 +212,10 @@ def prepare(
     obstacles: Mapping[str, UserError | SuiteError] | None = None,
     process: Exporter | None = None,
 ) -> Preparation:
-    """Exports missing programs and, unless not wanted, computes missing reference losses.
+    """Exports missing programs and computes missing reference losses, if wanted.
 
-    A setting that has one of `obstacles`, or whose export fails, is left out with its reason. `process` exports for
-    several plans; without it this one has its own.
+    A setting with one of `obstacles`, or whose export fails, is left out with its reason. `process` exports for several
+    plans; without it, this plan gets a process of its own.
     """
     for warning in plan.warnings():
         notify(warning)
@@ -222,7 +223,7 @@ def prepare(
     workloads = workloads_of(plan, inputs.data)
 
     def without_errors(make: Callable[[Workload], Made]) -> dict[Workload, Made]:
-        """Collects the error of a setting, which is not tried again."""
+        """Collects the errors of settings, which are not tried again."""
         made = {}
         for workload in workloads:
             if workload.quant not in errors:
@@ -243,12 +244,12 @@ def prepare(
 
 
 def open_exporter(cache: ArtifactCache) -> AbstractContextManager[Exporter]:
-    """Opens the exporting process of a cache for a block; it starts when there is something to export."""
+    """Opens the exporting process of a cache for a block. It starts when there is something to export."""
     return exporter(cache.root, cache.root / EXPORT_LOG)
 
 
 def leave_out(plan: Plan, errors: Mapping[str, UserError | SuiteError], *, answers: int = 1) -> tuple[LeftOut, ...]:
-    """Returns the workloads whose settings have an error; `answers` as in `Plan.workloads`, 1 without the task."""
+    """Returns the workloads of settings that have an error. `answers` as in `Plan.workloads`, 1 without the task."""
     return tuple(
         LeftOut(plan, workload, errors[workload.quant])
         for workload in plan.workloads(answers)
@@ -268,14 +269,14 @@ class _Preparing:
     references: bool
 
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
-        """Returns the workload with its program and reference losses, making only what is missing."""
+        """Returns the workload with its program and reference losses, and makes only what is missing."""
         name = f"{workload.model} {workload.quant}" + ("" if workload.training_method.public else ", to evaluate")
         name += f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else ""
         weights = self.inputs.weights
-        # What `prepare` found missing has been reported.
+        # `prepare` has reported what it found missing.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
         later = not self.references or depends_on_device(workload)
-        reference = None if artifact is None else (NOT_YET if later else self._kept_losses(workload, artifact))
+        reference = None if artifact is None else (NOT_YET if later else self._read_losses(workload, artifact))
         if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
@@ -287,18 +288,18 @@ class _Preparing:
             reference = NOT_YET if later else reference
             artifact = self.cache.find(workload, weights.sha256)
         if artifact is None:
-            raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
+            raise SuiteError(f"the artifact of {name} disappeared from {self.cache.root} after its export: run again")
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
-            beside = f" beside {shared:.1f} MB of shared weights"
-            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{beside}")
+            shared_text = f" plus {shared:.1f} MB of shared weights"
+            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{shared_text}")
         if reference.shortfall is not None and not later:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
         needs = estimate(workload, weights.config)
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
-    def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
+    def _read_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
         training = self.plan.training(workload.setting)
         return kept_losses(artifact, self.inputs.data, training, workload.reference_steps, Accumulation.FP32)

@@ -1,6 +1,6 @@
-"""The runners of a run's devices, found or built when a device first needs that kind.
+"""Finds or builds the runners of a run's devices, when a device first needs one of that kind.
 
-Run as a program (`make bundle`), it builds the runner for boards and phones ahead of the first run.
+As a program (`make bundle`), it builds the runners for boards and phones before the first run.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _NATIVE = "native"
 
 
 class Runners:
-    """Shared by the devices' threads: one builds, the others wait and get the same runner.
+    """The runners, shared by the devices' threads: one builds, the others wait and get the same runner.
 
-    A runner, or the failure to get one, stays the same for the whole run, even if its source is edited meanwhile.
+    A runner, or the failure to get one, stays the same for the whole run, even if its source changes meanwhile.
     """
 
     def __init__(self, folder: Path, display: Display) -> None:
@@ -37,10 +37,9 @@ class Runners:
         self._known: dict[str, BuiltRunner | UserError] = {}
 
     def build_ahead(self, entries: Sequence[DeviceEntry]) -> None:
-        """Builds the native runner if one of these devices needs it, so that a missing compiler is reported before the
-        export.
+        """Builds the native runner if a device needs it, so that a missing compiler is reported before the export.
 
-        Raises `UserError` if it is unavailable and no other device could be measured.
+        Raises UserError if it is unavailable and no other device could be measured.
         """
         others = [entry for entry in entries if not _is_native(entry)]
         if len(others) == len(entries):
@@ -53,9 +52,9 @@ class Runners:
             self._display.note(f"this machine can't be measured: {error}")
 
     def for_device(self, device: Device, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
-        """Returns the runner for a connected device, which may start programs of other machines than it reports.
+        """Returns the runner for a connected device, which may run programs for another machine than it reports.
 
-        `machine` is what `uname -m` says there. Raises what `runner_of` raises, and other `DeviceError`s.
+        `machine` is the output of `uname -m` there. Raises what `runner_of` raises, and other DeviceErrors.
         """
         entry = device.entry
         if not _is_native(entry):
@@ -66,8 +65,8 @@ class Runners:
     def runner_of(self, entry: DeviceEntry, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
         """Returns the user's own runner, the native one on this host, or a bundle.
 
-        `machine` is the device's processor, in the words of `uname -m`. Raises DeployError: an unavailable runner
-        concerns this device alone.
+        `machine` is the device's processor as `uname -m` names it. Raises DeployError, as an unavailable runner
+        concerns only this device.
         """
         try:
             if entry.runner is not None:
@@ -102,7 +101,7 @@ def _is_native(entry: DeviceEntry) -> bool:
 
 
 def main() -> int:
-    """Prints the bundle's folder and size; exit code 2 and a sentence if the user has something to fix."""
+    """Prints the bundle's folder and size. The exit code is 2, with a sentence, if the user has something to fix."""
     try:
         bundle = build_bundle(BUNDLE_MACHINE, Home.locate().runner, print)
     except UserError as error:

@@ -1,5 +1,5 @@
-"""Where the time of a training step goes on a device: `suite profile`.
+"""Finds where the time of a training step goes on a device (`suite profile`).
 
-Start at session.py; attribution.py joins what the runner has timed with what the program computes. peaks.py measures
-what a device does at best, roofline.py holds the one against the other.
+Start at session.py; attribution.py joins the runner's times with the program's operators. peaks.py measures what a
+device can do at best, and roofline.py compares operators with these peaks.
 """

@@ -1,9 +1,9 @@
 """Joins the times of a profiled session with the operators of its program.
 
-The runner times each instruction by its number. An instruction that calls a delegate comes with the times of
-XNNPACK's own operators, in whole microseconds, rounded down; one that calls a kernel of ours may come with the times of
-its parts, summed over threads: divided by the number of threads they are the kernel's time, but for what threads wait
-and what is not timed. What is left of an instruction, and of a step between instructions, is a row of its own.
+The runner times each instruction by its number. An instruction that calls a delegate comes with the times of XNNPACK's
+own operators, in whole microseconds, rounded down. One that calls a kernel of ours may come with the times of its
+parts, summed over threads. Divided by the number of threads, they add up to the kernel's time, except for waiting
+threads and what is not timed. The rest of an instruction, and the time between instructions, are rows of their own.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _KINDS = (
     ("softmax", "Softmax"), ("sigmoid", "Sigmoid"), ("convert", "Convert"), ("reshape", "Static Reshape"),
     ("transpose", "Transpose"), ("slice", "Slice"), ("concatenate", "Copy"), ("concatenate", "Concat"),
 )  # fmt: skip
-"""Nodes of a delegate's graph, and how the names of the operators begin that XNNPACK makes of them."""
+"""Nodes of a delegate's graph, and the start of the names of the operators that XNNPACK makes of them."""
 
 
 @dataclass(frozen=True)
 class ProfiledSteps:
-    """The measured steps of a session, each kind in its order, and the rows of the mean of `counted` profiled ones."""
+    """The measured steps of a session, each kind in order, and the rows of the mean of `counted` profiled steps."""
 
     plain_ms: tuple[float, ...]
     profiled_ms: tuple[float, ...]
@@ -63,7 +63,7 @@ def attribute(record: SessionRecord, called: Sequence[Called]) -> ProfiledSteps:
 
 
 def middle_half(steps: Sequence[StepEvent]) -> list[StepEvent]:
-    """Returns the steps without the slowest and the fastest quarter: one that the system held up would drown them."""
+    """Returns the steps without the slowest and the fastest quarter, as one delayed step would distort their mean."""
     ordered = sorted(steps, key=lambda step: step.latency_ms)
     left_out = len(ordered) // 4
     return ordered[left_out : len(ordered) - left_out]
@@ -74,9 +74,9 @@ def _latencies(steps: Sequence[StepEvent]) -> tuple[float, ...]:
 
 
 def match_nodes(names: Sequence[str], nodes: Sequence[Operator]) -> list[Operator | None]:
-    """Returns the node of each operator that XNNPACK reports, None where there is none of its kind at its place.
+    """Returns the node of each operator that XNNPACK reports, or None if there is no node of its kind at its place.
 
-    XNNPACK makes an operator of each node, in their order, but for those that it fuses into others.
+    XNNPACK makes an operator of each node, in order, except for nodes that it fuses into others.
     """
     kinds = [node.name for node in nodes]
     found: list[Operator | None] = [None] * len(names)
@@ -117,7 +117,7 @@ class _Sums:
     def add(self, call: CallEvent) -> None:
         if call.instruction >= len(self._called):
             raise SuiteError(
-                f"The runner reports instruction {call.instruction}, and the program has "
+                f"The runner reports instruction {call.instruction}, but the program has only "
                 f"{len(self._called)}: export it again."
             )
         whole_ns = call.t1_ns - call.t0_ns
@@ -151,7 +151,7 @@ class _Sums:
         into.bytes = None if into.bytes is None or operator.bytes is None else into.bytes + operator.bytes
 
     def rows(self, steps: Sequence[StepEvent]) -> Iterator[ProfileRow]:
-        """Yields a row for each operator, as it is in the mean step, and what lies between calls."""
+        """Yields a row for each operator of the mean step, and one for the time between calls."""
         count = len(steps)
         between = sum(step.t1_ns - step.t0_ns for step in steps) - self._in_calls_ns
         self._count(Operator("between instructions", Group.NOT_ATTRIBUTED), "runtime", between)

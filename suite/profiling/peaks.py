@@ -1,7 +1,7 @@
-"""Measures what a device can do at best, by its runner (`runner --peaks`), and keeps it in the home beside profiles.
+"""Measures what a device can do at best, by its runner (`runner --peaks`), and stores it in the home beside profiles.
 
-What the runner prints is not trusted: its lines are bounded and validated, and results must prove that what was to be
-computed was computed.
+The runner's output is not trusted: its lines are limited and validated, and the results must prove that everything was
+computed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from suite.store.identity import new_run_id, timestamp
 
 _WHAT = "the peaks"
 _TIMEOUT_S = 120.0
-"""It takes less than five seconds; an emulated device needs more."""
+"""It usually takes less than five seconds, but more on an emulated device."""
 _MOST_LINES = 200
 _KNOWN = {
     "operations": ("float32", "float16", "bfloat16", "int8"),
@@ -37,9 +37,9 @@ _KNOWN = {
 def measure_peaks(
     entry: DeviceEntry, home: Home, display: Display, begun: Callable[[str], None] = lambda _peaks_id: None
 ) -> Peaks:
-    """Returns the peaks of a device, which are kept in the home by then. `begun` is called with their id before.
+    """Measures the peaks of a device, stores them in the home and returns them. `begun` is called with their id before.
 
-    Raises DeviceError, UserError if there is no runner for it, and SuiteError if what the runner says is of no use.
+    Raises DeviceError, UserError if there is no runner for the device, and SuiteError if its output is useless.
     """
     runners = Runners(home.runner, display)
     runners.build_ahead([entry])
@@ -61,20 +61,20 @@ def measure_peaks(
 
 
 def read_peaks(peaks_id: str, home: Home) -> Peaks | None:
-    """Returns the peaks of that id, None if there are none that can be read: measuring them again takes seconds."""
+    """Returns the peaks of that id, or None if they can't be read, since measuring them again takes only seconds."""
     return read_or_none(home.peaks_folder(peaks_id) / PEAKS, Peaks.from_document)
 
 
 def latest_peaks(device: str, home: Home) -> Peaks | None:
-    """Returns the peaks of a device that were measured last and can be read, None if there are none."""
+    """Returns the latest peaks of a device that can be read, or None if there are none."""
     every = (read_peaks(peaks_id, home) for peaks_id in reversed(home.peaks_ids()))
     return next((found for found in every if found is not None and found.device == device), None)
 
 
 def _peaks(record: SessionRecord, entry: DeviceEntry, started: str) -> Peaks:
-    """Returns the peaks that a runner has printed. Raises SuiteError if they are of no use."""
+    """Returns the peaks that a runner has printed. Raises SuiteError if they are useless."""
     if not record.complete or record.header is None:
-        old = "leave out `runner` in the inventory or build it again: one of an earlier suite knows no --peaks."
+        old = "leave out `runner` in the inventory or build it again: runners of earlier suites lack --peaks."
         remedy = old if record.header is None else "repeat the command."
         raise SuiteError(f"the peaks of {entry.name} could not be measured: {record.sentence}; {remedy}")
     found = Peaks(
@@ -94,7 +94,7 @@ def _peaks(record: SessionRecord, entry: DeviceEntry, started: str) -> Peaks:
 
 
 def machine_of(record: SessionRecord) -> dict[str, str | int]:
-    """Returns what the runner says of where it ran."""
+    """Returns the runner's facts about the machine where it ran."""
     header = record.header
     if header is None:
         return {}
@@ -103,16 +103,14 @@ def machine_of(record: SessionRecord) -> dict[str, str | int]:
 
 
 def _peak(event: PeakEvent) -> Peak:
-    """Returns the peak of an event. Raises SuiteError if it is none, or if its results don't prove it."""
+    """Returns the peak of an event. Raises SuiteError if it is invalid, or if its results don't prove it."""
     name = f"{printable(event.of, 40)} by {printable(event.by, 40)}"
     bandwidth = event.unit == "bytes"
     if event.of not in _KNOWN[event.unit] or bandwidth != (event.by in (MEMORY, CACHE)) or not event.count:
-        raise SuiteError(
-            f"the runner has printed a peak that is none, of {event.count} {event.unit}, {name}: update it."
-        )
+        raise SuiteError(f"the runner has printed an invalid peak, of {event.count} {event.unit}, {name}: update it.")
     if event.made != event.count:
         raise SuiteError(
-            f"the results of {name} prove {event.made} {event.unit} where {event.count} were to be made: the runner or "
-            "the processor computes something else; build the runner again."
+            f"the results of {name} prove {event.made} {event.unit} instead of {event.count}: the runner or the "
+            "processor computes something else; build the runner again."
         )
     return Peak(event.of, printable(event.by, 40), event.unit, event.count, event.ns, event.buffer_bytes)

@@ -1,13 +1,13 @@
-"""The roofline model [Williams, Waterman, Patterson 2009] of a profile: what holds each operator up, what would gain.
+"""The roofline model [Williams, Waterman, Patterson 2009] of a profile: what limits each operator, what would help.
 
-An operator of F operations that moves B bytes takes at least max(F / P, B / W) on a device that makes P operations and
-moves W bytes a second; the larger of the two is the roof it is under: `compute` or `bandwidth`. P is the peak in the
-type that the operator multiplies in. W is that of memory, or of the cache if the operator was faster than memory is:
-its operands were there still. The share of the roof is that least time by the time it took.
+An operator with F operations that moves B bytes takes at least max(F / P, B / W) on a device that makes P operations
+and moves W bytes per second. The larger of the two is its roof: `compute` or `bandwidth`. P is the peak in the type in
+which the operator multiplies. W is that of memory, or of the cache if the operator was faster than memory, because its
+operands were still there. The share of the roof is this least time divided by the time that the operator took.
 
-The forecast of a changed step lets every operator keep its share of its roof, and moves the roofs: other operations and
-bytes for other q and b, another P for another type. Weights are read, and decoded, once for each pass of a group of
-rows through the model (`chunks_of_step`), noise is drawn once for each query of a pass.
+The forecast of a changed step lets every operator keep its share of its roof, and changes the roofs: other operations
+and bytes for another q and b, another P for another type. Weights are read and decoded once for each pass of a group of
+rows through the model (`chunks_of_step`); noise is drawn once for each query of a pass.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from workloads.workload import Workload
 COMPUTE, BANDWIDTH = "compute", "bandwidth"
 
 WORTH = 1.02
-"""A change that is forecast to gain less is not advised: sessions of the same program differ by as much."""
+"""A change with a smaller forecast gain is not advised, as sessions of the same program differ by as much."""
 
 _DECODING = "dequantize"
 
 _TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8-dynamic": "int8"}
-"""Settings and the type that they multiply in, if the processor does. All others multiply in float32."""
+"""Settings and the type in which they multiply, if the processor does. All other settings multiply in float32."""
 
 _FLOAT_HEADS = ("fp16", "bf16")
-"""Settings whose head multiplies float32 rows all the same."""
+"""Settings whose head multiplies float32 rows nevertheless."""
 
 _ROUNDED = ("product", "x A^T", "x A^T B", "scores", "mix")
-"""Products of a layer by our kernels, whose operands bf16 rounds."""
+"""A layer's products in our kernels, whose operands bf16 rounds."""
 
 
 @dataclass(frozen=True)
 class Roof:
-    """The least time that something can take, and what sets it; `place` is where its bytes come from."""
+    """The least time that an operator can take, and what sets it. `place` is where its bytes come from."""
 
     least_ms: float
     bound: str
@@ -51,7 +51,7 @@ class Roof:
 
 @dataclass(frozen=True)
 class Point:
-    """An operator over all layers, in a step. `least_ms` is what its roofs leave, `dtype` what it multiplies in."""
+    """An operator in a step, over all layers. `least_ms` is its least time, `dtype` the type in which it multiplies."""
 
     group: str
     part: str
@@ -64,7 +64,7 @@ class Point:
 
     @property
     def intensity(self) -> float:
-        """Operations for each byte."""
+        """Operations per byte."""
         return self.flops / self.bytes
 
     @property
@@ -73,7 +73,7 @@ class Point:
 
     @property
     def share(self) -> float:
-        """How much of its roof it reaches; more than 1 if something had the memory while peaks were measured."""
+        """The share of its roof that it reaches; above 1 if something else used memory while peaks were measured."""
         return self.roof.least_ms / self.ms
 
 
@@ -81,7 +81,7 @@ class Point:
 class GroupShare:
     """The operators of a group: their time, how much of it is under which roof, and the share of the roofs they reach.
 
-    `ms` is that of the points alone; `uncounted_ms` is that of operators whose operations and bytes are not known.
+    `ms` is the time of the points; `uncounted_ms` is that of operators whose operations and bytes are unknown.
     """
 
     group: str
@@ -93,7 +93,7 @@ class GroupShare:
 
     @property
     def bound(self) -> str | None:
-        """The roof that most of its time is under."""
+        """The roof for most of its time."""
         if not self.compute_ms and not self.bandwidth_ms:
             return None
         return COMPUTE if self.compute_ms >= self.bandwidth_ms else BANDWIDTH
@@ -101,9 +101,9 @@ class GroupShare:
 
 @dataclass(frozen=True)
 class Advice:
-    """A change of the workload and what it is forecast to gain: time for the same forward tokens, now by then.
+    """A change of the workload and its forecast gain: the present time for the same forward tokens / the changed one.
 
-    `saved_ms` has what each group takes less, of the present step's work; `step_ms` is the forecast of the changed one.
+    `saved_ms` is what each group saves, for the present step's work; `step_ms` is the forecast of the changed step.
     """
 
     change: Mapping[str, int | str]
@@ -118,7 +118,7 @@ class Advice:
 
 
 def points_of(profile: SettingProfile, peaks: Peaks) -> tuple[Point, ...]:
-    """Returns the operators whose operations or bytes are known, the longest first."""
+    """Returns the operators whose operations or bytes are known, longest first."""
     found: dict[tuple[str, str, str], list[ProfileRow]] = {}
     for row in profile.rows:
         if row.group != NOT_ATTRIBUTED and row.ms and row.bytes:
@@ -135,9 +135,9 @@ def _point(rows: Sequence[ProfileRow], setting: str, peaks: Peaks) -> Point:
 
 
 def _type_of(row: ProfileRow, setting: str, peaks: Peaks) -> str:
-    """Returns the type that an operator multiplies in; XNNPACK names it, as in `(NC, QDU8, F32, QC8W) GEMM`.
+    """Returns the type in which an operator multiplies, from XNNPACK's name such as `(NC, QDU8, F32, QC8W) GEMM`.
 
-    Where the processor has no products of float16 or bfloat16, they are made in float32.
+    If the processor has no products of float16 or bfloat16, they are computed in float32.
     """
     named = "int8" if ", QD" in row.name else "float16" if ", F16" in row.name else "float32"
     if setting == "bf16" and row.group != Group.HEAD and row.name in _ROUNDED:
@@ -158,7 +158,7 @@ def _roof_at(peaks: Peaks, dtype: str, flops: float, size: float, place: str) ->
 
 
 def group_shares(profile: SettingProfile, peaks: Peaks) -> tuple[GroupShare, ...]:
-    """Returns all groups of a profile, the longest first."""
+    """Returns all groups of a profile, longest first."""
     points: dict[str, list[Point]] = {}
     for point in points_of(profile, peaks):
         points.setdefault(point.group, []).append(point)
@@ -177,9 +177,9 @@ def _share(group: str, whole_ms: float, points: Sequence[Point]) -> GroupShare:
 
 
 def advise(profile: SettingProfile, peaks: Peaks) -> tuple[Advice, ...]:
-    """Returns what could be changed, the largest gain first; none is worth it that gains less than WORTH.
+    """Returns changes with a forecast gain of at least WORTH, largest gain first.
 
-    Raises UserError if the profile's workload is none.
+    Raises UserError if the profile's workload is invalid.
     """
     step = _Step(profile, peaks)
     found = (step.advice(change) for change in step.changes())
@@ -187,14 +187,14 @@ def advise(profile: SettingProfile, peaks: Peaks) -> tuple[Advice, ...]:
 
 
 class _Step:
-    """A profiled step, of which others are forecast."""
+    """A profiled step, from which others are forecast."""
 
     def __init__(self, profile: SettingProfile, peaks: Peaks) -> None:
         self._profile, self._peaks = profile, peaks
         self._workload = described_workload(profile.workload)
 
     def changes(self) -> Iterator[Mapping[str, int | str]]:
-        """Yields the changes of one kind: more queries, more rows, rows for queries, queries for rows, a setting."""
+        """Yields single changes: more queries, more rows, rows for queries, queries for rows, another setting."""
         now = self._workload
         yield {"b": 2 * now.b}
         if now.training_method.queries is None:
@@ -209,7 +209,7 @@ class _Step:
         return name != self._workload.quant and self._peaks.gflops_per_s(dtype) is not None
 
     def advice(self, change: Mapping[str, int | str]) -> Advice | None:
-        """Returns the forecast of a change, None if there is no such workload."""
+        """Returns the forecast of a change, or None if there is no such workload."""
         try:
             then = replace(self._workload, **change)  # type: ignore[arg-type]  # its own fields
         except UserError:
@@ -224,7 +224,7 @@ class _Step:
         return Advice(change, step_ms, self._profile.step_ms * work / step_ms, saved_ms)
 
     def _forecast_ms(self, row: ProfileRow, then: Workload, scale: _Scale) -> float:
-        """Returns what a row will take in a step of `then`."""
+        """Returns the forecast time of a row in a step of `then`."""
         if row.group == NOT_ATTRIBUTED:
             return row.ms * (scale.tokens if row.place == "kernel" else scale.passes)
         if row.group == Group.NOISE:
@@ -240,16 +240,16 @@ class _Step:
         moved = "float32" if float_head else _TYPES.get(then.quant, "float32")
         dtype = moved if self._moves_type(row, then) else now
         roof = _roof(self._peaks, now, flops, row.bytes, row.ms)
-        # Bytes come from where they come from now.
+        # Bytes will come from the same place as now.
         then_roof = _roof_at(self._peaks, dtype, flops * scale.tokens, size, roof.place)
         return row.ms * then_roof.least_ms / roof.least_ms
 
     def _moves_type(self, row: ProfileRow, then: Workload) -> bool:
-        """Whether a row is a product with a frozen weight, which another setting makes in another type."""
+        """Returns whether a row is a product with a frozen weight that `then` computes in another type."""
         return then.quant != self._workload.quant and _is_frozen_product(row)
 
     def _weight_bytes(self, row: ProfileRow) -> float:
-        """Returns how many of a row's bytes are frozen weights: of the head's product, for few rows, about all."""
+        """Returns how many of a row's bytes are frozen weights; for the head's product with few rows, nearly all."""
         if not _is_frozen_product(row) or not row.bytes:
             return 0.0
         if row.group == Group.HEAD:
@@ -259,7 +259,7 @@ class _Step:
         return min(row.bytes, values * width * row.calls)
 
     def _width(self, then: Workload) -> float:
-        """Returns how wide a stored weight will be, as a share of now."""
+        """Returns the width of a stored weight in `then` as a share of the present one."""
         return then.setting.bits / self._workload.setting.bits
 
 
@@ -271,7 +271,7 @@ def _is_frozen_product(row: ProfileRow) -> bool:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How much more a step has than another: forward tokens, queries, passes through the model, draws of noise."""
+    """The ratios of two steps: forward tokens, queries, passes through the model, draws of noise."""
 
     tokens: float
     queries: float

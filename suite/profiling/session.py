@@ -1,4 +1,4 @@
-"""Profiles settings on one device, one session each, and keeps what was found."""
+"""Profiles settings on one device, in one session each, and stores the profile."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def take_profile(
     display: Display,
     begun: Callable[[str], None] = lambda _profile_id: None,
 ) -> Profile:
-    """Returns the profile of the plan's settings, which is kept in the home by then, with `plan.steps` profiled steps
-    of each and as many without. `begun` is called with its id before.
+    """Profiles the plan's settings, stores the profile in the home and returns it. `begun` gets its id before.
 
-    A setting that fails is left out with its reason, and after a lost device the rest. Raises DeviceError if the device
-    can't be used at all, and what `prepare_host` raises.
+    Each setting has `plan.steps` profiled steps and as many without profiling. A setting that fails is left out with
+    its reason; after a lost device, the rest is left out too. Raises DeviceError if the device can't be used at all,
+    and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
     profile_id, started = new_run_id(), timestamp()

@@ -1,1 +1,1 @@
-"""A store made anew from its journal."""
+"""Rebuilds a store from its journal."""

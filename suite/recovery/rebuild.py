@@ -1,4 +1,4 @@
-"""`suite store rebuild`: a store that is damaged or gone is made anew from its journal, and put in its place."""
+"""Rebuilds a damaged or missing store from its journal and puts it in place (`suite store rebuild`)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _LOGS = ("-wal", "-shm")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What became of a store: how many rows it has by table, what of before its journal is lost, where the damaged
-    file is, and how many lines of the journal were of no use."""
+    """The result of rebuilding a store.
+
+    It has the numbers of rows by table, what is lost from before the journal, where the damaged file is, and how many
+    lines of the journal were unusable.
+    """
 
     counts: Mapping[str, int]
     lost: Mapping[str, Sequence[str]]
@@ -37,14 +40,15 @@ class Rebuilt:
 
 
 def rebuild(home: Home) -> Rebuilt:
-    """Puts a store made from the journal in the place of one that is damaged or gone.
+    """Replaces a damaged or missing store by one built from the journal.
 
-    UserError for a store that is whole, without a journal, and while a run goes on; StoreError if the disk fails.
+    Raises UserError if the store is intact, there is no journal, or a run is in progress, and StoreError if the disk
+    fails.
     """
     _require_damage(home.store_path)
     with alone(home) as free:
         if not free:
-            raise UserError(f"A run is going on in {home.root}: let it finish, then rebuild the store.")
+            raise UserError(f"A run is in progress in {home.root}: let it finish, then rebuild the store.")
         found = timelines(home.root)
         usable = [one for one in found if one.schema == SCHEMA_VERSION]
         if not usable:
@@ -56,15 +60,15 @@ def rebuild(home: Home) -> Rebuilt:
             return _put_in_place(made, home, rebuilt)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
-                f"the store can't be made in {home.root} ({error}), and what was there is unchanged: free some space "
-                "there, then rebuild it again"
+                f"the store can't be rebuilt in {home.root} ({error}), and what was there is unchanged: free some "
+                "space there, then rebuild it again"
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_damage(path: Path) -> str | None:
-    """Returns what is wrong with a store, None if it is whole. StoreError if it can't be opened for another reason."""
+    """Returns what is wrong with a store, or None if it is intact. Raises StoreError if it can't be checked."""
     if not path.exists():
         return f"there is no store at {path}"
     if path.is_file() and path.stat().st_size == 0:
@@ -88,25 +92,25 @@ def _require_damage(path: Path) -> None:
         known = _ids(store, "run")
     kept = {run_id for one in timelines(path.parent) for run_id in runs_of(one)}
     lacking = len(kept - known)
-    besides = f"; {FOLDER}/ holds {lacking} runs that it lacks: move it aside to have all of them" if lacking else ""
-    raise UserError(f"The store {path} is whole, with {len(known)} runs, and was left as it is{besides}.")
+    besides = f"; {FOLDER}/ has {lacking} runs that it lacks: move it aside to have all of them" if lacking else ""
+    raise UserError(f"The store {path} is intact, with {len(known)} runs, and was not changed{besides}.")
 
 
 def _nothing_kept(home: Home, found: Sequence[Timeline]) -> str:
     if found:
         return (
-            f"The journal in {home.root / FOLDER} is of schema version {found[-1].schema}, and this suite knows "
+            f"The journal in {home.root / FOLDER} has schema version {found[-1].schema}, but this suite knows "
             f"{SCHEMA_VERSION}: rebuild the store with the suite that wrote it, or restore a copy."
         )
     raw = len(_raw_runs(home))
     return (
-        f"There is no journal in {home.root / FOLDER} to make the store from: restore a copy of the store; the raw "
+        f"There is no journal in {home.root / FOLDER} to rebuild the store from: restore a copy of the store; the raw "
         f"output of {raw} runs is in runs/."
     )
 
 
 def _make(usable: Sequence[Timeline], folder: Path) -> tuple[Path, int]:
-    """Returns a store of all timelines, and how many of their lines were of no use."""
+    """Returns a store of all timelines, and how many of their lines were unusable."""
     made = folder / "store.sqlite"
     unusable = replay(usable[0], made)
     for index, one in enumerate(usable[1:]):
@@ -119,7 +123,7 @@ def _make(usable: Sequence[Timeline], folder: Path) -> tuple[Path, int]:
 
 
 def _compare(made: Path, home: Home, found: Sequence[Timeline], unusable: int) -> Rebuilt:
-    """Compares what was made with all that the journal and the raw output name."""
+    """Compares the rebuilt store with everything that the journal and the raw output name."""
     with closing(Store.open(made, read_only=True)) as store:
         counts = {name: len(_ids(store, name)) for name in _COUNTED}
         lost = {}
@@ -131,7 +135,7 @@ def _compare(made: Path, home: Home, found: Sequence[Timeline], unusable: int) -
 
 
 def _put_in_place(made: Path, home: Home, rebuilt: Rebuilt) -> Rebuilt:
-    """Gives the new store its journal and its place; the damaged file goes aside with its logs."""
+    """Gives the new store a journal and puts it in place. The damaged file is moved aside with its logs."""
     path, aside = home.store_path, None
     engine = open_engine(made, read_only=False, busy_timeout_s=0)
     with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():

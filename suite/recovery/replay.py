@@ -1,7 +1,7 @@
-"""Timelines of a journal, each replayed into a store of its own, and several of them put together.
+"""Replays the timelines of a journal, each into a store of its own, and merges these stores.
 
-A timeline is replayed row for row, with its ids. Timelines of several stores (one was lost and another begun, a copy
-was restored) have ids of their own: their rows are told apart by what names them, and referred to anew.
+A timeline is replayed row by row, with its ids. Timelines of several stores (one was lost and another one started, or a
+copy was restored) have their own ids, so their rows are identified by what names them, and references are renumbered.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from suite.store.store import Store
 
 _TABLES: Mapping[str, Table] = {table.name: table for table in TABLES}
 _GOES_ON = frozenset({"device", "run", "measurement", "training_group", "training"})
-"""Rows that change after they were added: the later timeline has the newer state."""
+"""Tables whose rows change after they were added; the later timeline has the newer state."""
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """Where a whole transaction lies: bytes `start` to `stop` of a file."""
+    """The place of a complete transaction: bytes `start` to `stop` of a file."""
 
     number: int
     path: Path
@@ -47,8 +47,10 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One timeline: when it began, what its store held `before`, and the transactions of the timelines that it
-    follows, and of its own."""
+    """A timeline: when it began, what its store contained `before`, and its transactions.
+
+    These include the transactions of the timelines that it follows.
+    """
 
     at: str
     schema: int
@@ -57,10 +59,10 @@ class Timeline:
 
 
 def timelines(home: Path) -> list[Timeline]:
-    """Returns the timelines beside the store of a home, oldest first, from a complete one on."""
+    """Returns the timelines beside the store of a home, oldest first, starting with a complete one."""
     own = {folder.name: _transactions(folder) for folder in (home / FOLDER).glob("*/")}
     own = {name: found for name, found in own.items() if found}
-    # Without its head a timeline is taken for one of today, after all others.
+    # A timeline without a head is taken for a new one, after all others.
     heads = {name: read_head(home / FOLDER / name) or {"schema": SCHEMA_VERSION, "at": "9"} for name in own}
     newest_first = sorted(heads, key=lambda name: str(heads[name].get("at")), reverse=True)
     found: list[Timeline] = []
@@ -78,7 +80,7 @@ def timelines(home: Path) -> list[Timeline]:
 def _whole_line(
     name: str, heads: Mapping[str, Mapping[str, Any]], own: Mapping[str, Sequence[Transaction]]
 ) -> list[Transaction]:
-    """Returns the transactions of a timeline after those of the timelines that it follows, each as far as it does."""
+    """Returns a timeline's transactions, preceded by those of the timelines that it follows, as far as it does."""
     found, seen = list(own[name]), {name}
     while True:
         follows = heads[name].get("follows")
@@ -92,14 +94,16 @@ def _whole_line(
 
 
 def replay(timeline: Timeline, target: Path) -> int:
-    """Makes the store `target`, in a folder of its own, from one timeline.
+    """Builds the store `target`, in a folder of its own, from a timeline.
 
-    Returns how many lines were of no use, and how many transactions are missing among the others.
+    Returns how many lines were unusable, plus how many transactions are missing among the others.
     """
     Store.open(target).close()
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute("PRAGMA recursive_triggers = OFF")  # REPLACE is no change of a row that is only added to
+        connection.execute(
+            "PRAGMA recursive_triggers = OFF"
+        )  # REPLACE does not count as a change of an append-only row
         connection.execute("BEGIN")
         numbers = [one.number for one in timeline.transactions]
         unusable = sum(later - number - 1 for number, later in pairwise(numbers) if later > number)
@@ -114,7 +118,7 @@ def replay(timeline: Timeline, target: Path) -> int:
 
 
 def _transactions(folder: Path) -> list[Transaction]:
-    """Returns the whole transactions in their order. A number that comes again replaces those from there on."""
+    """Returns the complete transactions in order. A repeated number replaces those from there on."""
     found: list[Transaction] = []
     for path in journal_files(folder):
         begun: tuple[int, int] | None = None
@@ -172,7 +176,7 @@ def _value(value: Any) -> Any:
 
 
 def _remove_strays(connection: sqlite3.Connection) -> int:
-    """Removes rows that refer to rows from before the journal; returns how many."""
+    """Removes rows that refer to rows from before the journal. Returns how many."""
     triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER {name}")
@@ -187,7 +191,7 @@ def _remove_strays(connection: sqlite3.Connection) -> int:
 
 
 def merge(source: Path, target: Path) -> None:
-    """Adds to the store `target` what that of a later timeline, `source`, has besides."""
+    """Adds to the store `target` what the store `source`, of a later timeline, has in addition."""
     with closing(sqlite3.connect(target, isolation_level=None)) as into, closing(sqlite3.connect(source)) as other:
         into.execute("PRAGMA foreign_keys = OFF")
         into.execute("BEGIN")
@@ -195,7 +199,7 @@ def merge(source: Path, target: Path) -> None:
         for table in TABLES:
             names = column_names(table)
             parents = _parents(table)
-            for row in other.execute(f"SELECT {_listed(names)} FROM {table.name}"):
+            for row in other.execute(f"SELECT {_list_columns(names)} FROM {table.name}"):
                 values = dict(zip(names, row, strict=True))
                 for column, parent in parents.items():
                     values[column] = ids.get((parent, values[column]), values[column])
@@ -204,7 +208,7 @@ def merge(source: Path, target: Path) -> None:
 
 
 def _add(into: sqlite3.Connection, table: Table, values: dict[str, Any], ids: dict[tuple[str, Any], Any]) -> None:
-    """Adds a row unless it is there, and notes its id."""
+    """Adds a row unless it exists, and notes its id."""
     identity = _identity(table)
     where = " AND ".join(f'"{name}" IS ?' for name in identity)
     found = into.execute(
@@ -213,7 +217,7 @@ def _add(into: sqlite3.Connection, table: Table, values: dict[str, Any], ids: di
     own = values.pop("id") if "id" in values and "id" not in identity else None
     if found is None:
         marks = ", ".join("?" for _ in values)
-        statement = f"INSERT INTO {table.name} ({_listed(values)}) VALUES ({marks})"
+        statement = f"INSERT INTO {table.name} ({_list_columns(values)}) VALUES ({marks})"
         new = into.execute(statement, list(values.values())).lastrowid
     else:
         (new,) = found
@@ -224,12 +228,12 @@ def _add(into: sqlite3.Connection, table: Table, values: dict[str, Any], ids: di
         ids[table.name, own] = new
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_columns(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
 def _identity(table: Table) -> list[str]:
-    """Returns the columns that name a row whatever its store: its own key, else what is unique, else all it says."""
+    """Returns the columns that identify a row in any store: its own key, or what is unique, or all columns."""
     keys = key_columns(table)
     if keys != ["id"] or isinstance(table.c.id.type, Text):
         return keys
@@ -240,7 +244,7 @@ def _identity(table: Table) -> list[str]:
 
 
 def _parents(table: Table) -> dict[str, str]:
-    """Returns the tables that the table's columns refer to by number."""
+    """Returns the tables to which the table's columns refer by number."""
     found = {}
     for one in table.constraints:
         if isinstance(one, ForeignKeyConstraint):

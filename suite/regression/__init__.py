@@ -1,5 +1,5 @@
-"""Regression statistics as pure functions: numbers in, verdicts out; nothing here knows a device or the store.
+"""Regression statistics as pure functions: numbers in, verdicts out. Nothing here knows of devices or the store.
 
-The order of a night: screen.py (cheap, every series), confirmation.py (fresh pairs of suspects), verdict.py.
-segments.py decides what may be compared at all; change_points.py and drift.py analyse whole histories.
+In the order of a night: screen.py (cheap, for every series), confirmation.py (fresh pairs of suspects), verdict.py.
+segments.py decides which points may be compared; change_points.py and drift.py analyse whole histories.
 """

@@ -1,6 +1,6 @@
-"""Finds where the level of a history moved: E-divisive on ranks, split by split, then the weakest merged away.
+"""Finds where the level of a history moved: splits by E-divisive on ranks, then merges the weakest splits away.
 
-A window splits best where the E-divisive statistic is largest; its critical values are tabulated.
+A window is split where the E-divisive statistic is largest. Critical values are tabulated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from suite.regression.drift import lag_one, variance_factor
 from suite.regression.log_ratios import Array, Direction, Side, Values, effect_floor, mad_scale, percent, worse_sign
 
 LEAST_PART = 2
-"""Points that each part of a split has."""
+"""The fewest points in each part of a split."""
 
 ALPHA = 0.01
 
@@ -25,7 +25,7 @@ BLOCK = 64
 
 SHIFT_WORTH_A_SCAN = 2.8
 
-#: Window length -> the value that max Q exceeds by chance with probability 0.01 at most, from 5,000 to 100,000 draws
+#: Window length -> the value that max Q exceeds by chance with probability at most 0.01, from 5,000 to 100,000 draws
 #: of `critical_values`, rounded up. Windows of fewer than 8 points have too few orders for any finding.
 CRITICAL = {
     8: 1.167, 9: 1.317, 10: 1.441, 11: 1.543, 12: 1.630, 13: 1.705, 14: 1.645, 15: 1.643, 16: 1.697, 20: 1.778,
@@ -43,9 +43,9 @@ class Split:
 
 
 def best_split(values: Array, least_before: int = LEAST_PART) -> Split | None:
-    """Returns the split with the largest Q among those with `least_before` values before and 2 after, None without any.
+    """Returns the split with the largest Q among those with `least_before` values before and 2 after, None if none.
 
-    `values` [n] are in time order; `critical` is what Q must exceed to be no chance finding.
+    `values` [n] are in time order; `critical` is what Q must exceed so as not to be a chance finding.
     """
     n = len(values)
     if n < least_before + LEAST_PART:
@@ -57,8 +57,11 @@ def best_split(values: Array, least_before: int = LEAST_PART) -> Split | None:
 
 
 def shifts(windows: Array) -> Array:
-    """Returns the largest standardised CUSUM of each of `windows` [windows, n]: how far apart, in standard errors, the
-    means of two parts can be. Cheap; below `SHIFT_WORTH_A_SCAN` no scan of the window is a finding."""
+    """Returns the largest standardised CUSUM of each of `windows` [windows, n].
+
+    That is how far apart, in standard errors, the means of two parts can be. It is cheap; below `SHIFT_WORTH_A_SCAN`,
+    a scan of the window finds nothing.
+    """
     n = windows.shape[1]
     rest = windows - windows.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.maximum((rest**2).mean(axis=1), np.finfo(np.float64).tiny))
@@ -69,7 +72,7 @@ def shifts(windows: Array) -> Array:
 
 
 def split_at(values: Array, at: int) -> Split:
-    """Returns the split of `values` [n] at a given place, with 2 values on each side."""
+    """Returns the split of `values` [n] at a given place, with at least 2 values on each side."""
     n = len(values)
     return Split(at, float(scan(ranks(values) / n)[at]), critical(n))
 
@@ -80,7 +83,7 @@ def best_splits(windows: Array) -> tuple[NDArray[np.int64], Array]:
     Meant for windows of some dozens of values, all at once: another window costs little.
     """
     n = windows.shape[1]
-    single = windows.astype(np.float32)  # ranks of some dozens of values are exact in it, and it is twice as fast
+    single = windows.astype(np.float32)  # twice as fast, and exact for ranks of some dozens of values
     order = np.sign(single[:, :, None] - single[:, None, :])
     mean_ranks = (order.sum(axis=2) + np.float32(n + 1)) / np.float32(2 * n)
     distances = np.abs(mean_ranks[:, :, None] - mean_ranks[:, None, :])
@@ -90,14 +93,13 @@ def best_splits(windows: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def scan(values: Array) -> Array:
-    """Returns Q [n + 1] for a split before each index of `values` [n], -inf if a part would have fewer than 2
-    values."""
+    """Returns Q [n + 1] for a split before each index of `values` [n]; -inf if a part has fewer than 2 values."""
     statistic: Array = _statistic(_to_earlier(values)[None, :], _to_all(values)[None, :])[0]
     return statistic
 
 
 def _statistic(to_earlier: Array, to_all: Array) -> Array:
-    """Returns Q [windows, n + 1] from each value's sum of distances to those before it and to all, [windows, n]."""
+    """Returns Q [windows, n + 1] from each value's sums of distances to earlier values and to all, [windows, n]."""
     windows, n = to_all.shape
     left = np.zeros((windows, n + 1))  # sum over pairs within the first k
     np.cumsum(to_earlier, axis=1, out=left[:, 1:])
@@ -114,7 +116,7 @@ def _statistic(to_earlier: Array, to_all: Array) -> Array:
 
 
 def ranks(values: Array) -> Array:
-    """Returns ranks [n] from 1, equal values sharing their mean."""
+    """Returns ranks [n] from 1; equal values share their mean rank."""
     ordered = np.sort(values)
     first = np.searchsorted(ordered, values, side="left")
     last = np.searchsorted(ordered, values, side="right")
@@ -122,7 +124,7 @@ def ranks(values: Array) -> Array:
 
 
 def critical(n: int) -> float:
-    """Returns what max Q of `n` ranks / n exceeds by chance with probability 0.01, interpolated in log n.
+    """Returns the value that max Q of `n` ranks / n exceeds by chance with probability 0.01, interpolated in log n.
 
     Infinite below 8 values, constant beyond the table.
     """
@@ -148,7 +150,7 @@ def _table() -> tuple[Array, Array]:
 
 
 def _to_earlier(values: Array) -> Array:
-    """Returns [n]: the sum of distances from each value to those before it, in blocks of rows that fit the cache."""
+    """Returns [n]: each value's sum of distances to those before it. Computed in blocks of rows that fit the cache."""
     n = len(values)
     sums = np.empty(n)
     for start in range(0, n, BLOCK):
@@ -161,7 +163,7 @@ def _to_earlier(values: Array) -> Array:
 
 
 def _to_all(values: Array) -> Array:
-    """Returns [n]: the sum of distances from each value to all others, from their order and its running sums."""
+    """Returns [n]: each value's sum of distances to all others. Computed from the sorted values' running sums."""
     n = len(values)
     order = np.argsort(values)
     ordered = values[order]
@@ -187,8 +189,11 @@ APART = 5
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """The level moved before point `at`. `before` and `after` are medians of the `nights_before` and `nights_after`
-    points up to the next change; `statistic` exceeded `critical`."""
+    """A move of the level before point `at`.
+
+    `before` and `after` are the medians of the `nights_before` and `nights_after` points up to the next change on each
+    side; `statistic` exceeded `critical`.
+    """
 
     at: int
     side: Side
@@ -212,20 +217,20 @@ class ChangePoint:
 def change_points(values: Values, direction: Direction, floor: float = 0.0) -> tuple[ChangePoint, ...]:
     """Returns the change points of one segment's history, oldest first.
 
-    Empty for fewer than 12 points, or if a value is not positive. ValueError for numbers that are not finite, an
+    Empty for fewer than 12 points, or if a value is not positive. Raises ValueError for numbers that are not finite, an
     unknown direction or a negative floor.
     """
     data = np.asarray(values, dtype=np.float64)
     if not np.isfinite(data).all():
-        raise ValueError("a history holds finite numbers")
+        raise ValueError("a history must have finite numbers")
     worse, least = worse_sign(direction), effect_floor(floor)
     if len(data) < LEAST_BEFORE + LEAST_PART or data.min() <= 0:
         return ()
-    return tuple(_described(data, worse, item) for item in _kept(data, _candidates(data), least))
+    return tuple(_describe(data, worse, item) for item in _keep_needed(data, _candidates(data), least))
 
 
 def _candidates(data: Array) -> list[int]:
-    """Returns places that may be changes, strongest first, none within five points of a stronger one."""
+    """Returns the places of possible changes, strongest first, none within five points of a stronger one."""
     rank = ranks(data)
     found = _halving(data, rank) + _sliding(data, rank)
     chosen: list[int] = []
@@ -252,8 +257,10 @@ def _halving(data: Array, rank: Array) -> list[tuple[float, int]]:
 
 
 def _sliding(data: Array, rank: Array) -> list[tuple[float, int]]:
-    """Yields the same for short windows along the history: a step and its repair cancel out in the whole history, but
-    not in a window that contains one of the two."""
+    """Yields the same for short windows along the history.
+
+    A step and its repair cancel out in the whole history, but not in a window that contains only one of them.
+    """
     if len(data) <= WINDOW:
         return []
     starts = np.append(np.arange(0, len(data) - WINDOW, STRIDE), len(data) - WINDOW)
@@ -268,15 +275,14 @@ def _window(starts: NDArray[np.int64]) -> NDArray[np.int64]:
     return starts[:, None] + np.arange(WINDOW)[None, :]
 
 
-def _kept(data: Array, found: list[int], least: float) -> list[_Kept]:
-    """Returns what remains after removing the weakest one by one: each removed change counts as noise for the
-    others."""
+def _keep_needed(data: Array, found: list[int], least: float) -> list[_Kept]:
+    """Returns what remains after removing the weakest change one by one; each removed one is noise for the others."""
     logs = np.log(data)
     while found:
         edges = [0, *found, len(data)]
         parts = list(zip(edges[:-2], found, edges[2:], strict=True))
         moves = [abs(_move(logs, *part)) for part in parts]
-        if min(moves) <= least:  # the cheap question first
+        if min(moves) <= least:  # the cheap test first
             del found[int(np.argmin(moves))]
             continue
         factor = _factor(logs, edges)
@@ -306,13 +312,13 @@ def _move(logs: Array, start: int, at: int, stop: int) -> float:
 
 
 def _factor(logs: Array, edges: list[int]) -> float:
-    """Returns the variance factor of the residuals when each part between `edges` is brought to the same level."""
+    """Returns the variance factor of the residuals after each part between `edges` is brought to the same level."""
     rest = np.concatenate([logs[start:stop] - np.median(logs[start:stop]) for start, stop in pairwise(edges)])[None, :]
     scale = mad_scale(rest, np.zeros(1))
     return float(variance_factor(lag_one(rest, scale))[0]) if scale[0] > 0 else 1.0
 
 
-def _described(data: Array, worse: int, item: _Kept) -> ChangePoint:
+def _describe(data: Array, worse: int, item: _Kept) -> ChangePoint:
     before, after = float(np.median(data[item.start : item.at])), float(np.median(data[item.at : item.stop]))
     side: Side = "worse" if (after > before) == (worse > 0) else "better"
     nights = (item.at - item.start, item.stop - item.at)

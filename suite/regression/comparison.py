@@ -1,7 +1,7 @@
 """Compares two sets of sessions that were not measured in pairs: two runs, two dates, two tags.
 
-Whatever changed in between, the device included, is part of the difference: this says whether the numbers differ, not
-why. The confirmation by pairs says why.
+Everything that changed in between, including the device, is part of the difference. So this finds whether the numbers
+differ, not why. The confirmation by pairs finds why.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Outcome = Literal["worse", "better", "same", "insufficient"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ratio` is median(after) / median(before), its 95 % interval Welch's t on logarithms; `p` is two-sided
-    (Mann-Whitney, exact unless values are equal).
+    """The comparison of two sets of sessions.
 
-    `worse` and `better` need p <= 0.05, an interval without 1, and a change beyond max(2.5 %, floor); `insufficient`
-    is fewer than 5 sessions on a side: four against four cannot get below p = 0.029, which leaves nothing for a second
-    comparison.
+    `ratio` is median(after) / median(before), with a 95 % interval by Welch's t on logarithms. `p` is two-sided
+    (Mann-Whitney, exact unless values are equal). The outcomes `worse` and `better` need p <= 0.05, an interval that
+    excludes 1, and a change beyond max(2.5 %, floor). It is `insufficient` with fewer than 5 sessions on a side: four
+    against four cannot get below p = 0.029, which leaves nothing for a second comparison.
     """
 
     outcome: Outcome
@@ -44,7 +44,7 @@ class Comparison:
 
 
 def compare(before: Sequence[float], after: Sequence[float], direction: Direction, floor: float = 0.0) -> Comparison:
-    """Compares two sets of session medians. ValueError for an empty one, or values that are not positive and finite."""
+    """Compares two sets of session medians. Raises ValueError for an empty one, or values not positive and finite."""
     if not before or not after:
         raise ValueError("a comparison needs sessions on both sides")
     if not all(math.isfinite(value) and value > 0 for value in (*before, *after)):
@@ -54,7 +54,7 @@ def compare(before: Sequence[float], after: Sequence[float], direction: Directio
     counts = (len(before), len(after))
     interval = stats.ratio_interval(after, before)
     if min(counts) < MIN_SESSIONS:
-        lacking = f"{min(counts)} sessions on one side, {MIN_SESSIONS} are needed for a test"
+        lacking = f"{min(counts)} sessions on one side, but a test needs {MIN_SESSIONS}"
         sentence = f"{percent(shift)}, {lacking}: measure with --sessions {MIN_SESSIONS}."
         return Comparison("insufficient", math.exp(shift), interval, Unavailable(lacking), counts, sentence)
     p = _mann_whitney(before, after)
@@ -68,7 +68,7 @@ def compare(before: Sequence[float], after: Sequence[float], direction: Directio
 
 
 def _within(interval: Interval | Unavailable, least: float) -> bool:
-    """Whether the whole interval of a ratio is less than what counts, so that the sides are known to be alike."""
+    """Returns whether the whole interval is below a change that counts, so that the sides are certainly alike."""
     return isinstance(interval, Interval) and max(abs(math.log(interval.low)), abs(math.log(interval.high))) <= least
 
 

@@ -1,8 +1,8 @@
 """The first look and the confirmation: fresh pairs of baseline and candidate separate the code from the device.
 
-Sessions of a pair are taken one after the other on the same night, in turn (A B B A), so that both saw the same
-device. A few pairs clear most false suspects; ten fresh ones are tested exactly; what they find is repeated with
-other loads of the same programs.
+Both sessions of a pair are taken one after the other in the same night, in alternating order (A B B A), so both meet
+the same device. A few pairs clear most false suspects; ten fresh pairs are tested exactly; what they find is repeated
+with other loads of the same programs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from suite.regression.log_ratios import Direction, Side, effect_floor, percent, 
 
 @dataclass(frozen=True)
 class Pair:
-    """The medians of two sessions taken one after the other, in the metric's unit; both positive."""
+    """The medians of two sessions taken one after the other, both positive, in the metric's unit."""
 
     baseline: float
     candidate: float
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) and value > 0 for value in (self.baseline, self.candidate)):
-            raise ValueError(f"a pair holds two positive numbers, not {self.baseline} and {self.candidate}")
+            raise ValueError(f"a pair must be two positive numbers, not {self.baseline} and {self.candidate}")
 
 
 def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArray[np.float64]:
@@ -45,13 +45,13 @@ VERSION = 1
 
 FIRST_PAIRS = 3
 
-#: A change is looked into when the estimate is more than this share of the least change that counts.
+#: A change is worth a confirmation if the estimate is more than this share of the least change that counts.
 SHARE_OF_FLOOR = 0.5
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """Whether to go on. `log_ratio` is the estimated log(candidate / baseline), `needed` what it had to exceed."""
+    """Whether to confirm. `log_ratio` is the estimated log(candidate / baseline), `needed` what it had to exceed."""
 
     go_on: bool
     side: Side
@@ -66,20 +66,22 @@ class FirstLook:
 
 
 def first_look(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> FirstLook:
-    """Judges the first pairs of a suspect. ValueError for fewer than 3 of them, bad numbers or a negative floor."""
+    """Judges the first pairs of a suspect. Raises ValueError for fewer than 3, bad numbers or a negative floor."""
     if len(pairs) < FIRST_PAIRS:
-        raise ValueError(f"a first look takes {FIRST_PAIRS} pairs, there are {len(pairs)}")
+        raise ValueError(f"a first look takes {FIRST_PAIRS} pairs, but there are {len(pairs)}")
     towards = log_ratios(pairs, direction, side)
     least = effect_floor(floor)
     go_on = bool(promising(towards, least)[0])
     seen = float(signed_rank.estimate(towards)[0]) * side_sign(direction, side)
-    outcome = "worth more sessions" if go_on else "too little to go on"
-    sentence = f"Measured in turn {len(pairs)} times, the candidate is {percent(seen)} against the baseline: {outcome}."
+    outcome = "worth more sessions" if go_on else "too small for a confirmation"
+    sentence = (
+        f"Measured in turn {len(pairs)} times, the candidate differs from the baseline by {percent(seen)}: {outcome}."
+    )
     return FirstLook(go_on, side, seen, least * SHARE_OF_FLOOR, tuple(pairs), sentence)
 
 
 def promising(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns [series]: whether log ratios [series, pairs], positive towards the suspected side, justify going on."""
+    """Returns [series]: whether log ratios [series, pairs], positive towards the suspected side, warrant confirming."""
     found: NDArray[np.bool_] = signed_rank.estimate(towards) > SHARE_OF_FLOOR * least
     return found
 
@@ -92,12 +94,12 @@ ALPHA = 0.005
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the pairs say, before the correction for many series.
+    """The result of the pairs, before the correction for many series.
 
     `ratio` is candidate over baseline (Hodges-Lehmann), `interval` its exact 95 % interval, `bootstrap` the percentile
-    bootstrap of the median ratio of the pairs; `p` is one-sided, towards `side`; `floor` the least relative change that
-    counts. `found` is p <= 0.005 together with a ratio beyond the floor; `go_on`, with three quarters of the floor, is
-    what other loads of the same programs are measured for.
+    bootstrap of the pairs' median ratio; `p` is one-sided, towards `side`; `floor` is the least relative change that
+    counts. `found` means p <= 0.005 and a ratio beyond the floor. `go_on` needs only three quarters of the floor; then
+    other loads of the same programs are measured.
     """
 
     found: bool
@@ -112,11 +114,11 @@ class Confirmation:
 
     @property
     def beyond_floor(self) -> bool:
-        """Whether the whole interval is a change towards `side` that counts; then p is at most 0.025."""
+        """Whether the whole interval is a change towards `side` that counts. Then p is at most 0.025."""
         return is_beyond_floor(self.interval, self.floor, self.p)
 
     def numbers(self) -> dict[str, float]:
-        """What is kept in the store."""
+        """Returns what the store keeps."""
         return {
             "p": self.p,
             "ratio": self.ratio,
@@ -129,18 +131,18 @@ class Confirmation:
 
 
 def is_beyond_floor(interval: Interval, floor: float, p: float) -> bool:
-    """Whether a whole interval is a change towards the suspected side that counts."""
+    """Returns whether a whole interval is a change towards the suspected side that counts."""
     far = interval.low > 1 + floor or interval.high < 1 / (1 + floor)
-    return far and p <= 0.5  # else it is the other side
+    return far and p <= 0.5  # otherwise the change is towards the other side
 
 
 def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> Confirmation:
     """Tests fresh pairs of a suspect for a change towards `side`.
 
-    ValueError for fewer than 10 pairs (which cannot reach the required p with any margin) or a negative floor.
+    Raises ValueError for fewer than 10 pairs (which cannot reach the required p with any margin) or a negative floor.
     """
     if len(pairs) < CONFIRM_PAIRS:
-        raise ValueError(f"a confirmation takes {CONFIRM_PAIRS} pairs, there are {len(pairs)}")
+        raise ValueError(f"a confirmation takes {CONFIRM_PAIRS} pairs, but there are {len(pairs)}")
     towards = log_ratios(pairs, direction, side)
     least = effect_floor(floor)
     p = float(signed_rank.p_greater(towards)[0])
@@ -166,17 +168,17 @@ def is_confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64
 
 AGAIN_PAIRS = 20
 
-#: An estimate may be so far below the least change that counts, as all pairs together decide on it.
+#: One load's estimate needs only this share of the least change that counts, as all pairs together decide.
 SHARE_TO_REPEAT = 0.75
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """What a confirmation says with the pairs of other loads, each of a fresh copy of both programs.
+    """The result of a confirmation together with pairs of other loads, each of a fresh copy of both programs.
 
-    A program that is slow where it happens to lie, in memory or in a cache, is slow in all sessions of one load.
-    `p`, `ratio` and `interval` are of all pairs, `ratio_again` and `interval_again` of these alone. `found`: both
-    parts by themselves show the change (`is_worth_repeating`), and all pairs together that it counts.
+    A program that is slow because of where it happens to lie in memory or a cache is slow in all sessions of one load.
+    `p`, `ratio` and `interval` are those of all pairs, `ratio_again` and `interval_again` those of the new ones alone.
+    `found`: each part by itself has the change (`is_worth_repeating`), and by all pairs together it counts.
     """
 
     found: bool
@@ -188,7 +190,7 @@ class Repeat:
     pairs: tuple[Pair, ...]
 
     def numbers(self) -> dict[str, float]:
-        """Returns what the store keeps, of all pairs together."""
+        """Returns what the store keeps: the numbers of all pairs together."""
         return {
             "p": self.p,
             "ratio": self.ratio,
@@ -200,9 +202,9 @@ class Repeat:
 
 
 def repeat(first: Confirmation, again: Sequence[Pair], direction: Direction, floor: float = 0.0) -> Repeat:
-    """Tests a confirmation together with pairs of other loads. ValueError for fewer than 20 of them."""
+    """Tests a confirmation together with pairs of other loads. Raises ValueError for fewer than 20 of them."""
     if len(again) < AGAIN_PAIRS:
-        raise ValueError(f"a repeated confirmation takes {AGAIN_PAIRS} pairs, there are {len(again)}")
+        raise ValueError(f"a repeated confirmation takes {AGAIN_PAIRS} pairs, but there are {len(again)}")
     least, sign = effect_floor(floor), side_sign(direction, first.side)
     towards, more = (log_ratios(pairs, direction, first.side) for pairs in (first.pairs, again))
     every = np.concatenate([towards, more], axis=1)
@@ -220,7 +222,7 @@ def repeat(first: Confirmation, again: Sequence[Pair], direction: Direction, flo
 def is_repeated(
     towards: NDArray[np.float64], again: NDArray[np.float64], least: float | NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Returns [series]: the last decision for log ratios [series, pairs] of the first load and of others."""
+    """Returns [series]: the final decision for log ratios [series, pairs] of the first load and of other loads."""
     both = is_worth_repeating(towards, least) & is_worth_repeating(again, least)
     found: NDArray[np.bool_] = both & is_confirmed(np.concatenate([towards, again], axis=1), least)
     return found

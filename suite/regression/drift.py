@@ -1,13 +1,13 @@
-"""Total drift: small steps add up, and each one is too small for the screen.
+"""Total drift: small steps that add up, each too small for the screen.
 
     total = log(median of the last 10 points / median of the first 10 of the segment)
     error = s sqrt(pi/2) sqrt(2/10) sqrt((1 + r) / (1 - r))
     drift if |total| > 4 error  and  |total| > log(1 + max(2.5 %, floor))
 
-s is the robust deviation and r the lag-1 autocorrelation of what is left after the straight line between the two
-medians. sqrt(pi/2) is the price of a median, the last factor that of nights that resemble one another [Priestley,
-Spectral Analysis and Time Series, 5.3.2]. Drift says nothing about its cause: it makes a series a suspect, and the
-pairs with the segment's first artifact then tell the code from the device.
+s is the robust deviation and r the lag-1 autocorrelation of what is left after subtracting the straight line between
+the two medians. sqrt(pi/2) accounts for the use of medians, the last factor for nights that resemble one another
+[Priestley, Spectral Analysis and Time Series, 5.3.2]. Drift alone does not reveal its cause: it makes a series a
+suspect, and pairs with the segment's first artifact then tell the code's effect from the device's.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ MIN_POINTS = 2 * END_POINTS
 ERRORS = 4.0
 MOST_AUTOCORRELATION = 0.9
 
-#: Nights to wait before pairs are measured for the same drift again.
+#: Nights to wait before pairs are measured again for the same drift.
 NIGHTS_BETWEEN_CHECKS = 14
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`change` is last over first minus 1, `error` the standard error of its logarithm, `autocorrelation` lag 1."""
+    """The drift of a segment: `change` is last over first minus 1, `error` the standard error of its logarithm.
+
+    `autocorrelation` is that of lag 1.
+    """
 
     found: bool
     side: Side
@@ -62,18 +65,18 @@ class Drift:
 
 
 def total_drift(values: Values, direction: Direction, floor: float = 0.0) -> Drift | Insufficient:
-    """Checks one segment (oldest first, the newest point included).
+    """Checks one segment for drift (oldest first, including the newest point).
 
-    ValueError for numbers that are not finite, an unknown direction or a negative floor.
+    Raises ValueError for numbers that are not finite, an unknown direction or a negative floor.
     """
     data = np.asarray(values, dtype=np.float64)
     if not np.isfinite(data).all():
-        raise ValueError("a history holds finite numbers")
+        raise ValueError("a history must have finite numbers")
     worse, least = worse_sign(direction), effect_floor(floor)
     if len(data) < MIN_POINTS:
-        return Insufficient(len(data), f"The segment has {len(data)} points, {MIN_POINTS} are needed to see drift.")
+        return Insufficient(len(data), f"The segment has {len(data)} points, but detecting drift needs {MIN_POINTS}.")
     if data.min() <= 0:
-        return Insufficient(len(data), f"The segment holds {data.min():g}, which is not positive.")
+        return Insufficient(len(data), f"The segment has a value that is not positive, {data.min():g}.")
     arrays = drift_arrays(np.log(data)[None, :], least)
     total, error, found = float(arrays.total[0]), float(arrays.error[0]), bool(arrays.found[0])
     side: Side = "worse" if total * worse > 0 else "better"
@@ -98,7 +101,7 @@ def drift_arrays(logs: Array, least: float | Array) -> DriftArrays:
     nights = logs.shape[1]
     first = median_of_rows(logs[:, :END_POINTS])
     total = median_of_rows(logs[:, -END_POINTS:]) - first
-    # The medians stand for the middles of the two ends.
+    # The medians represent the middles of the two ends.
     along = (np.arange(nights) - (END_POINTS - 1) / 2) / (nights - END_POINTS)
     rest = logs - first[:, None] - total[:, None] * along[None, :]
     middle = median_of_rows(rest)
@@ -111,10 +114,9 @@ def drift_arrays(logs: Array, least: float | Array) -> DriftArrays:
 
 
 def lag_one(rest: Array, scale: Array) -> Array:
-    """Returns the lag-1 autocorrelation [series] of `rest` [series, nights] within 0 .. 0.9; outliers count as 3
-    `scale`.
+    """Returns the lag-1 autocorrelation [series] of `rest` [series, nights], limited to 0 .. 0.9.
 
-    Corrected for its bias in short series, -(1 + 3 r) / n [Kendall 1954].
+    Outliers count as 3 `scale`. The bias in short series, -(1 + 3 r) / n, is corrected [Kendall 1954].
     """
     limited = np.clip(rest, -3 * scale[:, None], 3 * scale[:, None])
     squares = np.maximum((limited**2).sum(axis=1), np.finfo(np.float64).tiny)
@@ -125,6 +127,6 @@ def lag_one(rest: Array, scale: Array) -> Array:
 
 
 def variance_factor(correlation: Array) -> Array:
-    """Returns how much the variance of a mean of AR(1) values exceeds that of independent ones: (1 + r) / (1 - r)."""
+    """Returns the ratio of the variance of a mean of AR(1) values to that of independent ones: (1 + r) / (1 - r)."""
     factor: Array = (1 + correlation) / (1 - correlation)
     return factor

@@ -1,4 +1,4 @@
-"""Series as log ratios: which way is worse, and a centre and scale that are robust against a few bad nights.
+"""Computes with series as log ratios: which way is worse, and a centre and scale that a few bad nights don't change.
 
 In log ratios, doubling and halving are equally large.
 """
@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Direction = Literal["lower", "higher"]
-"""What is better: `lower` (latency, memory, energy) or `higher` (steps per second)."""
+"""Which is better: `lower` (latency, memory, energy) or `higher` (steps per second)."""
 
 Side = Literal["worse", "better"]
 
-#: Changes below this are not called changes, whatever the metric's own floor says.
+#: Smaller changes don't count as changes, even if the metric's own floor is lower.
 MIN_EFFECT = 0.025
 
 
 def worse_sign(direction: Direction) -> int:
-    """Returns +1 if a larger value is worse, -1 if a smaller one is. ValueError for another direction."""
+    """Returns +1 if a larger value is worse, -1 if a smaller one is. Raises ValueError for an unknown direction."""
     if direction not in ("lower", "higher"):
-        raise ValueError(f"the direction is 'lower' or 'higher', not {direction!r}")
+        raise ValueError(f"the direction must be 'lower' or 'higher', not {direction!r}")
     return 1 if direction == "lower" else -1
 
 
@@ -36,10 +36,10 @@ def side_sign(direction: Direction, side: Side) -> int:
 def effect_floor(floor: float) -> float:
     """Returns the relative change that counts as a log ratio, log(1 + max(2.5 %, floor)).
 
-    ValueError for a negative floor.
+    Raises ValueError for a negative floor.
     """
     if not (math.isfinite(floor) and floor >= 0):
-        raise ValueError(f"a floor is a relative change of 0 or more, not {floor}")
+        raise ValueError(f"a floor must be a relative change of 0 or more, not {floor}")
     return math.log1p(max(MIN_EFFECT, floor))
 
 
@@ -58,8 +58,7 @@ MAD_TO_SIGMA = 1.4826
 
 
 def median_of_rows(data: Array) -> Array:
-    """Returns the median of each row of [rows, columns]; for rows this short sorting is faster than numpy's
-    selection."""
+    """Returns the median of each row of [rows, columns] by sorting, which is faster for short rows than selection."""
     ordered = np.sort(data, axis=1)
     n = data.shape[1]
     middle: Array = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
@@ -67,17 +66,17 @@ def median_of_rows(data: Array) -> Array:
 
 
 def mad_scale(data: Array, centre: Array) -> Array:
-    """Returns 1.4826 times the median distance [rows] from `centre` [rows], the standard deviation of normal data."""
+    """Returns 1.4826 times the median distance [rows] from `centre` [rows]: the standard deviation of normal data."""
     scale: Array = MAD_TO_SIGMA * median_of_rows(np.abs(data - centre[:, None]))
     return scale
 
 
 def biweight_scale(data: Array, centre: Array) -> Array:
-    """Returns the square root of the biweight midvariance [rows] around the median `centre`, 0 if the MAD is 0.
+    """Returns the square root of the biweight midvariance [rows] around the median `centre`, or 0 if the MAD is 0.
 
     u = (x - m) / (9 MAD);  s^2 = n sum (x - m)^2 (1 - u^2)^4 / (sum (1 - u^2)(1 - 5 u^2))^2, over |u| < 1
-    As robust as the MAD and far less noisy on normal data: efficiency 86 % against 37 % [Lax 1985], which matters since
-    thirty points are few and a scale that came out too large hides a step for weeks.
+    As robust as the MAD, and far less noisy on normal data: an efficiency of 86 % instead of 37 % [Lax 1985]. That
+    matters since thirty points are few, and a scale that comes out too large hides a step for weeks.
     """
     distance = data - centre[:, None]
     mad = median_of_rows(np.abs(distance))

@@ -1,12 +1,12 @@
-"""The screen: does tonight's point differ from the history of its own series and segment?
+"""The screen: tests whether tonight's point differs from the history of its own series and segment.
 
-    h = 30 points, the 4 newest left out;  m = median(h);  s = max(biweight scale of h, 0.002 m)
+    h = 30 points without the 4 newest;  m = median(h);  s = max(biweight scale of h, 0.002 m)
     suspect if |y - m| > t(0.99, n - 1) s sqrt(1 + 1/n)  and  |log(y / m)| > log(1 + max(2.5 %, floor))
 
-Robust, because one bad night in the history must not hide the next one. The newest points are left out (as far as ten
-others are there) because they may already belong to the step that is looked for: a step that was missed on its first
-night would hide itself. The screen is meant to be sensitive: on plain noise it suspects one point in forty, and
-the sessions that follow clear it.
+Median and scale are robust, because one bad night in the history must not hide the next one. The newest points are left
+out (as long as ten others remain) because they may already be part of the step: one that was missed in its first night
+would hide itself. The screen is meant to be sensitive: it suspects one point in forty on plain noise, and the sessions
+that follow clear it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ LEAST_SCALE = 0.002
 class Screened:
     """The numbers of one screening, in the metric's unit.
 
-    `centre` and `scale` are the history's median and robust deviation over `points` nights; a value is unlike its
-    history beyond `centre` +- `margin`; `change` is value / centre - 1 and `floor` the least change that counts.
+    `centre` and `scale` are the median and robust deviation of the history's `points` nights. A value beyond `centre`
+    +- `margin` is unlike its history. `change` is value / centre - 1, and `floor` the least change that counts.
     """
 
     value: float
@@ -58,13 +58,13 @@ class Screened:
     points: int
 
     def numbers(self) -> dict[str, float]:
-        """Returns the fields, for the store."""
+        """Returns the fields for the store."""
         return {name: getattr(self, name) for name in ("centre", "scale", "margin", "change", "floor", "points")}
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """Unlike its history, towards `side`: measure it again."""
+    """A value unlike its history, towards `side`: it has to be measured again."""
 
     side: Side
     numbers: Screened
@@ -73,7 +73,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Clear:
-    """Like its history."""
+    """A value like its history."""
 
     numbers: Screened
     sentence: str
@@ -81,7 +81,7 @@ class Clear:
 
 @dataclass(frozen=True)
 class Insufficient:
-    """No conclusion is possible: `points` in the history and why that is not enough."""
+    """No conclusion is possible, as the history has too few or unusable `points`."""
 
     points: int
     sentence: str
@@ -97,11 +97,11 @@ def screen(history: Values, value: float, direction: Direction, floor: float = 0
     """
     past = np.asarray(history, dtype=np.float64)
     if not (np.isfinite(past).all() and math.isfinite(value)):
-        raise ValueError("a history and a value are finite numbers")
+        raise ValueError("the history and the value must be finite numbers")
     least = effect_floor(floor)
     if len(past) < MIN_POINTS:
         counted = f"{len(past)} comparable point{'' if len(past) == 1 else 's'}"
-        return Insufficient(len(past), f"The series has {counted}, {MIN_POINTS} are needed: measure more nights.")
+        return Insufficient(len(past), f"The series has {counted}, but {MIN_POINTS} are needed: measure more nights.")
     arrays = screen_arrays(past[None, :], np.array([value]), worse_sign(direction), least)
     centre = float(arrays.centre[0])
     if centre <= 0 or value <= 0:
@@ -109,9 +109,9 @@ def screen(history: Values, value: float, direction: Direction, floor: float = 0
     margin, scale = float(arrays.margin[0]), float(arrays.scale[0])
     points = len(compared_with(past[None, :])[0])
     found = Screened(value, centre, scale, margin, value / centre - 1, math.expm1(least), points)
-    shift = f"{percent(math.log(value / centre))} against the median of {points} nights"
+    shift = f"{percent(math.log(value / centre))} compared with the median of {points} nights"
     if arrays.worse[0] or arrays.better[0]:
-        beyond = f"beyond the {margin / centre:.1%} that their noise explains"
+        beyond = f"beyond the {margin / centre:.1%} that noise explains"
         return Suspect("worse" if arrays.worse[0] else "better", found, f"{shift}, {beyond}.")
     return Clear(found, f"{shift}, within noise ({margin / centre:.1%}) or below what counts ({found.floor:.1%}).")
 
@@ -130,8 +130,8 @@ class ScreenArrays:
 def screen_arrays(history: Array, values: Array, worse: int | Array, least: float | Array) -> ScreenArrays:
     """Computes the screen for `history` [series, nights], at least 10 nights, and `values` [series].
 
-    `worse` is +1 or -1 for each series or all of them, `least` the log ratio that counts. A series whose median or
-    value is not positive is neither better nor worse.
+    `worse` is +1 or -1, for each series or for all; `least` is the least log ratio that counts. A series whose median
+    or value is not positive is neither better nor worse.
     """
     past = compared_with(history)
     n = past.shape[1]
@@ -147,15 +147,17 @@ def screen_arrays(history: Array, values: Array, worse: int | Array, least: floa
 
 
 def is_like(values: Array, centre: Array, margin: Array, least: float | Array) -> NDArray[np.bool_]:
-    """Whether values are like a history's median: within the margin of a suspect, or less apart than what counts."""
+    """Returns whether values are like a history's median: within the margin, or less apart than what counts."""
     apart = np.abs(values - centre)
     alike: NDArray[np.bool_] = (apart <= margin) | (apart <= np.expm1(least) * centre)
     return alike
 
 
 def compared_with(history: Array) -> Array:
-    """Returns the columns of `history` [series, nights] that a new value is compared with: at most 30, without the
-    newest 4 as long as 10 remain."""
+    """Returns the columns of `history` [series, nights] that a new value is compared with.
+
+    They are at most 30, without the newest 4 as long as 10 remain.
+    """
     end = max(min(MIN_POINTS, history.shape[1]), history.shape[1] - NEWEST_LEFT_OUT)
     return history[:, max(0, end - HISTORY_POINTS) : end]
 

@@ -1,4 +1,4 @@
-"""Which points of a history may be compared: new firmware, OS or hardware opens a segment, and so does an acceptance.
+"""Decides which points of a history may be compared: new firmware, OS or hardware, or an acceptance, opens a segment.
 
 A difference in speed proves nothing if the device was in another state.
 """
@@ -16,14 +16,14 @@ from suite.regression.screen import HISTORY_POINTS
 RULE = "device_state"
 VERSION = 1
 
-#: Larger differences are differences of state: temperature at the start of a session, charge of the battery.
+#: Larger differences count as another state: of the temperature at a session's start, of the battery's charge.
 TEMPERATURE_C = 5.0
 BATTERY_PERCENT = 20.0
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A device while it was measured; None is what could not be read."""
+    """A device's state while it was measured. What could not be read is None."""
 
     temperature_c: float | None = None
     governor: str | None = None
@@ -35,7 +35,7 @@ class DeviceState:
 
 @dataclass(frozen=True)
 class StateDifference:
-    """One respect in which two states differ; `then` and `now` are formatted."""
+    """One respect in which two states differ. `then` and `now` are formatted."""
 
     what: str
     then: str
@@ -46,9 +46,9 @@ class StateDifference:
 
 
 def state_differences(then: DeviceState, now: DeviceState) -> tuple[StateDifference, ...]:
-    """Returns what differs enough to explain a change of speed.
+    """Returns the differences that are large enough to explain a change of speed.
 
-    What was not read both times is no difference; throttling always is one.
+    What was not read both times is not a difference; throttling always is.
     """
     found = [
         StateDifference(what, str(before), str(after))
@@ -91,11 +91,11 @@ Reason = Literal["first point", "device changed", "accepted"]
 class Point:
     """One night of a series.
 
-    `fingerprint` stands for device hardware, OS build, workload and how it was measured. `accepted` says that from this
-    point on the level is the new normal. `excluded` keeps a point from being history for others: a night that was
-    judged `regressed`, or one that a person took out. `device_level` is the median of the baseline's sessions of a
-    night whose verdict blamed the device, and `drift_traced` says that a drift was traced to it (both are in that
-    verdict's numbers). `aside` marks what was not measured as nights are, and is only shown among them.
+    `fingerprint` stands for the device's hardware, OS build, workload and way of measuring. `accepted`: from this point
+    on, the level is the new normal. `excluded` points are not history for others: a night that was judged `regressed`,
+    or one that a person took out. `device_level` is the median of the baseline's sessions in a night whose verdict
+    blamed the device, and `drift_traced` is whether a drift was traced to the device (both are in that verdict's
+    numbers). `aside` marks a point that was not measured like a night's and is only listed among them.
     """
 
     value: float
@@ -108,13 +108,13 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether it is history for others."""
+        """Whether the point is history for others."""
         return not (self.excluded or self.aside)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Points start <= index < stop that may be compared with one another, and what opened the segment."""
+    """Points with start <= index < stop, which may be compared with one another, and what opened the segment."""
 
     start: int
     stop: int
@@ -122,9 +122,9 @@ class Segment:
 
 
 def segments(points: Sequence[Point]) -> tuple[Segment, ...]:
-    """Returns the segments of a series (oldest point first), in order; none without points.
+    """Returns the segments of a series (oldest point first) in order; empty without points.
 
-    A fingerprint that returns later (a rollback) opens another segment: what happened in between may not have been
+    A fingerprint that returns later (a rollback) opens another segment, as what happened in between may not have been
     undone completely.
     """
     starts: list[tuple[int, Reason]] = []
@@ -140,8 +140,10 @@ def segments(points: Sequence[Point]) -> tuple[Segment, ...]:
 
 
 def comparable(points: Sequence[Point]) -> tuple[float, ...]:
-    """Returns the history that the next point with the last point's fingerprint is screened against: the last segment
-    without excluded points, oldest first, scaled to the device's level if that has changed."""
+    """Returns the history against which the next point with the last point's fingerprint is screened, oldest first.
+
+    It is the last segment without excluded points, scaled to the device's level if that has changed.
+    """
     kept = _last_segment(points)
     values = [point.value for point in kept]
     for change in _device_changes(kept):
@@ -152,8 +154,11 @@ def comparable(points: Sequence[Point]) -> tuple[float, ...]:
 
 
 def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
-    """Returns the history in which drift is looked for: the last segment without excluded points, since the device last
-    changed or a drift was traced to it. What was explained once is not found again."""
+    """Returns the history that is checked for drift.
+
+    It is the last segment without excluded points, since the device last changed or a drift was traced to it, so that
+    what has been explained is not found again.
+    """
     kept = _last_segment(points)
     starts = [change.at for change in _device_changes(kept)]
     starts += [index for index, point in enumerate(kept) if point.drift_traced]
@@ -163,11 +168,11 @@ def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
 def scale_to(history: Sequence[float], level: float) -> float:
     """Returns the factor that brings the median of the last 30 points of `history` to `level`.
 
-    ValueError for a level or median that is not positive.
+    Raises ValueError for a level or median that is not positive.
     """
     centre = stats.median(history[-HISTORY_POINTS:])
     if centre <= 0 or level <= 0:
-        raise ValueError(f"levels are positive, not {centre:g} and {level:g}")
+        raise ValueError(f"levels must be positive, not {centre:g} and {level:g}")
     return level / centre
 
 
@@ -183,8 +188,7 @@ class _DeviceChange:
 
 
 def _device_changes(points: Sequence[Point]) -> list[_DeviceChange]:
-    """Returns where the device was blamed twice within five nights: the first of the two, with the mean of their
-    levels."""
+    """Returns where the device was blamed twice within five nights: the first of the two, with their mean level."""
     found: list[_DeviceChange] = []
     pending: tuple[int, float] | None = None
     for index, point in enumerate(points):

@@ -1,8 +1,8 @@
-"""Wilcoxon's signed-rank test for pairs, exact, for many series at once, with its estimate and interval.
+"""Wilcoxon's exact signed-rank test for pairs of many series at once, with its estimate and interval.
 
-Under "the code changed nothing" each pair's log ratio is as likely to be +d as -d (the two sessions of a pair were
-taken one after the other and in both orders), so all 2^n sign patterns are equally likely: a permutation test, whose
-distribution is the same for every series and is counted once. Ranks keep a disturbed session from deciding.
+If the code changed nothing, each pair's log ratio is as likely to be +d as -d, as the two sessions of a pair were taken
+one after the other and in both orders. So all 2^n sign patterns are equally likely. This is a permutation test, whose
+distribution is the same for every series and is counted once. Ranks keep a single disturbed session from deciding.
 [Wilcoxon 1945; Hodges & Lehmann 1963; Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3.1 to 3.3]
 """
 
@@ -17,10 +17,10 @@ Array = NDArray[np.float64]
 
 
 def p_greater(differences: Array) -> Array:
-    """Returns one-sided p values [series] for `differences` [series, pairs] lying above 0.
+    """Returns one-sided p values [series] for the claim that `differences` [series, pairs] lie above 0.
 
-    Exact over all sign patterns when the sizes differ. Among equal sizes the negative ones get the larger ranks, and a
-    zero counts as negative, so that p is never too small.
+    They are exact over all sign patterns if the sizes differ. Among equal sizes the negative ones get the larger ranks,
+    and a zero counts as negative, so that p is never too small.
     """
     pairs = differences.shape[1]
     sizes = np.abs(differences)
@@ -45,7 +45,7 @@ def tail(pairs: int) -> Array:
 
 
 def estimate(differences: Array) -> Array:
-    """Returns Hodges and Lehmann's estimate [series]: the median of the means of all pairs of differences."""
+    """Returns the Hodges-Lehmann estimate [series]: the median of the means of all pairs of differences."""
     middle: Array = np.median(_walsh(differences), axis=1)
     return middle
 
@@ -53,7 +53,7 @@ def estimate(differences: Array) -> Array:
 def interval(differences: Array, confidence: float = 0.95) -> tuple[Array, Array]:
     """Returns the exact interval (low [series], high [series]): the shifts that the two-sided test does not reject.
 
-    Coverage is at least `confidence` if there are enough pairs (6 for 95 %); with fewer, the widest possible interval.
+    Coverage is at least `confidence` with enough pairs (6 for 95 %); with fewer, this is the widest possible interval.
     """
     walsh = np.sort(_walsh(differences), axis=1)
     allowed = np.flatnonzero(tail(differences.shape[1]) <= (1 - confidence) / 2)

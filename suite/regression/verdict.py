@@ -1,4 +1,4 @@
-"""From evidence to verdicts, for all series of a night together.
+"""Turns evidence into verdicts, for all series of a night together.
 
     history too short                               insufficient
     like its history                                unchanged
@@ -11,7 +11,7 @@
     p or q too large, yet the whole interval of the
     ratio is beyond the floor                       inconclusive
 
-A session that failed never comes here: it is an error, not a verdict.
+A failed session never gets here: it is an error, not a verdict.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from suite.regression.segments import StateDifference, list_differences
 RULE = "nightly"
 VERSION = 3
 
-#: Above it nothing is a finding, after the correction for the many series of a night.
+#: Above this q nothing is a finding, after the correction for the many series of a night.
 Q_LIMIT = 0.05
 
 Word = Literal["regressed", "improved", "unchanged", "inconclusive", "insufficient"]
@@ -45,11 +45,12 @@ Cause = Literal["code", "device", "noise", "unknown"]
 class Evidence:
     """The evidence on one series tonight.
 
-    `screening` of tonight's point; `drift` where it was checked; `first_look` and `confirmation` where sessions were
-    measured again, `repeat` where they were with other loads. `baseline_at_level`: whether the baseline's own point was
-    like the history, without which its sessions tonight say nothing of the device; `baseline_measurement` is the
-    measurement whose program and runner it has. `state_differences` between the
-    device then and now; `obstacle` says why a suspect was not measured again ("the budget of 60 min was used up").
+    `screening` is that of tonight's point; `drift` is given if it was checked, `first_look` and `confirmation` if
+    sessions were measured again, `repeat` if they were measured with other loads. `baseline_measurement` is the
+    measurement whose program and runner the baseline has. `baseline_at_level`: whether that measurement's point was
+    like the history; otherwise the baseline's sessions tonight are no evidence about the device. `state_differences`
+    are those of the device between then and now. `obstacle` is why a suspect was not measured again ("the budget of 60
+    min was used up").
     """
 
     series: str
@@ -65,12 +66,12 @@ class Evidence:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether sessions have to be measured again: unlike its history, or drifting."""
+        """Whether sessions have to be measured again, as the series is unlike its history or drifts."""
         return self.side is not None
 
     @property
     def side(self) -> Side | None:
-        """The side to measure again for: the screen's, else that of the drift, None for no suspect."""
+        """The suspected side: the screen's, or else that of the drift; None if the series is not a suspect."""
         if isinstance(self.screening, Suspect):
             return self.screening.side
         return self.drift.side if self.drift is not None and self.drift.found else None
@@ -78,7 +79,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One series, one night. `inputs` is everything that was judged, `numbers` what came out; both go to the store."""
+    """The verdict on a series in a night. `inputs` is all the evidence, `numbers` the results; both are stored."""
 
     series: str
     verdict: Word
@@ -95,9 +96,9 @@ class Verdict:
 
 
 def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
-    """Returns the verdicts in the given order. Series with a measured confirmation are corrected for one another.
+    """Returns the verdicts in the given order, with a correction for the number of series that were confirmed.
 
-    Pass all series of the night at once: one by one, nothing would be corrected.
+    Takes all series of the night at once, since one by one nothing would be corrected.
     """
     tested = [item for item in night if item.confirmation is not None]
     q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
@@ -107,7 +108,7 @@ def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
 def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
     """Returns for each p the smallest false discovery rate at which it is a finding [Benjamini & Hochberg 1995].
 
-    ValueError for a p outside [0, 1].
+    Raises ValueError for a p outside [0, 1].
     """
     if not p_values:
         return ()
@@ -146,8 +147,8 @@ def _confirmed(item: Evidence, found: Confirmation, q: float, tested: int) -> Ve
     interval = f"95 %: {100 * (best.interval.low - 1):+.1f} to {100 * (best.interval.high - 1):+.1f} %"
     loads = f", {len(again.pairs)} of them from fresh copies of both," if again else ""
     seen = (
-        f"Measured in turn with the baseline {count} times{loads} the candidate is {change:+.1f} % ({interval}), "
-        f"p = {best.p:.2g}, q = {q:.2g} over {tested} series tested"
+        f"Measured in turn with the baseline {count} times{loads} the candidate differs by {change:+.1f} % "
+        f"({interval}), p = {best.p:.2g}, q = {q:.2g} over {tested} series tested"
     )
     if found.go_on and again is None:
         why = item.obstacle or "it was not measured again with other loads of both programs"
@@ -158,28 +159,30 @@ def _confirmed(item: Evidence, found: Confirmation, q: float, tested: int) -> Ve
     lacking = _lacking(found, again)
     far = found.beyond_floor if again is None else is_beyond_floor(again.interval_again, found.floor, again.p)
     if far:  # too much to be called nothing, too little to raise an alarm
-        return _verdict(item, "inconclusive", "unknown", f"{seen}: {lacking}, and so large that it is not nothing.", q)
+        return _verdict(item, "inconclusive", "unknown", f"{seen}: {lacking}, but too large to ignore.", q)
     return _cleared(item, f"{seen}: {lacking}.", found.pairs, q)
 
 
 def _lacking(found: Confirmation, again: Repeat | None) -> str:
-    """Returns what a finding lacks, for a sentence."""
+    """Returns what is missing for a finding, as part of a sentence."""
     best = again or found
     if best.p > ALPHA:
         return f"p is above {ALPHA}"
     if again is not None and not again.found:
-        return f"with the fresh copies it is {100 * (again.ratio_again - 1):+.1f} %, where {found.floor:.1%} count"
+        return (
+            f"with fresh copies it is {100 * (again.ratio_again - 1):+.1f} %, but only {found.floor:.1%} or more count"
+        )
     return f"less than the {found.floor:.1%} that count" if not found.found else f"q is above {Q_LIMIT}"
 
 
 def _cleared(item: Evidence, sentence: str, pairs: Sequence[Pair], q: float | None) -> Verdict:
     if not isinstance(item.screening, Suspect):
-        sentence += " The drift is the device's, not the code's."
+        sentence += " The drift comes from the device, not the code."
         return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), drift_traced=1.0)
     level = stats.median([pair.baseline for pair in pairs])
     if not (item.baseline_at_level and _baseline_moved(item.screening, level)):
         return _verdict(item, "unchanged", "noise", sentence, q)
-    sentence += f" The baseline moved as well, to {level:g}: the device changed, not the code."
+    sentence += f" The baseline moved too, to {level:g}: the device changed, not the code."
     return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), device_level=level)
 
 
@@ -188,7 +191,7 @@ def _with_numbers(verdict: Verdict, **more: float) -> Verdict:
 
 
 def _baseline_moved(suspect: Suspect, level: float) -> bool:
-    """Whether tonight's baseline sessions differ from the history as much as the point, on the same side."""
+    """Returns whether tonight's baseline sessions differ from the history like the point does, to the same side."""
     numbers = suspect.numbers
     shift = level - numbers.centre
     beyond = abs(shift) > max(numbers.margin, numbers.floor * numbers.centre)

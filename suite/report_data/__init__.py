@@ -1,4 +1,4 @@
-"""What reports read from the store.
+"""Reads the store for reports.
 
 Start at source.py, which combines the modules.
 """

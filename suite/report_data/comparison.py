@@ -21,11 +21,11 @@ _FACTS = ("os_build", "kernel", "governor", "microcode", "settings", "fingerprin
 
 
 def compare_runs(before: RunContents, after: RunContents) -> Compared:
-    """Compares two runs, matched by device (an emulated one is another) and workload."""
+    """Compares two runs, matched by device (an emulated one is a different device) and workload."""
     left, right = _by_key(before), _by_key(after)
     metrics: list[ComparedMetric] = []
     for key in dict.fromkeys([*left, *right]):
-        metrics += _compared(left.get(key), right.get(key))
+        metrics += _compare_metrics(left.get(key), right.get(key))
     return Compared(before.run_id, after.run_id, metrics, list(_differences(before, after)))
 
 
@@ -33,7 +33,7 @@ def _by_key(run: RunContents) -> dict[_Key, Measurement]:
     return {(item.device, item.emulated, workload_key(item.workload)): item for item in run.measurements}
 
 
-def _compared(before: Measurement | None, after: Measurement | None) -> Iterator[ComparedMetric]:
+def _compare_metrics(before: Measurement | None, after: Measurement | None) -> Iterator[ComparedMetric]:
     known = after or before
     if known is None:
         return
@@ -65,7 +65,7 @@ def _with_outcome(
 ) -> ComparedMetric:
     # One number per valid session if sessions have the metric, otherwise the measurement's own.
     of_sessions = [metric.session_values(run) for run, _ in (before, after)]
-    # One that was measured before sessions kept it has one number alone, and is no side of a test.
+    # A measurement from before sessions stored the metric has only one number, so it can't be tested.
     has_sessions = metric.has_sessions and all(of_sessions)
     first, last = of_sessions if has_sessions else ([before[1]], [after[1]])
     if min(*first, *last) <= 0:
@@ -88,7 +88,7 @@ def _with_outcome(
 
 
 def _doubt(found: Comparison, *sides: Measurement) -> str:
-    """Returns what speaks against a difference that was found."""
+    """Returns reasons for doubting a difference that was found."""
     if found.outcome not in ("worse", "better"):
         return ""
     unstable = " One of the two is unstable." if any(side.status == "unstable" for side in sides) else ""
@@ -103,26 +103,26 @@ def _exact(metric: Metric, ratio: float) -> str:
 
 
 def _single(found: Comparison) -> str:
-    return f"{100 * (found.ratio - 1):+.1f} %, one number for each run: no test can be made of it."
+    return f"{100 * (found.ratio - 1):+.1f} %, one number for each run, which can't be tested."
 
 
 def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str, str, str]]:
     """Yields versions, devices and firmware that differ."""
-    yield from _unlike("", before.environment, after.environment, None)
+    yield from _find_differences("", before.environment, after.environment, None)
     for name in dict.fromkeys([*before.devices, *after.devices]):
         left, right = before.devices.get(name), after.devices.get(name)
         if left is not None and right is not None and left.facts and right.facts:
-            yield from _unlike(f"{name}: ", left.facts, right.facts, _FACTS)
+            yield from _find_differences(f"{name}: ", left.facts, right.facts, _FACTS)
     first, last = _by_key(before), _by_key(after)
     for key in (key for key in first if key in last):
         prefix = f"{first[key].device} {first[key].setting}: "
         then, now = _how(first[key]), _how(last[key])
-        # A run from before something was recorded doesn't differ in it.
-        yield from _unlike(prefix, then, now, [name for name in then if name in now])
+        # A run from before a value was recorded doesn't differ in it.
+        yield from _find_differences(prefix, then, now, [name for name in then if name in now])
 
 
 def _how(item: Measurement) -> dict[str, Json]:
-    """Returns what is known of how a workload was measured: set up, trained, and how often."""
+    """Returns what is known of how a workload was measured: its setup, its training values, and how often."""
     trained = {"lr": item.loss.lr, "eps": item.loss.eps}
     known = {name: value for name, value in trained.items() if not isinstance(value, Unavailable)}
     sums = {} if item.arithmetic is None else {"arithmetic": item.arithmetic}
@@ -130,7 +130,7 @@ def _how(item: Measurement) -> dict[str, Json]:
     return {**item.setup.known, **sums, **known, **sessions}
 
 
-def _unlike(
+def _find_differences(
     prefix: str, before: Mapping[str, Json], after: Mapping[str, Json], keys: Sequence[str] | None
 ) -> Iterator[tuple[str, str, str]]:
     for key in dict.fromkeys([*before, *after]):

@@ -1,4 +1,4 @@
-"""Devices over their runs: their state before each, how their measurements ended, and the newest of each workload."""
+"""Reads devices over their runs: their state before each, how measurements ended, and each workload's newest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from suite.store.identity import lab_of, stamp, workload_key
 
 @dataclass(frozen=True)
 class WorkloadOnDevice:
-    """One workload on one device. `group` names the workload without its setting."""
+    """A workload on a device. `group` names the workload without its setting."""
 
     device: str
     workload_key: str
@@ -36,7 +36,7 @@ class WorkloadOnDevice:
     stamp: str
 
     def summary(self) -> HistorySummary:
-        """Returns it as reports take it."""
+        """Returns the workload in the form for reports."""
         return HistorySummary(
             self.device,
             self.workload_key,
@@ -96,7 +96,7 @@ def workload_summaries(found: Iterable[WorkloadOnDevice]) -> list[WorkloadSummar
 
 
 def _newest_words(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
-    """Returns the newest verdict, acceptance and remark on each workload on a device: part of its stamp."""
+    """Returns the newest verdict, acceptance and remark on each workload on a device, which are part of its stamp."""
     named = {row.id: (row.device_name, row.workload_key) for row in connection.execute(select(schema.series))}
     found: dict[tuple[str, str], tuple[object, ...]] = {}
     for table in (schema.verdict, schema.acceptance, schema.annotation):
@@ -128,7 +128,7 @@ def _newest(table: Table) -> Any:
     )
 
 
-# What the check of the disk says (devices/checks/preflight.py).
+# Matches the check of the disk (devices/checks/preflight.py).
 _FREE = re.compile(r"(\d{1,15}) MB free")
 _MIB_OF_MB = 1e6 / 2**20
 
@@ -192,12 +192,12 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
 
 
 ON_A_DEVICE = schema.measurement.c.artifact_hash.is_not(None)
-"""Measurements that had a program for the device; those left out without one say nothing of whether it was reached."""
+"""Measurements that had a program for the device; others were left out, whether or not it was reached."""
 
 
 @dataclass(frozen=True)
 class UnreachedRun:
-    """A run that could not reach a device: when it started, and why not."""
+    """A run that could not reach a device: when it started, and why it could not."""
 
     run_id: str
     at: str
@@ -205,9 +205,9 @@ class UnreachedRun:
 
 
 def unreached_runs(connection: Connection, device_ids: Sequence[int]) -> list[UnreachedRun]:
-    """Returns the newest runs in a row that could not reach a device, oldest first; none of one that was reached last.
+    """Returns the newest consecutive runs that could not reach a device, oldest first; empty if the last one did.
 
-    A device that is reached has a state in the run; one that isn't has none, and failed measurements (`ON_A_DEVICE`).
+    A device that was reached has a state in the run; one that wasn't has none, but failed measurements (`ON_A_DEVICE`).
     """
     table, state, run = schema.measurement, schema.device_state, schema.run
     reached = select(func.max(run.c.started_at)).select_from(state.join(run)).where(state.c.device_id.in_(device_ids))
@@ -234,7 +234,7 @@ def _preflight(state: Row) -> list[PreflightCheck]:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How one measurement ended, and how hot the device was."""
+    """How a measurement ended, and how hot the device was."""
 
     status: str
     temperature: Temperature

@@ -1,4 +1,4 @@
-"""What was otherwise when the baseline of a change was measured: suite, commit, libraries, program, runner, device."""
+"""Finds what differs from when the baseline of a change was measured: suite, commit, libraries, program, device."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _LONGEST, _NONE = 80, "none"
 def differences_of(
     connection: Connection, run_id: str, members: Sequence[SeriesVerdict], *, of_device: bool = False
 ) -> tuple[Difference, ...]:
-    """Returns what differs between the baselines of these verdicts and tonight, each with its number of boards;
-    `of_device`: of the device alone, where the program is known not to be the cause.
+    """Returns what differs between the baselines of these verdicts and tonight, each with its number of boards.
 
-    Programs are as many as there are workloads: of several only how many changed is returned. A verdict that doesn't
-    name its baseline has the side that was measured beside it.
+    `of_device`: only differences of the device, if the program is known not to be the cause. There are as many programs
+    as workloads, so for several only the number of changed ones is returned. For a verdict that doesn't name its
+    baseline, the side that was measured in turn with it is used.
     """
     baselines = {one.measurement_id: known_number(one.inputs, "baseline_measurement") for one in members}
     sides = _beside(connection, run_id)
@@ -42,13 +42,13 @@ def differences_of(
     made = how_made(connection, [*pairs, *(before for _, before in pairs.values())])
     boards: dict[tuple[str, str, str], set[str]] = {}
     for now, (device, before) in pairs.items():
-        for what, then, after in _unlike(made.get(before, {}), made.get(now, {})):
+        for what, then, after in _find_differences(made.get(before, {}), made.get(now, {})):
             if not of_device or what.replace(" ", "_") in (*_FACTS, *_SETUP):
                 boards.setdefault((what, then, after), set()).add(device)
-    return _counted(boards)
+    return _count_boards(boards)
 
 
-def _counted(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Difference, ...]:
+def _count_boards(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Difference, ...]:
     several = Counter(what for what, _, _ in boards)
     found: list[Difference] = []
     for (what, before, after), on in boards.items():
@@ -62,7 +62,7 @@ def _counted(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Differenc
 
 
 def _beside(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
-    """Returns the measurement of the baseline beside which each workload was measured again."""
+    """Returns the baseline's measurement for each workload that was measured again."""
     table, device = schema.measurement, schema.device
     chosen = select(device.c.name, table.c.workload_key, table.c.id).select_from(table.join(device))
     rows = connection.execute(chosen.where(table.c.run_id == run_id, table.c.role == "baseline"))
@@ -70,7 +70,7 @@ def _beside(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
 
 
 def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int, dict[str, str]]:
-    """Returns of each measurement what may explain its numbers, by name; what was not recorded is left out."""
+    """Returns for each measurement what may explain its numbers, by name. What was not recorded is left out."""
     table, run, state = schema.measurement, schema.run, schema.device_state
     columns = (table.c.id, table.c.artifact_hash, table.c.runner_hash, table.c.role, table.c.document)
     of_device = (state.c.run_id == table.c.run_id) & (state.c.device_id == table.c.device_id)
@@ -82,16 +82,16 @@ def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int
         for row in connection.execute(facts.order_by(state.c.id)):
             hashes = (("program", row.artifact_hash), ("runner", row.runner_hash))
             found[row.id] = {name: text[:_HASH] for name, text in hashes if text}
-            # The other side of a pair was measured tonight, by tonight's suite and on tonight's device.
+            # The other side of a pair was measured tonight too, by the same suite on the same device.
             if row.role != "baseline":
                 device = {"os_build": row.os_build, **json.loads(row.facts or "{}")}
                 setup = Measurement.from_document(json.loads(row.document or "{}")).setup.known
                 found[row.id] |= _environment(json.loads(row.environment))
-                found[row.id] |= _spoken({key: device[key] for key in _FACTS if device.get(key)} | setup)
+                found[row.id] |= _format_facts({key: device[key] for key in _FACTS if device.get(key)} | setup)
     return found
 
 
-def _spoken(facts: Mapping[str, Json]) -> dict[str, str]:
+def _format_facts(facts: Mapping[str, Json]) -> dict[str, str]:
     return {key.replace("_", " "): _words(entry) for key, entry in facts.items()}
 
 
@@ -99,8 +99,8 @@ def _environment(environment: Mapping[str, Json]) -> dict[str, str]:
     return {_NAMES.get(key, key): _words(entry) for key, entry in environment.items()}
 
 
-def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Returns what both recorded and differs; a label of which one has none is a difference, too."""
+def _find_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Returns what both recorded and differs. A label that only one of them has is also a difference."""
     keys = [key for key in now if key in before or key == "label"]
     keys += ["label"] if "label" in before and "label" not in now and now else []
     both = [(key, before.get(key, _NONE), now.get(key, _NONE)) for key in keys if before]

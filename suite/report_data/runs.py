@@ -1,5 +1,6 @@
-"""Runs for reports: a line for each, with a stamp that changes with the content of its pages, and the document of a run
-or of single measurements.
+"""Reads runs for reports: a summary of each, and the documents of a run or of single measurements.
+
+A summary has a stamp that changes with the contents of the run's pages.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def run_summaries(connection: Connection) -> list[RunSummary]:
     """Returns every run, newest first."""
     rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
     in_run = _measurements(connection)
-    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS]  # counting all of years takes seconds
+    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][
+        :NIGHTS
+    ]  # counting those of years takes seconds
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
     sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
@@ -69,7 +72,7 @@ def _measurements(connection: Connection) -> dict[str, list[Row]]:
 
 
 def _verdict_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Counts the verdicts of each run; if a series was judged twice, the last one counts."""
+    """Counts the verdicts of each run. If a series was judged twice, the last verdict counts."""
     verdict, measurement = schema.verdict, schema.measurement
     last = (
         select(func.max(verdict.c.id).label("id"), measurement.c.run_id)
@@ -147,7 +150,7 @@ def _setting_in(workload: str) -> str:
 
 
 def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
-    """Returns the document of a run (docs/contracts.md, with additions for reports). UserError for an unknown one."""
+    """Returns the document of a run (docs/contracts.md, with additions for reports). Raises UserError if unknown."""
     row = _run(connection, run_id)
     return {
         "run_id": run_id,
@@ -228,7 +231,7 @@ def _factors(chosen: Mapping[str, str], times: Sequence[Mapping[str, Any]]) -> d
 
 
 def _unreached(connection: Connection, run_id: str) -> dict[str, Any]:
-    """Returns the devices of failed measurements; one of them that the run reached has a state and is known by it."""
+    """Returns the devices of failed measurements; those that the run reached also have a state."""
     device, table = schema.device, schema.measurement
     failed = (table.c.run_id == run_id) & (table.c.role == "measured") & (table.c.status == "failed") & ON_A_DEVICE
     rows = connection.execute(select(device, table.c.reason).select_from(table.join(device)).where(failed)).mappings()
@@ -294,8 +297,8 @@ def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
 def _unfinished(row: Row, sessions: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     """Returns a measurement whose run stopped before its statistics: it has sessions but no numbers."""
     reason = (
-        f"the run stopped before this measurement was finished ({len(sessions)} sessions are stored, "
-        f"{row['planned_sessions']} were planned): take it up with `suite run --resume`"
+        f"the run stopped before this measurement was finished ({len(sessions)} of "
+        f"{row['planned_sessions']} sessions are stored): continue it with `suite run --resume`"
     )
     return {
         "device": row["name"],

@@ -1,4 +1,4 @@
-"""The history of a workload on a device, metric by metric, with its segments, change points, verdicts and remarks."""
+"""Reads the history of a workload on a device by metric, with segments, change points, verdicts and remarks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
 class _Point(NamedTuple):
-    """One row of the table of points, which has hundreds of thousands."""
+    """A row of the table of points, which has hundreds of thousands."""
 
     series_id: int
     measurement_id: int
@@ -60,7 +60,7 @@ class _PointSource:
 
 @dataclass(frozen=True)
 class _Comments:
-    """Verdicts (the last one with its numbers) and acceptances by (series, measurement), remarks by series."""
+    """Verdicts (the last one, with its numbers) and acceptances by (series, measurement), and remarks by series."""
 
     verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, Any]]]
     accepted: frozenset[tuple[int, int]]
@@ -116,7 +116,7 @@ def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Poin
 
 @lru_cache(maxsize=64)
 def _versions(environment: str | None) -> Mapping[str, str]:
-    """Returns the versions of what made the programs of a run; those of many nights are the same text."""
+    """Returns the versions of what made a run's programs. Many nights have the same text."""
     parsed = json.loads(environment or "{}")
     return {name: str(parsed[name]) for name in MADE_BY if name in parsed}
 
@@ -156,13 +156,13 @@ def _history(
     found: Mapping[int, _PointSource],
     comments: _Comments,
 ) -> MetricHistory:
-    """Returns the history of one metric, the segments of all its fingerprints in order of time."""
+    """Returns the history of a metric, with the segments of all its fingerprints in order of time."""
     marks = {row.id: row.fingerprint for row in rows}
     metric, direction = rows[0].metric, rows[0].direction
     own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
     own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
     sources = [found[point.measurement_id] for point in own]
-    seen = _among_nights([_seen_point(point, marks[point.series_id], comments) for point in own], sources)
+    seen = _among_nights([_as_point(point, marks[point.series_id], comments) for point in own], sources)
     parts = segments(seen)
     floor = METRIC_BY_NAME[metric].floor if metric in METRIC_BY_NAME else 0.0
     drift = total_drift(since_device_change(seen), direction, floor) if seen else None
@@ -178,7 +178,7 @@ def _history(
     )
 
 
-def _seen_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
+def _as_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
     place = (point.series_id, point.measurement_id)
     word, numbers = comments.verdicts.get(place, ("", {}))
     accepted = place in comments.accepted
@@ -193,8 +193,11 @@ def _seen_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
 
 
 def _among_nights(points: Sequence[Point], sources: Sequence[_PointSource]) -> list[Point]:
-    """Returns the points as the history of nights takes them: what was measured in passing opens no segment and counts
-    for none, while an acceptance of it holds from the next night on. Without any night, all points count."""
+    """Returns the points as the history of nights takes them.
+
+    Other points open no segment and don't count, while an acceptance of one holds from the next night on. If there are
+    no nights, all points count.
+    """
     if all(source.aside for source in sources):
         return list(points)
     pairs = list(zip(points, sources, strict=True))
@@ -209,7 +212,7 @@ def _among_nights(points: Sequence[Point], sources: Sequence[_PointSource]) -> l
 
 
 def _reason(part: Segment, points: Sequence[Point]) -> str:
-    """Returns what opened a segment: among nights, another design of the plan does it too."""
+    """Returns what opened a segment; among nights, another design of the plan also does."""
     if part.reason != "device changed":
         return part.reason
     before, now = (points[place].fingerprint.partition("/")[0] for place in (part.start - 1, part.start))
@@ -244,13 +247,12 @@ def _confirmed(numbers: Mapping[str, Any]) -> Confirmed | None:
 
 
 def settled(word: str, accepted: bool) -> str:
-    """Returns a verdict as it counts: a regression whose level somebody accepted is one no more."""
+    """Returns the verdict that counts: a regression whose level was accepted no longer is one."""
     return ACCEPTED if accepted and word == "regressed" else word
 
 
 def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
-    """Returns the verdicts of one run in the order in which they were made; if a series was judged twice, the last
-    one."""
+    """Returns the verdicts of a run in the order in which they were made; of a series judged twice, the last one."""
     verdict, series, measurement, point = schema.verdict, schema.series, schema.measurement, schema.point
     same = (point.c.measurement_id == verdict.c.measurement_id) & (point.c.series_id == verdict.c.series_id)
     statement = (

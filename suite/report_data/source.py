@@ -1,6 +1,6 @@
-"""The store as a `reports.model.source.ReportSource`.
+"""Reads the store as a `reports.model.source.ReportSource`.
 
-Its trainings and newest nights are read here; runs, series and devices, which need more, in modules beside this one.
+Trainings and the newest nights are read here; runs, series and devices are read in the other modules of this folder.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from suite.store.trainings import Trainings
 
 
 class StoreSource:
-    """Runs, histories and traces of one store, read-only.
+    """The runs, histories and traces of a store, read-only.
 
-    The list of workloads is read once: create a new source after the store has changed.
+    The list of workloads is read only once, so create a new source after the store has changed.
     """
 
     def __init__(self, store: Store) -> None:
@@ -70,16 +70,16 @@ class StoreSource:
             return runs.run_document(connection, run_id)
 
     def run(self, run_id: str) -> RunContents:
-        """Returns a run with its measurements. UserError for an unknown one."""
+        """Returns a run with its measurements. Raises UserError for an unknown one."""
         return RunContents.from_document(self.document(run_id))
 
     def surroundings(self, run_id: str) -> RunContents:
-        """Returns a run without its measurements. UserError for an unknown one."""
+        """Returns a run without its measurements. Raises UserError for an unknown one."""
         with self._store.database.reading() as connection:
             return RunContents.from_document(runs.surroundings(connection, run_id))
 
     def trace(self, session_id: str) -> SessionTrace:
-        """Returns the steps and samples of one session, empty if there is no such session."""
+        """Returns the steps and samples of a session; empty if there is no such session."""
         chosen = select(schema.sample).where(schema.sample.c.session_id == session_id).order_by(schema.sample.c.id)
         with self._store.database.reading() as connection:
             rows = connection.execute(chosen).mappings().all()
@@ -90,17 +90,17 @@ class StoreSource:
         )
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
-        """Returns the verdicts of a night, none for a run that was not judged."""
+        """Returns the verdicts of a night; empty for a run that was not judged."""
         with self._store.database.reading() as connection:
             return verdicts.night_verdicts(connection, run_id)
 
     def findings(self, run_id: str) -> list[Finding]:
-        """Returns the findings of a night in the order in which they are read, none for a run that was not judged."""
+        """Returns the findings of a night in reading order; empty for a run that was not judged."""
         with self._store.database.reading() as connection:
             return findings.findings_of_night(connection, run_id)
 
     def recent(self) -> Recent:
-        """Returns the newest nights as their devices had them, or without any what the newest run measured."""
+        """Returns the newest nights with their devices, or what the newest run measured if there are no nights."""
         with self._store.database.reading() as connection:
             found = newest_nights(connection)
             newest = newest_own_run(connection) if not found else None
@@ -121,7 +121,7 @@ class StoreSource:
         return [one.summary() for one in self._of(run_id)]
 
     def history(self, device: str, workload_key: str) -> list[MetricHistory]:
-        """Returns every metric of a workload on a device, none if it is unknown."""
+        """Returns every metric of a workload on a device; empty if it is unknown."""
         with self._store.database.reading() as connection:
             return verdicts.workload_history(connection, device, workload_key)
 
@@ -156,7 +156,7 @@ class StoreSource:
         ]
 
     def compared(self, before: str, after: str) -> Compared:
-        """Compares two runs. UserError for an unknown one."""
+        """Compares two runs. Raises UserError for an unknown one."""
         return comparison.compare_runs(self.run(before), self.run(after))
 
     def training_groups(self) -> list[TrainingGroupSummary]:
@@ -188,7 +188,7 @@ class StoreSource:
 
 
 def group_summaries(connection: Connection) -> list[TrainingGroupSummary]:
-    """Returns the trainings of every command, the newest first."""
+    """Returns the trainings of every command, newest first."""
     groups = connection.execute(select(schema.training_group).order_by(schema.training_group.c.id.desc())).mappings()
     trainings, device = schema.training, schema.device
     rows = connection.execute(
@@ -204,7 +204,7 @@ def group_summaries(connection: Connection) -> list[TrainingGroupSummary]:
 
 
 def _training_progress(connection: Connection) -> dict[str, list[object]]:
-    """Returns what changes whenever a training goes on: how many segments and evaluations it has, and the newest."""
+    """Returns what changes when a training progresses: its numbers of segments and evaluations, and the newest."""
     found: dict[str, list[object]] = {}
     for table in (schema.training_segment, schema.training_evaluation):
         counted = select(table.c.training_id, func.count(), func.max(table.c.committed_at))
@@ -279,7 +279,7 @@ def newest_nights(connection: Connection, count: int = NIGHTS) -> list[Night]:
 
 
 def newest_own_run(connection: Connection) -> str | None:
-    """Returns the newest run of this lab that measured something, None if there is none."""
+    """Returns the newest run of this lab that measured something, or None if there is none."""
     run, table = schema.run, schema.measurement
     chosen = select(run.c.id).where(run.c.purpose != IMPORTED, run.c.id.in_(select(table.c.run_id)))
     newest = connection.execute(chosen.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)).scalar()
@@ -301,7 +301,7 @@ def _outcomes(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[
 
 
 def _failed(connection: Connection, run_ids: Sequence[str]) -> dict[str, set[str]]:
-    """Returns the devices of each night that failed with a program for them; one that wasn't reached is among them."""
+    """Returns the devices of each night that failed although they had a program, including those not reached."""
     table, device = schema.measurement, schema.device
     chosen = (
         select(table.c.run_id, device.c.name)

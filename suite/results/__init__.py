@@ -1,10 +1,10 @@
-"""What came out: measurements from sessions, the race between trainings, and all of it as data frames.
+"""Turns sessions into measurements and trainings into races, and reads results as data frames.
 
     from suite import results
     lab = results.open()
     lab.measurements(devices="jetson", settings=["fp32", "int8"])
 
-Start at measurement.py for statistics, at frames.py for data frames (docs/results.md).
+Start at measurement.py for statistics, or at frames.py for data frames (docs/results.md).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def open(path: str | Path | None = None) -> Results:
     """Opens a store, or a folder of exported tables, to read its results as data frames.
 
-    `path`: a suite home or its `store.sqlite`, the folder of an `inventory.yaml` that has a home beside it, or a folder
-    that `suite data export --format csv` or `parquet` wrote. By default the home that the command line would take:
-    `$SUITE_HOME`, else `.suite` in the current folder.
+    `path`: a suite home or its `store.sqlite`, the folder of an `inventory.yaml` with a home beside it, or a folder
+    that `suite data export --format csv` or `parquet` wrote. The default is the home that the command line would use:
+    `$SUITE_HOME`, or else `.suite` in the current folder.
 
-    Raises UserError (`foundation.errors`) if there are no results, StoreError (`suite.errors`) for a store that is
+    Raises UserError (`foundation.errors`) if there are no results, and StoreError (`suite.errors`) for a store that is
     damaged, locked, or of another version than this suite's.
     """
-    # pandas and the database take long to load, and sessions become measurements without them.
+    # pandas and the database take long to load, and turning sessions into measurements doesn't need them.
     from suite.results.exported import ExportedTables
     from suite.results.frames import Results
     from suite.results.stored import StoredTables
@@ -49,5 +49,5 @@ def _advice(place: Path) -> str:
     if not place.exists():
         return "it does not exist"
     if any(place.glob("*.json")):
-        return "runs that were exported as JSON come into a store by `suite data import FILE --from LAB`"
+        return "import runs that were exported as JSON into a store by `suite data import FILE --from LAB`"
     return "name a suite home (`.suite`), its store.sqlite, or a folder that `suite data export` wrote"

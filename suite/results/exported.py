@@ -28,7 +28,7 @@ Columns = Mapping[str, Sequence[Cell]]
 
 
 class ExportedTables:
-    """The tables in a folder."""
+    """The exported tables in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,10 +39,10 @@ class ExportedTables:
         return str(self._folder)
 
     def close(self) -> None:
-        """Has nothing to close: a file is open while it is read."""
+        """Does nothing: files are open only while they are read."""
 
     def chunks(self, table: Table, selection: Selection) -> Iterator[Chunk]:
-        """Yields the chosen rows. UserError for an unknown name, and for a file that is missing or damaged."""
+        """Yields the chosen rows. Raises UserError for an unknown name, or a file that is missing or damaged."""
         if table is tables.FINDINGS:
             yield from self._findings(selection)
             return
@@ -59,7 +59,7 @@ class ExportedTables:
             yield Chunk(len(places), {name: [column[place] for place in places] for name, column in piece.items()})
 
     def _findings(self, selection: Selection) -> Iterator[Chunk]:
-        """Yields the chosen rows of findings, which name devices that none of the exported runs has measured, too."""
+        """Yields the chosen rows of findings, which may name devices that no exported run has measured."""
         pieces = list(self._pieces(tables.FINDINGS, tuple(tables.FINDINGS.columns)))
         devices = {name for piece in pieces for cell in piece["devices"] for name in joined_names(cell)}
         require_known("device", selection.devices, devices.union(map(str, self._index["device"])))
@@ -73,7 +73,7 @@ class ExportedTables:
         return tuple(_run(text, known) for text in selection.runs)
 
     def _chosen(self, selection: Selection) -> Collection[int] | None:
-        """Returns ids of the measurements that are chosen, None for all of them."""
+        """Returns the ids of the chosen measurements, or None for all."""
         wanted = {"device": selection.devices, "model": selection.models, "quant": selection.settings}
         if not (any(wanted.values()) or selection.runs or selection.since or selection.until):
             return None
@@ -97,7 +97,7 @@ class ExportedTables:
         return found
 
     def _pieces(self, table: Table, names: Sequence[str]) -> Iterator[Columns]:
-        """Yields some columns of a table, some ten thousand rows at a time."""
+        """Yields some columns of a table, about ten thousand rows at a time."""
         for ending, read in _READERS.items():
             path = self._folder / f"{table.name}.{ending}"
             if path.is_file():
@@ -119,7 +119,7 @@ def _run(text: str, known: Sequence[str]) -> str:
     if not found:
         raise unknown_name("run", printable(text, 80), known, beginning="there is no")
     if len(found) > 1:
-        raise UserError(f"'{printable(text, 80)}' names {len(found)} runs, name more of it: {', '.join(found[:6])}")
+        raise UserError(f"'{printable(text, 80)}' matches {len(found)} runs, give more of it: {', '.join(found[:6])}")
     return found[0]
 
 
@@ -139,7 +139,7 @@ def _require_times(path: Path, table: Table, piece: Columns) -> None:
                 try:
                     datetime.fromisoformat(str(text))
                 except ValueError as error:
-                    raise _damage(path, f"'{text}' in {name} is no time") from error
+                    raise _damage(path, f"'{text}' in {name} is not a time") from error
 
 
 def _csv_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[Columns]:
@@ -151,7 +151,7 @@ def _csv_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[Colu
             places = {name: header.index(name) for name in names}
             while rows := list(islice(lines, _AT_ONCE)):
                 if any(len(row) != len(header) for row in rows):
-                    raise _damage(path, f"before line {lines.line_num + 1} a row has not {len(header)} cells")
+                    raise _damage(path, f"before line {lines.line_num + 1} a row does not have {len(header)} cells")
                 yield {
                     name: [_CELLS[table.columns[name]](row[place]) for row in rows] for name, place in places.items()
                 }
@@ -160,7 +160,7 @@ def _csv_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[Colu
 
 
 def _text(cell: str) -> str | None:
-    """Returns a text without the apostrophe that keeps spreadsheets from running it."""
+    """Returns a text without the apostrophe that keeps spreadsheets from executing it."""
     guarded = cell.startswith("'") and csv_text(cell[1:]) == cell
     return (cell[1:] if guarded else cell) or None
 
@@ -178,7 +178,7 @@ def _truth(cell: str) -> bool | None:
 
 
 def _count(cell: str) -> int:
-    return int(np.int64(int(cell)))  # OverflowError for one that no column takes
+    return int(np.int64(int(cell)))  # OverflowError for one too large for a column
 
 
 def _whole(cell: str) -> int | None:
@@ -223,7 +223,7 @@ _READERS: Mapping[str, Callable[[Path, Table, Sequence[str]], Iterator[Columns]]
 
 
 def arrow_types(pyarrow: Any) -> Mapping[Kind, Any]:
-    """Returns the type that Parquet files have for each kind of column."""
+    """Returns the Parquet type of each kind of column."""
     return {
         **dict.fromkeys(("text", "category", "time"), pyarrow.string()),
         **dict.fromkeys(("whole", "count"), pyarrow.int64()),
@@ -234,7 +234,7 @@ def arrow_types(pyarrow: Any) -> Mapping[Kind, Any]:
 
 
 def load_pyarrow(instead: str) -> tuple[Any, Any]:
-    """Imports `pyarrow.parquet` and `pyarrow`, which take a while. UserError if they are not installed."""
+    """Imports `pyarrow.parquet` and `pyarrow`, which takes a while. Raises UserError if they are not installed."""
     try:
         return importlib.import_module("pyarrow.parquet"), importlib.import_module("pyarrow")
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Findings as the store has them: one row for each night that one was seen in, and people's notes on them.
+"""Reads findings from the store, with people's notes on them, and turns them into rows of tables.
 
-As rows of tables: one for each night that a finding was seen or looked for in, and those that a selection is about. A
-finding has boards and settings, not one measurement, so its rows are read by runs.
+The store has a row for each night in which a finding was seen or looked for. A finding has boards and settings instead
+of one measurement, so its rows are read by runs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _DISPLAYED = ("seen", "unseen", "fixed")
 
 
 def findings_of_night(connection: Connection, run_id: str) -> list[Finding]:
-    """Returns the findings of a night in the order in which they are read, with what people said of them since."""
+    """Returns the findings of a night in reading order, with people's notes on them."""
     return findings_of_nights(connection, [run_id]).get(run_id, [])
 
 
 def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict[str, list[Finding]]:
-    """Returns the same of several nights; those without any are left out."""
+    """Returns the findings of several nights; nights without any are left out."""
     table, run = schema.finding, schema.run
     chosen = select(table, run.c.started_at).select_from(table.join(run, run.c.id == table.c.run_id))
     chosen = chosen.where(table.c.run_id.in_(list(run_ids)), table.c.state.in_(_DISPLAYED)).order_by(table.c.id)
@@ -43,7 +43,7 @@ def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict
     found: dict[str, list[Finding]] = {}
     for row in rows:
         stored = Finding.from_document(json.loads(row.document))
-        if stored is None:  # of a damaged store: its verdicts are still there
+        if stored is None:  # the store is damaged, but the verdicts are still there
             continue
         one = _as_of(stored, row.state, accepted)
         one = replace(one, notes=notes.of(one), muted=notes.why_muted(one, row.started_at))
@@ -52,7 +52,7 @@ def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict
 
 
 def newest_by_night(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Returns of each night what changes with its findings and with notes on them, for the stamp of its page."""
+    """Returns for each night what changes with its findings and the notes on them, for the stamp of its page."""
     table, note = schema.finding, schema.finding_note
     noted = table.outerjoin(note, (note.c.finding == table.c.key) | note.c.device.is_not(None))
     newest = select(table.c.run_id, func.max(table.c.id), func.coalesce(func.max(note.c.id), 0)).select_from(noted)
@@ -61,7 +61,7 @@ def newest_by_night(connection: Connection) -> dict[str, tuple[int, int]]:
 
 
 def _as_of(found: Finding, state: str, accepted: Collection[tuple[int, str]]) -> Finding:
-    """Returns a finding in the state that its row and later acceptances give it."""
+    """Returns a finding in the state that follows from its row and later acceptances."""
     series = {(member.series_id, member.measurement_id) for member in found.members}
     count = len(series & set(accepted)) if found.category == "regressed" else 0
     now: State = "fixed" if state == "fixed" else found.state
@@ -71,7 +71,7 @@ def _as_of(found: Finding, state: str, accepted: Collection[tuple[int, str]]) ->
 
 @dataclass(frozen=True)
 class Mute:
-    """What nobody is told of: a finding, or all that is found on a device alone; times are ISO 8601, empty if open."""
+    """A mute of a finding, or of all that concern one device alone. Times are ISO 8601, empty if open."""
 
     finding: str
     device: str
@@ -83,11 +83,11 @@ class Mute:
 
     @property
     def target(self) -> str:
-        """The finding or the device."""
+        """The muted finding or device."""
         return self.finding or self.device
 
     def covers(self, found: Finding, at: str) -> bool:
-        """Whether a finding of a night that began then is muted."""
+        """Returns whether a finding of a night that started at that time is muted."""
         begun = not self.since or sort_key(self.since) <= sort_key(at)
         over = bool(self.until) and sort_key(at) >= sort_key(self.until)
         about = found.id == self.finding if self.finding else set(found.devices) == {self.device}
@@ -122,7 +122,7 @@ class _Notes:
 
 
 def mutes(store: Store) -> list[Mute]:
-    """Returns what is muted, oldest first, also what is over."""
+    """Returns all mutes, oldest first, including past ones."""
     with store.database.reading() as connection:
         return list(_Notes.read(connection).mutes)
 
@@ -131,12 +131,12 @@ _KEY = re.compile(r"f-[0-9a-f]{6}", re.IGNORECASE)
 
 
 def is_finding(text: str) -> bool:
-    """Whether a text that was typed is the name of a finding."""
+    """Returns whether a typed text has the form of a finding's name."""
     return _KEY.fullmatch(text) is not None
 
 
 def find_finding(store: Store, name: str) -> str:
-    """Returns the key of a finding, whatever the case of its letters. UserError for an unknown one."""
+    """Returns the key of a finding, ignoring case. Raises UserError for an unknown one."""
     with store.database.reading() as connection:
         known = [str(key) for key in connection.execute(select(schema.finding.c.key).distinct()).scalars()]
     found = next((key for key in known if key.casefold() == name.casefold()), None)
@@ -156,14 +156,14 @@ def add_note(
     since: str | None = None,
     until: str | None = None,
 ) -> None:
-    """Appends a note, a link, a mute or the end of one, on a finding or (mutes) on a device."""
+    """Adds a note, a link, a mute or the end of a mute to a finding; mutes also to a device."""
     row = {"kind": kind, "author": author, "text": text, "finding": finding, "device": device}
     with store.database.writing() as connection:
         connection.execute(insert(schema.finding_note).values(at=timestamp(), since=since, until=until, **row))
 
 
 def require_muted(store: Store, target: str) -> Mute:
-    """Returns the mute of a finding or device. UserError if there is none."""
+    """Returns the mute of a finding or device. Raises UserError if there is none."""
     known = {mute.target: mute for mute in mutes(store)}
     if target not in known:
         raise UserError(f"{printable(target, 80)} is not muted: `suite mute` lists what is.")
@@ -175,7 +175,7 @@ _BETWEEN, _BETWEEN_SENTENCES = ", ", "; "
 
 
 def finding_chunks(connection: Connection, run_ids: Collection[str] | None) -> Iterator[Chunk]:
-    """Yields the findings of runs (None for all) by runs, those of a night in the order in which they are read."""
+    """Yields the findings of runs (None for all) by run, those of a night in reading order."""
     run, finding = schema.run, schema.finding
     statement = select(run.c.id, run.c.started_at).where(run.c.id.in_(select(finding.c.run_id)))
     if run_ids is not None:
@@ -194,7 +194,7 @@ def _finding_cells(one: Finding) -> tuple[Cell, ...]:
     return (
         *(one.id, one.category, one.state, one.seen, one.level, one.metric, one.side),
         _BETWEEN.join(one.settings),
-        _BETWEEN_SENTENCES.join(one.workloads),  # which have commas of their own
+        _BETWEEN_SENTENCES.join(one.workloads),  # their names contain commas
         _BETWEEN.join(one.devices),
         *(len(one.devices), sum(part.of for part in one.where)),
         *_ratio_cells(None if size is None else size.least),
@@ -212,9 +212,9 @@ def _ratio_cells(found: Estimate | None) -> tuple[Cell, ...]:
 
 
 def findings_about(chunk: Chunk, selection: Selection, run_ids: Collection[str] | None = None) -> Chunk:
-    """Returns the rows of a chunk that a selection is about: of its devices, and its settings or all of them.
+    """Returns the rows of a chunk that concern a selection: on its devices, and about its settings or all settings.
 
-    `run_ids`: the runs that are meant; None for all of the chunk.
+    `run_ids`: the selected runs; None for all in the chunk.
     """
     columns = (cells(chunk, name) for name in ("run_id", "at", "devices", "settings"))
     kept = [
@@ -234,5 +234,5 @@ def _names_one(joined: Cell, wanted: Collection[str]) -> bool:
 
 
 def joined_names(cell: Cell) -> list[str]:
-    """Returns the names that a cell of devices or settings has."""
+    """Returns the names in a cell of devices or settings."""
     return str(cell).split(_BETWEEN) if cell else []

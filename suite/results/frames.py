@@ -1,4 +1,4 @@
-"""Results as pandas' data frames: what `suite.results.open` returns, and how columns get their types."""
+"""Results as pandas data frames: the class that `suite.results.open` returns, and the types of columns."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from suite.results import tables
 from suite.results.tables import Cell, Chunk, Filters, Kind, Selection, Source, Table
 
 MOST_ROWS = 50_000_000
-"""Of one data frame: some 4 GB."""
+"""Limit for one data frame: some 4 GB."""
 
 
 class Results:
     """The results of a store or of a folder of exported tables, as data frames.
 
-    Each method returns a frame with a new index, in the order of runs and measurements, and takes the same filters, of
-    which all that are given must hold. Only what is asked for is read.
+    Each method returns a frame with a new index, in the order of runs and measurements. All methods take the same
+    filters; rows must match all that are given. Only what is asked for is read.
 
     - `devices`, `models`, `settings`: a name or several (`"jetson"`, `["int8", "nf4"]`).
-    - `runs`: as on the command line, ids or the begin of one, tags, dates, `latest`, `previous`; in a folder ids only.
-    - `since`, `until`: runs that began at that time or later, and before it; a date (`"2026-11-22"`, its midnight), a
+    - `runs`: as on the command line: ids or the start of one, tags, dates, `latest`, `previous`; in a folder only ids.
+    - `since`, `until`: runs that started at or after that time, or before it: a date (`"2026-11-22"`, its midnight), a
       text or a `datetime`, on this machine's clock unless it has an offset.
-    - `sensors` (of `samples`): their names.
+    - `sensors` (for `samples`): names of sensors.
 
-    Types: times are `datetime64[us, UTC]`; numbers that may be missing are `Int64`, `Float64` and `boolean`, and never
-    0 for what was not measured; numbers that every row has are `int64` and `float64`; texts are `category` where few
-    of them recur, else `string`, and missing where there is nothing to say. Units are the stored ones, which names end
-    with. `run_id`, `measurement_id` and `session_id` join the frames. `role` is `measured`, or `candidate` and
-    `baseline` for what a night measured again beside each other.
+    Types: times are `datetime64[us, UTC]`. Numbers that may be missing are `Int64`, `Float64` and `boolean`, and never
+    0 for what was not measured; numbers that every row has are `int64` and `float64`. Texts are `category` if few
+    different ones recur, else `string`; they are missing where there is nothing to report. Units are the stored ones,
+    with which names end. `run_id`, `measurement_id` and `session_id` join the frames. `role` is `measured`, or
+    `candidate` and `baseline` for what a night measured again in turn.
 
-    Raises UserError (`foundation.errors`) for a name or time that does not exist, offering what was meant, and for
-    more rows than fit; StoreError (`suite.errors`) if the store cannot be read any more.
+    Raises UserError (`foundation.errors`) for a name or time that does not exist, with a suggestion, and for more rows
+    than fit; StoreError (`suite.errors`) if the store can no longer be read.
     """
 
     def __init__(self, source: Source) -> None:
@@ -49,15 +49,15 @@ class Results:
         - What was measured: `run_id`, `measurement_id`, `role`, `device`, `workload_key`, `started_at` (of the run),
           `purpose` (`run`, `nightly`, `imported`), `kind`, `emulated`, `model`, `method`, `quant`, `backend`, `q`, `b`,
           `T`, `rank`.
-        - How it went: `planned_sessions`, `status`, `reason`, `throttled`; `unavailable` says why numbers are missing.
+        - How it went: `planned_sessions`, `status`, `reason`, `throttled`; `unavailable` is why numbers are missing.
         - Numbers: `latency_ms_median` with `latency_ms_ci95_low` and `_high`, `peak_memory_kib`, `program_bytes`,
           `energy_mj_per_step_net` and `_gross`, `power_mw_mean`, `temperature_c_max`, losses, ratios to the reference
-          setting, and all others of docs/results.md.
+          setting, and all others in docs/results.md.
         """
         return self._frame(tables.MEASUREMENTS, filters)
 
     def sessions(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Returns a row for each session, a process of its own on the device, failed ones too.
+        """Returns a row for each session, which is a process of its own on the device; also for failed ones.
 
         `session_id`, `ordinal`, `attempt`, `status`, `reason`, `cause`, `median_ms` of its measured steps, `load_ms`,
         `hwm_kib` (peak memory), `t_begin_ns` on the device's clock, `idle_before_mw`, `idle_after_mw`, `committed_at`,
@@ -66,10 +66,10 @@ class Results:
         return self._frame(tables.SESSIONS, filters)
 
     def steps(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Returns a row for each training step, warm-up (`phase`) too.
+        """Returns a row for each training step, including warm-up (`phase`).
 
-        `session_id`, `step`, `phase`, `t0_ns` and `t1_ns` on the device's clock, `latency_ms`, `losses` (a tuple, whose
-        numbers may be NaN or infinite) and `mean_loss` (NaN also where there is no loss), and what names its
+        `session_id`, `step`, `phase`, `t0_ns` and `t1_ns` on the device's clock, `latency_ms`, `losses` (a tuple of
+        numbers, which may be NaN or infinite), `mean_loss` (NaN also if there is no loss), and what names its
         measurement.
         """
         return self._frame(tables.STEPS, filters)
@@ -77,42 +77,43 @@ class Results:
     def samples(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Returns a row for each reading of a sensor.
 
-        `session_id`, `sensor`, `quantity`, which `value` is in the unit of (`power_mw`, `temperature_mc`,
-        `memory_kib`), `t_ns` on the clock of the steps, and what names its measurement.
+        `session_id`, `sensor`, `quantity` (`power_mw`, `temperature_mc`, `memory_kib`), which has the unit of `value`,
+        `t_ns` on the clock of the steps, and what names its measurement.
         """
         return self._frame(tables.SAMPLES, filters)
 
     def verdicts(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Returns a row for each series that a night judged; where one was judged twice, the last verdict.
+        """Returns a row for each series that a night judged; if it was judged twice, the last verdict.
 
-        `metric`, `direction` (what is better), `at`, `verdict` (`regressed`, `improved`, `unchanged`, `inconclusive`,
-        `insufficient`), `accepted` (whether somebody took the level as normal, so that a regression counts no more),
-        `cause`, `rule`, `value` and `centre` (tonight, and usual) in the unit that `metric` ends with, `ratio` to the
-        baseline with `ratio_low`, `ratio_high`, `p` and `q` where it was confirmed, `sentence`, `command` (measures it
-        again), and what names its measurement.
+        `metric`, `direction` (which is better), `at`, `verdict` (`regressed`, `improved`, `unchanged`, `inconclusive`,
+        `insufficient`), `accepted` (whether somebody accepted the level, so that a regression no longer counts),
+        `cause`, `rule`, `value` and `centre` (tonight's and the usual one) in the unit with which `metric` ends,
+        `ratio` to the baseline with `ratio_low`, `ratio_high`, `p` and `q` if it was confirmed, `sentence`, `command`
+        (measures it again), and what names its measurement.
         """
         return self._frame(tables.VERDICTS, filters)
 
     def findings(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Returns a row for each finding of each night: what has one cause, however many series show it.
+        """Returns a row for each finding of each night. A finding has one cause, however many series it affects.
 
-        - Which: `run_id`, `at` (when that night began), `finding` (its name over all nights), `category` (`missing`,
+        - Which: `run_id`, `at` (when that night started), `finding` (its name over all nights), `category` (`missing`,
           `failed`, `regressed`, `device`, `inconclusive`, `improved`), `state` that night (`new`, `known`, `accepted`,
-          `fixed`; an acceptance counts for all nights), `seen` (false where the night measured nothing that could
-          tell), `since` and `nights` (seen so often), `muted` (by whom and why).
+          `fixed`; an acceptance counts for all nights), `seen` (false if the night measured nothing that could reveal
+          it), `since` and `nights` (how often it was seen), `muted` (by whom and why).
         - What and where: `level` (`kind`, `boards`, `device`), `metric`, `side` (`worse`, `better`), `settings`,
-          `workloads` (missing: all that were measured), `devices`, `boards` out of `of` that could show it, `headline`.
-        - How much: of `metric`, the least and the largest `ratio_least` and `ratio_most` to the baseline, with their
-          95 % intervals (`_low`, `_high`); the fewest `pairs`, the largest `p` and `q`.
-        - `differences` from the baseline, and `notes` of people.
+          `workloads` (missing: all that were measured), `devices`, `boards` that have it out of `of` judged ones,
+          `headline`.
+        - How much: the smallest and the largest ratio of `metric` to the baseline, `ratio_least` and `ratio_most`, with
+          their 95 % intervals (`_low`, `_high`); the fewest `pairs`, the largest `p` and `q`.
+        - `differences` from the baseline, and people's `notes`.
 
-        Filters: `devices` keeps findings that name one of them, `settings` also those of every setting; `models` are
-        not for findings.
+        Filters: `devices` keeps findings that name one of them, `settings` also findings about every setting; `models`
+        can't be used for findings.
         """
         return self._frame(tables.FINDINGS, filters)
 
     def close(self) -> None:
-        """Closes the store; a `with` block does it at its end. May be called twice."""
+        """Closes the store; a `with` block does so at its end. May be called twice."""
         self._source.close()
 
     def __enter__(self) -> Results:
@@ -134,14 +135,14 @@ class Results:
 
 
 def frame(table: Table, chunks: Iterator[Chunk]) -> pd.DataFrame:
-    """Returns chunks as one data frame with the types of its columns. UserError for more than MOST_ROWS."""
+    """Returns chunks as one data frame with typed columns. Raises UserError for more than MOST_ROWS rows."""
     columns = {name: _COLUMNS[kind](kind) for name, kind in table.columns.items()}
     rows = 0
     for chunk in chunks:
         rows += chunk.rows
         if rows > MOST_ROWS:
             raise UserError(
-                f"more than {MOST_ROWS} {table.name} were asked for, which fit into no data frame: ask for fewer runs, "
+                f"the selection has more than {MOST_ROWS} {table.name}, too many for a data frame: select fewer runs, "
                 "devices or settings at once"
             )
         for name, column in columns.items():
@@ -153,7 +154,7 @@ def frame(table: Table, chunks: Iterator[Chunk]) -> pd.DataFrame:
 
 
 class _Numbers:
-    """A column of numbers or truths, with a mask where some may be missing."""
+    """A column of numbers or booleans, with a mask if some may be missing."""
 
     def __init__(self, kind: Kind) -> None:
         self._type: Any = {"number": np.float64, "value": np.float64, "truth": np.bool_}.get(kind, np.int64)
@@ -186,7 +187,7 @@ class _Numbers:
 
 
 class _Texts:
-    """A column of texts or times, each of which is kept once."""
+    """A column of texts or times, each different one stored once."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind

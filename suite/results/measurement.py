@@ -38,11 +38,11 @@ _T = TypeVar("_T", int, str | None, tuple[int, ...])
 class Subject:
     """What is measured, and what the statistics need to know about it.
 
-    `energy_sensors`: the names whose energy is added up (one total, or RAPL's packages; never a total and its rails).
-    `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
-    `planned_sessions`: fewer valid ones make the measurement partial. `sampler_overhead_percent`: from an on/off
-    comparison. `arithmetic`: how the device sums, where that matters to the setting. `power_mode`: the device's, or why
-    it is not known. `busy`: what the check of the device's load warned of, empty if it had nothing else to do.
+    `energy_sensors`: the sensors whose energy is added up (one total, or RAPL's packages; never a total and its rails).
+    `wrap_range_mj`: the range of each energy counter. `temperature_sensors`: the relevant zones; empty: all.
+    `planned_sessions`: with fewer valid ones the measurement is partial. `sampler_overhead_percent`: from a comparison
+    with and without the sampler. `arithmetic`: how the device sums, if that matters to the setting. `power_mode`: the
+    device's, or why it is unknown. `busy`: the load check's warning; empty if the device had nothing else to do.
     """
 
     device: str
@@ -65,7 +65,7 @@ class Subject:
 
 
 def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
-    """Returns the measurement; `ratios.with_ratios` adds its ratio to the reference."""
+    """Returns the measurement. `with_ratios` adds its ratio to the reference."""
     used = usable(sessions)
     medians = [stats.median(result.record.latencies_ms) for result in used]
     status, reason = _status(subject, sessions, used, medians)
@@ -84,7 +84,7 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
         setup=_setup(subject, records),
         latency=_latency(medians, steps_ms),
         load_ms=stats.median(loads_ms) if loads_ms else Unavailable("no load event arrived"),
-        peak_memory_kib=max(peaks) if peaks else Unavailable("no footer told VmHWM"),
+        peak_memory_kib=max(peaks) if peaks else Unavailable("no footer reported VmHWM"),
         memory_after_load_kib=int(stats.median(after_load)) if after_load else Unavailable("no VmRSS after the load"),
         energy=energy,
         power=power,
@@ -97,7 +97,7 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
 
 
 def _session(result: SessionResult) -> Session:
-    """Returns a valid session as reports have it."""
+    """Returns a valid session in the form for reports."""
     record = result.record
     return Session(
         session_id=result.session_id,
@@ -107,7 +107,7 @@ def _session(result: SessionResult) -> Session:
         reason=result.validity.reason or "",
         median_ms=stats.median(record.latencies_ms),
         load_ms=_known(record.load_ms, "no load event arrived"),
-        hwm_kib=_known(None if record.footer is None else record.footer.hwm_kib, "no footer told VmHWM"),
+        hwm_kib=_known(None if record.footer is None else record.footer.hwm_kib, "no footer reported VmHWM"),
         t_begin_ns=_known(None if record.header is None else record.header.t_ns, "no header event arrived"),
     )
 
@@ -131,16 +131,17 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
         temperature=Temperature.from_document(why),
         loss=Loss.from_document(why),
         stability=why,
-        program_bytes=_known(subject.program_bytes, "the artifact does not tell the size of its program"),
-        weight_bytes=_known(subject.weight_bytes, "the artifact does not tell the size of its weights"),
+        program_bytes=_known(subject.program_bytes, "the artifact does not record the size of its program"),
+        weight_bytes=_known(subject.weight_bytes, "the artifact does not record the size of its weights"),
         throttled=throttled,
         ratio=Ratio.from_document(Unavailable("it was not compared with a reference setting")),
         sensors=tuple(_sensor(fact, ()) for fact in subject.sensors),
         sampler_overhead_percent=_known(
-            subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
+            subject.sampler_overhead_percent,
+            "not compared with and without the sampler in this run: `suite check --overhead` does that",
         ),
         arithmetic=subject.arithmetic,
-        forward_tokens=_known(subject.forward_tokens, "the cost of a step of this method is not known"),
+        forward_tokens=_known(subject.forward_tokens, "the cost of a step of this method is unknown"),
         busy=subject.busy,
         setup=Setup.from_document(why),
     )
@@ -195,7 +196,7 @@ def _setup(subject: Subject, records: Sequence[SessionRecord]) -> Setup:
 
 
 def _same(what: str, values: Sequence[_T]) -> _T | Unavailable:
-    """Returns the one value of all sessions."""
+    """Returns the value that all sessions share, or why there is none."""
     different = list(dict.fromkeys(values))
     if len(different) == 1:
         return different[0]
@@ -273,12 +274,12 @@ def _finite_ones(values: Sequence[Number]) -> tuple[float, ...]:
 
 
 def _finite(value: float) -> Number:
-    """Returns the value if it is finite, else why not: a device may report anything."""
+    """Returns the value, or why there is none if it is not finite, since a device may report anything."""
     return value if math.isfinite(value) else Unavailable(f"the value came out as {value}")
 
 
 def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> Temperature:
-    """Returns the hottest zone at the start and at its worst, over zones without reading gaps, which may hide peaks."""
+    """Returns the hottest zone's temperature at the start and at its peak, without zones whose gaps may hide peaks."""
     starts, peaks, failed = [], [], list[str]()
     for record in records:
         traces = [
@@ -331,7 +332,7 @@ def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> Sensor:
 
 
 def _readings(fact: SensorFact, used: Sequence[SessionResult]) -> Readings | None:
-    """Returns what a sensor of the user's own read; the others have their places in a measurement."""
+    """Returns the readings of a sensor that the user added; a measurement has fields for all others."""
     if not fact.quantity.startswith(OWN):
         return None
     traces = [trace for result in used if (trace := result.record.samples.get(fact.name)) is not None]
@@ -350,8 +351,8 @@ def _known(value: float | None, why_not: str) -> Number:
 def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Returns the measurements with their ratio to the reference.
 
-    ratio = median(session medians) / median(session medians of the reference); its interval by Welch's t on logarithms.
-    The reference is fp32 if it has valid sessions, else the next setting that has.
+    ratio = median(session medians) / median(session medians of the reference), with an interval by Welch's t on
+    logarithms. The reference is fp32 if it has valid sessions, else the next setting that has.
     """
     groups: dict[str, list[Measurement]] = {}
     for measurement in measurements:

@@ -1,8 +1,8 @@
-"""Who trains best on a device: Cost-to-Target, Quality-under-Budget, and the Pareto front, from curves of trainings.
+"""Computes who trains best on a device: Cost-to-Target, Quality-under-Budget, and the Pareto front.
 
-The unit of evidence is the training of one seed. Costs are positive and vary by factors, so that their mean is the
-geometric one with Student's interval on the logarithms of the seeds' costs; of accuracies it is Student's interval on
-the values themselves. Who wins is said only if the intervals are apart. Every function is pure.
+The unit of evidence is the training of one seed. Costs are positive and vary by factors, so the mean over seeds is
+geometric, with Student's interval on logarithms; for accuracies, Student's interval is on the values themselves. A
+winner is named only if the intervals do not overlap. Every function is pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from suite.results.race_answers import (
 )
 
 _OVERRUN = 1.05
-"""The last steps under a budget are as many as fit at the mean pace before them, and may turn out a little slower."""
+"""As many last steps are made under a budget as fit at the mean pace so far, and they may turn out a little slower."""
 
 
 def races(trainings: Sequence[Training]) -> list[Race]:
@@ -41,9 +41,9 @@ def races(trainings: Sequence[Training]) -> list[Race]:
 
 
 def race(trainings: Sequence[Training], names: Mapping[str, str], disturbed: Sequence[Training] = ()) -> Race:
-    """Compares the trainings of one device; `names` are those of their contenders, target and budget their plans'.
+    """Compares the trainings of one device. `names` are their contenders; target and budget come from their plans.
 
-    `disturbed` are the same trainings with a busy device, as far as there are any.
+    `disturbed` are their copies on a busy device, if any.
     """
     target, budget = _common(trainings, "target"), budget_of(trainings)
     energies = [one.energy_at(one.steps) for one in trainings if one.steps]
@@ -93,7 +93,7 @@ def _common(trainings: Sequence[Training], name: str) -> float | None:
 
 @dataclass(frozen=True)
 class _Reached:
-    """Where one seed first reached the target; `since` are the seconds at the evaluation before."""
+    """Where a seed first reached the target. `since` is the time of the evaluation before, in seconds."""
 
     training: Training
     evaluation: Evaluation
@@ -105,7 +105,7 @@ class _Reached:
 
 
 def cost_to_target(own: Sequence[Training], target: float) -> CostToTarget:
-    """Returns what the seeds of a contender took until an evaluation first was at `target` or above."""
+    """Returns what a contender's seeds took up to the first evaluation at `target` or above."""
     reached, missed, at_least = [], [], []
     for one in own:
         found = _reached(one, target)
@@ -136,7 +136,7 @@ def _reached(one: Training, target: float) -> _Reached | None:
 
 def _why_missed(one: Training) -> str:
     best = max((each.accuracy for each in one.evaluations), default=None)
-    far = "was never evaluated" if best is None else f"came to {best:.3f} at most in {one.steps} steps"
+    far = "was never evaluated" if best is None else f"reached {best:.3f} at most in {one.steps} steps"
     ended = "" if one.status == "finished" else f" and is {one.status}{_because(one)}"
     return f"seed {one.seed} {far}{ended}"
 
@@ -157,15 +157,15 @@ def _cost(reached: Sequence[_Reached], read: Callable[[_Reached], Number]) -> Es
     at_once = [one.training.seed for one in reached if one.step == 0]
     if at_once:
         seeds = ", ".join(map(str, at_once))
-        return Unavailable(f"reached before the first step with seed {seeds}: choose a higher target")
+        return Unavailable(f"seed {seeds} reached it before the first step: choose a higher target")
     return estimate_cost_of_seeds((one.training.seed, read(one)) for one in reached)
 
 
 def quality_under_budget(own: Sequence[Training], budget: Budget | Unavailable) -> Quality:
     """Returns the accuracy at each seed's last evaluation within the budget.
 
-    A training that finished before the budget counts with what it ended with; one that stopped for another reason is
-    named instead.
+    A training that finished before the budget counts with its final accuracy; one that stopped for another reason is
+    listed in the remarks instead.
     """
     if isinstance(budget, Unavailable):
         return Quality(budget)
@@ -198,7 +198,7 @@ def _within(used: Number, budget: Budget) -> bool:
 
 
 def outcome(own: Sequence[Training], quantity: str) -> Outcome:
-    """Returns what the finished trainings of a contender ended with; `quantity` is what its cost counts."""
+    """Returns the results at the end of a contender's finished trainings; `quantity` is what the cost is counted in."""
     ended = [one for one in own if one.status == "finished" and one.steps and one.evaluations]
     if not ended:
         nothing = Unavailable("none of its trainings finished")
@@ -215,7 +215,8 @@ def outcome(own: Sequence[Training], quantity: str) -> Outcome:
 
 
 def with_front(contenders: Sequence[Contender]) -> list[Contender]:
-    """Marks the Pareto front: nobody else is at least as good in accuracy, cost and memory, and better in one."""
+    """Marks the Pareto front: contenders such that no other is at least as good in all of accuracy, cost and memory,
+    and better in one."""
     points = [_point(one.outcome) for one in contenders]
     return [
         replace(

@@ -1,12 +1,12 @@
-"""What a race answers, in numbers and sentences: who won by how much, or why that can't be told; and what a busy device
-and an interruption cost each contender.
+"""Answers a race in numbers and sentences: who won and by how much, or why that can't be told.
 
-Estimates over the seeds of a contender are means with Student's intervals, of costs on their logarithms.
+Also answers what a busy device and an interruption cost each contender. Estimates over a contender's seeds are means
+with Student's intervals; for costs, on logarithms.
 
-For the robustness each training has a twin of the same seed, whose steps are made while a load of ours keeps all cores
-busy and whose process is ended once in the middle. Steps that were made twice count twice. Both go the same way step by
-step, so that what differs is what it took: factors of costs have Student's paired interval on their logarithms, changes
-of accuracy on the values themselves.
+For the robustness each training has a disturbed copy of the same seed, which makes its steps while a load keeps all
+cores busy, and whose process is ended once, halfway. Steps that were made twice count twice. Both follow the same
+trajectory, so only their costs differ: factors of costs have Student's paired interval on logarithms, changes of
+accuracy on the values themselves.
 
 Every function is pure.
 """
@@ -38,19 +38,19 @@ def estimate_cost(costs: Sequence[float]) -> Estimate:
 
 
 def estimate_cost_of_seeds(costs: Iterable[tuple[int, Number]]) -> Estimate | Unavailable:
-    """Returns the same of the costs of seeds, or why one of them has none."""
+    """Returns the estimate over the costs of seeds, or why one of them has no cost."""
     known = []
     for seed, cost in costs:
         if isinstance(cost, Unavailable):
             return cost
         if not cost > 0:
-            return Unavailable(f"seed {seed} recorded {cost:g}, which is no cost")
+            return Unavailable(f"seed {seed} recorded {cost:g}, which can't be a cost")
         known.append(cost)
     return estimate_cost(known)
 
 
 def estimate_accuracy(accuracies: Sequence[float]) -> Estimate:
-    """Returns the mean accuracy with Student's interval, cut off at 0 and 1."""
+    """Returns the mean accuracy with Student's interval, clipped to 0 and 1."""
     value, interval = _student(accuracies)
     if isinstance(interval, Interval):
         interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
@@ -76,11 +76,11 @@ def estimate_change(changes: Sequence[float]) -> Estimate:
 
 
 _Compare = Callable[[Contender, Contender], str]
-"""Returns why the first is not clearly better than the second, empty if it is."""
+"""Returns why the first is not clearly better than the second; empty if it is."""
 
 
 def cost_sentence(contenders: Sequence[Contender], target: float, emulated: bool) -> str:
-    """Returns who reaches the target in the fewest seconds."""
+    """Returns the sentence on who reaches the target in the fewest seconds."""
     timed = [
         (seconds, one)
         for one in contenders
@@ -89,11 +89,11 @@ def cost_sentence(contenders: Sequence[Contender], target: float, emulated: bool
     goal = f"a held-out accuracy of {target:g}"
     if not timed:
         if any(_had_it(one) for one in contenders):
-            return f"Who reaches {goal} first can't be told: some had it before the first step: choose a higher one."
+            return f"Who reaches {goal} first can't be told, as some had it before the first step: choose a higher one."
         return f"Nobody reached {goal}: raise --steps or lower --target."
     if emulated:
-        return f"Who reaches {goal} first can't be told: the device is emulated, and its seconds are no measure."
-    # Whoever did not get there with every seed is behind all that did.
+        return f"Who reaches {goal} first can't be told: the device is emulated, so its seconds are not measurements."
+    # A contender that missed the target with a seed is behind all that reached it with every seed.
     timed.sort(key=lambda pair: (bool(pair[1].cost and pair[1].cost.missed), pair[0].value))
     fastest, best = timed[0]
     others = [one for one in contenders if one is not best]
@@ -105,11 +105,11 @@ def cost_sentence(contenders: Sequence[Contender], target: float, emulated: bool
         return f"{took}; nobody else reached it."
     slower, second = timed[1]
     least = times(_least(second) / _most(best))
-    return f"{took}: {second.name}, the next, takes {times(slower.value / fastest.value)} as long, {least} at least."
+    return f"{took}: {second.name}, the next, takes {times(slower.value / fastest.value)} as long, at least {least}."
 
 
 def _had_it(one: Contender) -> bool:
-    """Returns whether a seed was at the target without any training."""
+    """Returns whether a seed was at the target before any training."""
     cost = one.cost
     if cost is None or isinstance(cost.seconds, Estimate):
         return False
@@ -140,7 +140,7 @@ def _no_faster(best: Contender, other: Contender) -> str:
         return ""
     apart = isinstance(rival.seconds, Estimate) and _interval_low(rival) > cost.seconds.interval.high
     if rival.missed and (apart or isinstance(rival.seconds, Unavailable)):
-        return f"a seed of {other.name} that did not reach it ended too early to tell"
+        return f"a seed of {other.name} that did not reach it ended too early to compare"
     return "they are within one evaluation of each other: lower --eval-every" if apart else "their intervals overlap"
 
 
@@ -156,7 +156,7 @@ def _interval_low(cost: CostToTarget) -> float:
 
 
 def _least(one: Contender) -> float:
-    """Returns the least seconds that a contender may take: by its interval, and by when its seeds did not have it."""
+    """Returns the fewest seconds that a contender may take, by its interval and by the last evaluations without it."""
     if one.cost is None:
         return 0.0
     return min(_interval_low(one.cost), one.cost.seconds_at_least)
@@ -170,12 +170,14 @@ def _most(one: Contender) -> float:
 
 
 def quality_sentence(contenders: Sequence[Contender], budget: Budget | Unavailable, emulated: bool) -> str:
-    """Returns who has the highest accuracy under the budget."""
+    """Returns the sentence on who has the highest accuracy under the budget."""
     if isinstance(budget, Unavailable):
         return f"Who is the most accurate after the same time can't be told: {budget.reason}."
     under = f"after {amount(budget)}"
     if emulated:
-        return f"Who is the most accurate {under} can't be told: the device is emulated, and its time is no measure."
+        return (
+            f"Who is the most accurate {under} can't be told: the device is emulated, so its time is not a measurement."
+        )
     rated = [(found.value, one) for one in contenders if isinstance(found := one.quality.accuracy, Estimate)]
     if not rated:
         return f"Who is the most accurate {under} can't be told: nobody has an accuracy under this budget."
@@ -191,7 +193,7 @@ def quality_sentence(contenders: Sequence[Contender], budget: Budget | Unavailab
 
 
 def amount(budget: Budget) -> str:
-    """Returns a budget as a person reads it: `10.0 min of steps`."""
+    """Formats a budget: `10.0 min of steps`."""
     unit = "ms" if budget.quantity == "seconds" else "mJ"
     limit = budget.limit * (1e3 if unit == "ms" else 1.0)
     return f"{quantity(limit, unit)} of steps"
@@ -203,7 +205,7 @@ def _no_better(best: Contender, other: Contender) -> str:
         return f"{other.name} has no accuracy under this budget"
     for one, found in ((best, own), (other, rival)):
         if found.seeds < len(one.seeds):
-            return f"not every seed of {one.name} came so far"
+            return f"not every seed of {one.name} got that far"
         if isinstance(found.interval, Unavailable):
             return _few(one, found.seeds)
     if isinstance(own.interval, Unavailable) or isinstance(rival.interval, Unavailable):
@@ -216,8 +218,9 @@ _QualityOf = Callable[[Sequence[Training]], Quality]
 
 @dataclass(frozen=True)
 class _Pair:
-    """A training and its disturbed twin, whose lost steps are counted; `step` is that up to which their costs are
-    compared, or why there is none.
+    """A training and its disturbed copy, with the lost steps counted.
+
+    `step` is the one up to which their costs are compared, or why there is none.
     """
 
     quiet: Training
@@ -232,16 +235,16 @@ def robustness_of(
     target: float | None,
     quality_of: _QualityOf,
 ) -> list[Robustness]:
-    """Returns it for each contender that has disturbed trainings; `names` are those of the quiet ones.
+    """Returns the robustness of each contender that has disturbed trainings; `names` are those of the quiet ones.
 
-    `quality_of` returns what trainings are worth under the race's budget.
+    `quality_of` returns the accuracy of trainings under the race's budget.
     """
     twins = {_identity(one): with_lost_steps(one) for one in disturbed}
     by_name: dict[str, list[_Pair]] = {}
     for one in quiet:
         twin = twins.get(_identity(one))
         if twin is not None:
-            pair = _Pair(one, twin, _compared_at(one, twin, target))
+            pair = _Pair(one, twin, _common_step(one, twin, target))
             by_name.setdefault(names[one.training_id], []).append(pair)
     return [_of_contender(name, pairs, quality_of) for name, pairs in by_name.items()]
 
@@ -252,7 +255,7 @@ def _identity(one: Training) -> tuple[object, ...]:
 
 
 def with_lost_steps(one: Training) -> Training:
-    """Returns a disturbed training with steps that were made twice at twice their seconds and energy."""
+    """Returns a disturbed training in which steps that were made twice have twice their seconds and energy."""
     return replace(one, segments=tuple(_with_lost_steps(each, int(one.plan["steps"])) for each in one.segments))
 
 
@@ -266,21 +269,21 @@ def _with_lost_steps(segment: Segment, steps: int) -> Segment:
     return replace(segment, seconds=seconds, energy_mj=energy, curve=(*twice, *segment.curve[lost:]))
 
 
-def _compared_at(quiet: Training, disturbed: Training, target: float | None) -> int | str:
-    """Returns the step at which both reached the target, without one the last that both made."""
+def _common_step(quiet: Training, disturbed: Training, target: float | None) -> int | str:
+    """Returns the step at which both reached the target, or without a target the last that both made."""
     if target is None:
         step = min(quiet.steps, disturbed.steps)
-        return step or f"seed {quiet.seed} made no step both ways"
+        return step or f"seed {quiet.seed} made no step in both trainings"
     reached = [
         next((each.step for each in one.evaluations if each.accuracy >= target), 0) for one in (quiet, disturbed)
     ]
     if not all(reached):
-        return f"seed {quiet.seed} did not reach {target:g} after a step both ways"
+        return f"seed {quiet.seed} did not reach {target:g} after a step in both trainings"
     return min(reached)
 
 
 def _common_end(quiet: Training, disturbed: Training, step: int) -> int:
-    """Returns the last step up to `step` at which a process of both ended, 0 without any: energy is known of these."""
+    """Returns the last step up to `step` at which processes of both ended, where energy is known; 0 if none."""
     ends = {each.end for each in quiet.segments} & {each.end for each in disturbed.segments}
     return max((end for end in ends if end <= step), default=0)
 
@@ -297,16 +300,16 @@ def _of_contender(name: str, pairs: Sequence[_Pair], quality_of: _QualityOf) -> 
 
 
 def _factor(costs: Sequence[tuple[float | Unavailable, float | Unavailable]]) -> Estimate | Unavailable:
-    """Returns by how much costs grew from the first to the second of each pair."""
+    """Returns the factor by which costs grew from the first to the second of each pair."""
     factors = []
     for before, after in costs:
         for each in (before, after):
             if isinstance(each, Unavailable):
                 return each
             if not each > 0:
-                return Unavailable(f"a training recorded {each:g}, which is no cost")
+                return Unavailable(f"a training recorded {each:g}, which can't be a cost")
         factors.append(float(after) / float(before))  # type: ignore[arg-type]
-    return estimate_cost(factors) if factors else Unavailable("no seed has a cost both ways")
+    return estimate_cost(factors) if factors else Unavailable("no seed has a cost in both trainings")
 
 
 def _change(pairs: Sequence[_Pair], quality_of: _QualityOf) -> Estimate | Unavailable:
@@ -316,11 +319,15 @@ def _change(pairs: Sequence[_Pair], quality_of: _QualityOf) -> Estimate | Unavai
         before, after = (quality_of([one]).accuracy for one in (pair.quiet, pair.disturbed))
         if isinstance(before, Estimate) and isinstance(after, Estimate):
             changes.append(after.value - before.value)
-    return estimate_change(changes) if changes else Unavailable("no seed has an accuracy under the budget both ways")
+    return (
+        estimate_change(changes)
+        if changes
+        else Unavailable("no seed has an accuracy under the budget in both trainings")
+    )
 
 
 def _ended_early(disturbed: Training) -> str:
-    """Returns that a training ended before its process was to be, as a budget or a target may have it, else nothing."""
+    """Returns a remark if a training ended, by a budget or target, before its process was to be interrupted."""
     steps = int(disturbed.plan["steps"])
     if any(steps_lost(steps, each.first_step, each.end) for each in disturbed.segments):
         return ""
@@ -328,14 +335,14 @@ def _ended_early(disturbed: Training) -> str:
 
 
 def _left_course(quiet: Training, disturbed: Training) -> str:
-    """Returns where the losses of the two differ first, empty if they are the same as far as both go."""
+    """Returns where the losses of the two first differ; empty if they are the same as far as both go."""
     losses = [[loss for segment in one.segments for _, loss in segment.curve] for one in (quiet, disturbed)]
     first = next((step for step, (one, other) in enumerate(zip(*losses, strict=False), 1) if one != other), None)
     return "" if first is None else f"seed {quiet.seed} left the trajectory of the quiet training at step {first}"
 
 
 def robustness_sentence(one: Robustness, emulated: bool) -> str:
-    """Returns what a busy device and an interruption cost a contender, and whether they changed what it learned."""
+    """Returns the sentence on what a busy device and an interruption cost, and whether they changed the result."""
     if emulated:
         cost = "what they cost can't be told, as the device is emulated"
     elif isinstance(one.seconds, Unavailable):

@@ -1,4 +1,4 @@
-"""Reads the tables from a store: SQL chooses what is asked for, which is read some hundred measurements at a time."""
+"""Reads the tables from a store: SQL selects the rows, which are read some hundred measurements at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from suite.store.session_rows import Columns, unpack_arrays
 from suite.store.store import Store
 
 _AT_ONCE = 500
-"""Measurements; so many rows of them, with their documents, are in memory."""
+"""Measurements whose rows, with their documents, are in memory at once."""
 
 
 class StoredTables:
@@ -38,12 +38,12 @@ class StoredTables:
 
     @classmethod
     def open(cls, path: Path) -> StoredTables:
-        """Opens the store at `path` to read it. StoreError if it is missing, damaged or of another version."""
+        """Opens the store at `path` for reading. Raises StoreError if it is missing, damaged or of another version."""
         return cls(Store.open(path, read_only=True))
 
     @property
     def name(self) -> str:
-        """Its file."""
+        """The store's file."""
         return str(self._store.database.path)
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class StoredTables:
         self._store.close()
 
     def chunks(self, table: Table, selection: Selection) -> Iterator[Chunk]:
-        """Yields the chosen rows. UserError for an unknown device, model, setting, run or sensor."""
+        """Yields the chosen rows. Raises UserError for an unknown device, model, setting, run or sensor."""
         run_ids = [find_run(self._store, text) for text in selection.runs]
         with self._store.database.reading() as connection:
             scope = _scope(connection, selection, run_ids)
@@ -61,7 +61,7 @@ class StoredTables:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is read, as the database knows it; None leaves all."""
+    """A selection in the database's terms; None selects all."""
 
     run_ids: Collection[str] | None = None
     device_ids: Collection[int] | None = None
@@ -70,7 +70,7 @@ class Scope:
 
 
 def stored_chunks(connection: Connection, table: Table, scope: Scope) -> Iterator[Chunk]:
-    """Yields the rows of a scope by runs and measurements; of findings all of its runs."""
+    """Yields the rows of a scope by runs and measurements; for findings, all of its runs' rows."""
     if table is tables.FINDINGS:
         yield from finding_chunks(connection, scope.run_ids)
         return
@@ -93,7 +93,7 @@ def _measurement_ids(connection: Connection, scope: Scope) -> list[int]:
 
 
 def _scope(connection: Connection, selection: Selection, run_ids: Sequence[str]) -> Scope:
-    """Looks the names of a selection up. UserError for one that there is not."""
+    """Looks up the names of a selection. Raises UserError for an unknown one."""
     return Scope(
         run_ids=_runs(connection, selection, run_ids),
         device_ids=_devices(connection, selection.devices),
@@ -146,7 +146,7 @@ def _sensors(connection: Connection, names: Sequence[str]) -> Collection[str] | 
 
 
 def require_known(what: str, names: Sequence[str], known: Collection[str] | Iterator[str]) -> None:
-    """Raises UserError, which offers what is meant, for a name that is not `known`."""
+    """Raises UserError, with a suggestion, for a name that is not `known`."""
     there = set(known)
     for name in names:
         if name not in there:
@@ -158,7 +158,7 @@ _NAMES = (schema.measurement.c.run_id, schema.measurement.c.id, schema.measureme
 
 
 def _named_rows(connection: Connection, ids: Sequence[int], *columns: Column[Any]) -> dict[int, Row]:
-    """Returns measurements with what names them, by id in the order of `ids`."""
+    """Returns measurements with the columns that name them, by id, in the order of `ids`."""
     measurement = schema.measurement
     statement = (
         select(*_NAMES, *columns)
@@ -195,7 +195,7 @@ def _measurement_cells(row: Row) -> tuple[Cell, ...]:
 
 
 def _number_cells(measurement: Measurement | None) -> tuple[Cell, ...]:
-    """Returns the cells of COLUMNS, and why some of them are empty."""
+    """Returns the cells of COLUMNS, followed by why some of them are empty."""
     if measurement is None:
         return (*[None] * len(COLUMNS), "the measurement was not finished")
     found = [(column, column.read(measurement)) for column in COLUMNS]
@@ -208,7 +208,7 @@ def _number_cells(measurement: Measurement | None) -> tuple[Cell, ...]:
 
 
 def _of_kind(found: Any, kind: Kind) -> Cell:
-    """Returns the value if it is of its column's kind, else None."""
+    """Returns the value if it is of the column's kind, else None."""
     if kind == "truth":
         return found if isinstance(found, bool) else None
     if kind in ("text", "category"):
@@ -238,10 +238,10 @@ def _session_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -
     yield split_rows(tables.SESSIONS, [row for of_measurement in rows.values() for row in of_measurement])
 
 
-def _packed(
+def _read_packed(
     connection: Connection, ids: Sequence[int], kind: str, scope: Scope
 ) -> Iterator[tuple[dict[str, Cell], Row]]:
-    """Yields the packed steps, or sensors, of measurements in order, one at a time, with the cells that name them."""
+    """Yields the packed steps, or sensors, of measurements in order, one by one, with the cells that name them."""
     session, sample = schema.session.c, schema.sample.c
     for measurement_id, named in _named_rows(connection, ids).items():
         statement = (
@@ -258,7 +258,7 @@ def _packed(
 
 
 def _step_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> Iterator[Chunk]:
-    for names, row in _packed(connection, ids, "steps", scope):
+    for names, row in _read_packed(connection, ids, "steps", scope):
         found = unpack_arrays(Columns(row["layout"], row["data"]))
         losses, ends = found["losses"].tolist(), np.cumsum(found["loss_count"]).tolist()
         of_step = [tuple(losses[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
@@ -275,7 +275,7 @@ def _step_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> It
 
 
 def _sample_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> Iterator[Chunk]:
-    for names, row in _packed(connection, ids, "sensor", scope):
+    for names, row in _read_packed(connection, ids, "sensor", scope):
         found = unpack_arrays(Columns(row["layout"], row["data"]))
         same: Mapping[str, Cell] = {**names, "sensor": row["name"], "quantity": row["quantity"]}
         yield Chunk(len(found["t_ns"]), {"t_ns": found["t_ns"], "value": found["value"]}, same)

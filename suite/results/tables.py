@@ -1,7 +1,7 @@
-"""The tables that results are read as, and the filters that choose their rows.
+"""Defines the tables of results, and the filters that choose their rows.
 
-The same tables are exported (`suite data export`) and become data frames (`suite.results`): one row a measurement,
-session, training step, reading of a sensor, verdict, or finding of a night. Names of columns end with the stored unit.
+The same tables are exported (`suite data export`) and become data frames (`suite.results`): one row per measurement,
+session, training step, sensor reading, verdict, or finding of a night. Names of columns end with the stored unit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from foundation.text import printable
 from reports.model.quantities import COLUMNS
 
 Kind = Literal["text", "category", "time", "whole", "number", "truth", "count", "value", "numbers"]
-"""Text that is different in most rows, or one of a few; an ISO 8601 time; numbers and truths that may be missing;
-whole numbers and numbers that every row has; several numbers in one cell."""
+"""Kinds of columns: text that differs in most rows, or is one of a few; an ISO 8601 time; numbers and booleans that may
+be missing; whole numbers and numbers that every row has; several numbers in one cell."""
 
 Cell = str | int | float | bool | tuple[float, ...] | None
 
@@ -35,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a table: the cells that all of them have, and the columns in which they differ."""
+    """Some rows of a table: the cells that all share, and the columns in which they differ."""
 
     rows: int
     columns: Mapping[str, Sequence[Cell] | NDArray[Any]]
@@ -138,9 +138,9 @@ Moment = str | date | datetime | None
 
 
 class Filters(TypedDict, total=False):
-    """What the readers of tables take: names, or a time that runs began at or after, or before.
+    """The filters that readers of tables take: names, and times at or after which, or before which, runs started.
 
-    A date is its midnight, and a time without an offset is meant, on this machine's clock.
+    A date stands for its midnight. A time without an offset is on this machine's clock.
     """
 
     devices: Names
@@ -154,7 +154,7 @@ class Filters(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Selection:
-    """Filters in one form; an empty tuple, or None, leaves all."""
+    """Filters in a uniform form; an empty tuple, or None, selects all."""
 
     devices: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class Selection:
 
     @classmethod
     def of(cls, filters: Filters) -> Selection:
-        """Reads filters. UserError for an empty list, or a time that is none; TypeError for another filter."""
+        """Reads filters. Raises UserError for an empty list or an invalid time, TypeError for an unknown filter."""
         read: dict[str, Any] = {
             name: _moment(name, found) if name in ("since", "until") else _names(name, found)
             for name, found in dict[str, Any](filters).items()
@@ -175,7 +175,7 @@ class Selection:
         return cls(**read)
 
     def has_begun(self, started_at: str) -> bool:
-        """Whether a run that began then is neither too old nor too new."""
+        """Returns whether a run that started at that time is neither too old nor too new."""
         if self.since is None and self.until is None:
             return True
         at = datetime.fromisoformat(started_at)
@@ -185,7 +185,7 @@ class Selection:
 def _names(what: str, found: str | Sequence[str]) -> tuple[str, ...]:
     names = (found,) if isinstance(found, str) else tuple(str(name) for name in found)
     if not names:
-        raise UserError(f"{what} is an empty list, which nothing is of: leave it out, or name some")
+        raise UserError(f"{what} is an empty list, which selects nothing: leave it out, or name some")
     return names
 
 
@@ -195,27 +195,27 @@ def _moment(what: str, found: str | date | datetime) -> datetime:
         at = datetime.fromisoformat(found if isinstance(found, str) else found.isoformat())
     except ValueError as error:
         raise UserError(
-            f"{what} is '{printable(str(found), 40)}', which is no date or time: write 2026-11-22 or 2026-11-22T14:30"
+            f"{what} is '{printable(str(found), 40)}', not a date or time: write 2026-11-22, or 2026-11-22T14:30"
         ) from error
     return at.astimezone()  # without an offset it is on this machine's clock
 
 
 class Source(Protocol):
-    """Whatever holds results: a store, or a folder of exported tables."""
+    """A source of results: a store, or a folder of exported tables."""
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """The source's path."""
 
     def chunks(self, table: Table, selection: Selection) -> Iterator[Chunk]:
-        """Yields the chosen rows in the order of runs and measurements. UserError for a name that it does not have."""
+        """Yields the chosen rows in the order of runs and measurements. Raises UserError for an unknown name."""
 
     def close(self) -> None:
-        """Closes it; may be called twice."""
+        """Closes the source; may be called twice."""
 
 
 def split_rows(table: Table, rows: Sequence[Sequence[Cell]]) -> Chunk:
-    """Returns rows, each as long as the table has columns, as a chunk."""
+    """Returns rows, each with a cell for every column, as a chunk."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
     return Chunk(len(rows), dict(zip(table.columns, columns, strict=True)))
 

@@ -1,4 +1,4 @@
-"""What may be removed from the host and from devices, and what never is.
+"""Decides what may be removed from the host and from devices, and removes it.
 
-Start at survey.py; needed_programs.py has what future nights measure again.
+Start at survey.py; needed_programs.py finds what future nights may measure again.
 """

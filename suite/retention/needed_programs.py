@@ -18,12 +18,12 @@ from suite.store.nights import StoredPoint, history_of, is_night
 from suite.store.store import Store
 
 WINDOW = HISTORY_POINTS + NEWEST_LEFT_OUT
-"""So many of a segment's newest points are, or will be, what a night is compared with."""
+"""The number of a segment's newest points with which a night is, or will be, compared."""
 
 
 @dataclass(frozen=True)
 class MadeWith:
-    """Program and runner of a measurement, None if unknown."""
+    """The program and runner of a measurement, None if unknown."""
 
     artifact: str | None
     runner: str | None
@@ -31,7 +31,7 @@ class MadeWith:
 
 @dataclass
 class Baselines:
-    """Hashes that must stay, with the name of a series that needs each."""
+    """The hashes that must stay, with the name of a series that needs each."""
 
     artifacts: dict[str, str] = field(default_factory=dict)
     runners: dict[str, str] = field(default_factory=dict)
@@ -50,8 +50,8 @@ IsThere = Callable[[MadeWith], bool]
 def baselines(store: Store, is_there: IsThere) -> Baselines:
     """Returns what the series of this lab's own devices need.
 
-    Of each series' last segment, without points that do not count: the comparison window, the newest point whose
-    program and runner still exist, and the oldest such point, with which drift is compared.
+    From each series' last segment, without points that do not count, these are the comparison window, the newest point
+    whose program and runner still exist, and the oldest such point, with which drift is compared.
     """
     kept = Baselines()
     with store.database.reading() as connection:
@@ -80,7 +80,7 @@ def _made_with(connection: Connection) -> dict[int, MadeWith]:
 
 
 def _series(connection: Connection) -> Iterator[tuple[str, Sequence[StoredPoint]]]:
-    """Yields the history of nights of every series of own devices by name, oldest point first: one for each design."""
+    """Yields the history of nights of every own series by name, one for each design, oldest point first."""
     series, point, measurement = schema.series, schema.point, schema.measurement
     last = {
         (row.series_id, row.measurement_id): row.verdict
@@ -108,13 +108,13 @@ def _series(connection: Connection) -> Iterator[tuple[str, Sequence[StoredPoint]
     rows: Iterable[Any] = connection.execute(statement)
     for name, group in groupby(rows, key=lambda row: (row.device_name, row.workload_key, row.metric)):
         own = list(group)
-        stored = [_stored(row, last, accepted) for row in own]
+        stored = [_as_point(row, last, accepted) for row in own]
         for design in dict.fromkeys(row.design for row in own):
             alike = [is_night(row) and row.design == design for row in own]
             yield "/".join(name), history_of(stored, alike)
 
 
-def _stored(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:
+def _as_point(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:
     place = (row.series_id, row.measurement_id)
     return StoredPoint(
         *place, row.started_at, row.value, row.fingerprint, verdicts.get(place), {}, accepted=place in accepted
@@ -135,7 +135,7 @@ def last_uses(store: Store) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def open_programs(store: Store) -> set[str]:
-    """Returns hashes of the programs of runs that can be resumed, which would be refused with another program."""
+    """Returns the hashes of programs of runs that can be resumed, as these would be refused with another program."""
     table = schema.measurement
     statement = (
         select(table.c.artifact_hash)
@@ -147,7 +147,7 @@ def open_programs(store: Store) -> set[str]:
 
 
 def ended_runs(store: Store) -> frozenset[str]:
-    """Returns ids of the runs that are no longer added to."""
+    """Returns the ids of runs to which nothing is added any more."""
     statement = select(schema.run.c.id).where(schema.run.c.status.in_(("finished", "partial", "failed")))
     with store.database.reading() as connection:
         return frozenset(connection.execute(statement).scalars())

@@ -1,6 +1,6 @@
-"""What in a home's folders and in a device's cache may be removed, and why; and its removal.
+"""Finds what may be removed from a home's folders and a device's cache, and why, and removes it.
 
-On the host these are programs and runners not used recently, and leftovers of interrupted work; on a device
+On the host these are programs and runners that were not used recently, and leftovers of interrupted work. On a device,
 everything can be pushed again. Each item is removed or compressed completely, or stays with a reason.
 """
 
@@ -58,12 +58,12 @@ class Rules:
 
     @property
     def since(self) -> datetime:
-        """Whatever was used after this stays."""
+        """The time after which anything that was used stays."""
         return self.now - timedelta(days=self.keep_days)
 
 
 def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
-    """Returns every program, runner and raw output of the home with its action. Changes nothing."""
+    """Returns every program, runner and raw output in the home with its action. Changes nothing."""
     found = [*_left_over(home)]
     programs, runners = _folders(home.artifacts), _folders(home.runner)
     uses: tuple[dict[str, str], dict[str, str]] = ({}, {})
@@ -85,10 +85,10 @@ def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
 
 
 def spare(items: Iterable[Item]) -> list[Item]:
-    """Returns the items for while a run is in progress: all programs, with their weights, and runners stay."""
-    going_on = "a run is going on, which may need it"
+    """Returns the items as they are during a run, when all programs, weights and runners stay."""
+    in_progress = "a run in progress may need it"
     return [
-        replace(item, action="keep", why=going_on)
+        replace(item, action="keep", why=in_progress)
         if item.action == "remove" and item.what in ("program", "weights", "runner")
         else item
         for item in items
@@ -96,19 +96,19 @@ def spare(items: Iterable[Item]) -> list[Item]:
 
 
 def _size_of(path: Path) -> int:
-    """Returns the bytes of a file, or of all files in a folder; links are not followed."""
+    """Returns the bytes of a file, or of all files in a folder. Links are not followed."""
     if path.is_symlink() or path.is_file():
         return path.lstat().st_size
     return sum(item.lstat().st_size for item in path.rglob("*") if item.is_symlink() or item.is_file())
 
 
 def _folders(root: Path) -> list[Path]:
-    """Yields the folders named by a hash, without hidden ones and the cache of wheels."""
+    """Returns the folders named by a hash, without hidden ones and the cache of wheels."""
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and _is_hash(path.name))
 
 
 def _data_files(home: Home, programs: Sequence[Path], rules: Rules) -> Iterator[Item]:
-    """Yields the data files; those of `programs`, which stay, stay too."""
+    """Yields the data files. Those of `programs`, which stay, stay too."""
     cache = ArtifactCache(home.artifacts)
     users = Counter(file.hash for path in programs for file in cache.data_of(path.name))
     for path in _folders(cache.data.root) if cache.data.root.is_dir() else ():
@@ -122,7 +122,7 @@ def _is_hash(name: str) -> bool:
 
 
 def _is_there(made: MadeWith, programs: set[str], runners: set[str]) -> bool:
-    """Whether program and runner still exist; a runner of unknown hash is a device's own and does not matter."""
+    """Returns whether program and runner still exist. A runner of unknown hash is a device's own, which is ignored."""
     return made.artifact in programs and (made.runner is None or made.runner in runners)
 
 
@@ -142,24 +142,24 @@ def _item(what: What, path: Path, used: str | None, needed: str | None, rules: R
         return Item(what, "keep", path, _size_of(path), age)
     if _is_locked(path.with_name(f".{path.name}.lock")):
         return Item(what, "keep", path, _size_of(path), "it is being made")
-    return Item(what, "remove", path, _size_of(path), f"{age}, no baseline of a series")
+    return Item(what, "remove", path, _size_of(path), f"{age}, not the baseline of any series")
 
 
 def _left_over(home: Home) -> Iterator[Item]:
-    """Yields leftovers of killed exports and builds; those in progress hold their lock."""
+    """Yields leftovers of killed exports and builds. Those in progress hold their locks."""
     for path in (*staged(home.artifacts), *staged(home.artifacts / DATA_FOLDER)):
         if not _is_locked(stage_lock(path)):
-            yield Item("left over", "remove", path, _size_of(path), "of an export that was broken off")
+            yield Item("left over", "remove", path, _size_of(path), "left by an interrupted export")
     for path in sorted(item for root in _roots(home) for item in root.glob(".going-*")):
-        yield Item("left over", "remove", path, _size_of(path), "of a removal that was broken off")
+        yield Item("left over", "remove", path, _size_of(path), "left by an interrupted removal")
     building = any(_is_locked(path) for path in home.runner.glob(".*.lock"))
     for path in sorted(home.runner.glob(".building-*")):
         if not building:
-            yield Item("left over", "remove", path, _size_of(path), "of a build that was broken off")
+            yield Item("left over", "remove", path, _size_of(path), "left by an interrupted build")
 
 
 def _roots(home: Home) -> tuple[Path, ...]:
-    """The folders whose content is removed by name."""
+    """Returns the folders whose contents are removed by name."""
     return home.artifacts, home.artifacts / DATA_FOLDER, home.runner
 
 
@@ -182,7 +182,7 @@ def _is_locked(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class DeviceItem:
-    """A folder in a device's cache, whether it is removed, and why."""
+    """A folder in a device's cache, whether to remove it, and why."""
 
     device: str
     name: str
@@ -201,7 +201,7 @@ def survey_device(entry: DeviceEntry, locks: Path, rules: Rules) -> list[DeviceI
 
 
 def clear_device(entry: DeviceEntry, locks: Path, rules: Rules, names: Collection[str]) -> list[DeviceItem]:
-    """Removes those of `names` that are still removable, and returns them. Raises as `survey_device` does."""
+    """Removes those of `names` that are still removable, and returns them. Raises what `survey_device` raises."""
     with connect(entry, locks) as device:
         going = [(item, found) for item, found in _cache_verdict(device, rules) if item.goes and item.name in names]
         remove(device.transport, device.places, [found for _, found in going])
@@ -225,7 +225,7 @@ def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cache
 
 @dataclass(frozen=True)
 class Done:
-    """Bytes freed, a sentence for each item that stayed despite its survey, and those that did not."""
+    """The bytes freed, a sentence for each item that could not be removed, and the items that were."""
 
     freed_bytes: int = 0
     failures: tuple[str, ...] = ()
@@ -233,7 +233,7 @@ class Done:
 
 
 def carry_out(items: Iterable[Item]) -> Done:
-    """Carries out the items' actions; failures are reported and do not stop the others."""
+    """Carries out the items' actions. Failures are reported and do not stop the others."""
     freed, failures, done = 0, [], []
     for item in items:
         try:
@@ -245,7 +245,7 @@ def carry_out(items: Iterable[Item]) -> Done:
             done += [item] if item.action != "keep" else []
         except OSError as error:
             failures.append(
-                f"{item.path} stays as it is ({error.strerror or error}, error {error.errno}): make it writable, or "
+                f"{item.path} was not changed ({error.strerror or error}, error {error.errno}): make it writable, or "
                 "free some space"
             )
         except StoreError as error:
@@ -254,9 +254,9 @@ def carry_out(items: Iterable[Item]) -> Done:
 
 
 def compress(path: Path) -> int:
-    """Replaces a file by `path`.gz, verified first; returns its size. OSError leaves the file in place.
+    """Replaces a file by `path`.gz after verifying that, and returns its size. Raises OSError, with the file in place.
 
-    StoreError if the compressed file does not match.
+    Raises StoreError if the compressed file does not match.
     """
     target = path.with_name(f"{path.name}.gz")
     before = path.stat()
@@ -271,7 +271,7 @@ def compress(path: Path) -> int:
         same = _checksum(plain.read) == _checksum(packed.read)
     if not same:
         target.unlink()
-        raise StoreError(f"{path} came back changed from its compression, so it stays: check the disk")
+        raise StoreError(f"{path} changed when it was compressed, so the original stays: check the disk")
     path.unlink()
     return target.stat().st_size
 
@@ -284,7 +284,7 @@ def _checksum(read: Callable[[int], bytes]) -> tuple[int, int]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or folder; a folder is renamed first, so that a partly removed one is never taken for complete."""
+    """Removes a file or folder. A folder is renamed first, so that a partly removed one is never taken for complete."""
     if path.is_dir() and not path.is_symlink():
         going = path.with_name(f".going-{path.name.lstrip('.')}")
         if going.exists():

@@ -1,4 +1,4 @@
-"""Nights that start on their own: a systemd user timer, or cron without systemd.
+"""Starts nights by a timer of the user's systemd, or by cron where there is no systemd.
 
-Start at timetable.py (what is scheduled) and __main__.py (what timer and cron start: one night, its output in a log).
+Start at timetable.py (what is scheduled) and __main__.py (what the timer or cron starts: a night with a log).
 """

@@ -1,4 +1,4 @@
-"""`python -m suite.schedule`, started by timer or cron: one night in its own process, its output in a log."""
+"""Carries out one night in its own process, with its output in a log. Started by timer or cron."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PROGRAM = (sys.executable, "-P", "-c", "from suite.cli.main import main; main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carries out a night and returns its exit code; 0 at once if none is due or one is already in progress."""
+    """Carries out a night and returns its exit code; returns 0 if none is due or one is already in progress."""
     parser = argparse.ArgumentParser(prog="python -m suite.schedule", description=__doc__)
     parser.add_argument("--inventory", type=Path, required=True)
     parser.add_argument("--plan", type=Path, required=True)
-    parser.add_argument("--at", default="02:30", help="when nights begin")
+    parser.add_argument("--at", default="02:30", help="when nights start")
     parser.add_argument("--if-due", action="store_true", help="do nothing unless a night is due since then")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,8 +59,8 @@ def _night(home: Home, words: Sequence[str]) -> int:
 
 
 def _carried_out(command: Sequence[str], log: int) -> int:
-    """Runs the night and returns its exit code; a stop is passed on and awaited, as the night stores its session."""
-    # In its own session, so that Ctrl-C reaches it only from here, once.
+    """Runs the night and returns its exit code. A stop is passed on and awaited, as the night stores its session."""
+    # In its own session, so that Ctrl-C reaches it only from here, and only once.
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )

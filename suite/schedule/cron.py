@@ -1,6 +1,6 @@
-"""The user's crontab, read and written by `crontab`: one line in a block of comments that identifies it.
+"""Reads and writes the user's crontab by `crontab`: a line in a block of comments that identifies it.
 
-The user's other lines stay as they are.
+The user's other lines are not changed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _AT = re.compile(r"--at (\d\d:\d\d) ")
 
 
 def entry(schedule: Schedule) -> str:
-    """Returns the block. UserError if cron could not read it."""
+    """Returns the block. Raises UserError if cron could not read it."""
     secrets = shlex.quote(str(secrets_file()))
     assignments = "; ".join(f"{key}={shlex.quote(value)}" for key, value in schedule.environment().items())
     words = shlex.join(schedule.words())
     command = f'set -a; f={secrets}; [ ! -f "$f" ] || . "$f"; {assignments}; exec {words}'
     if "\\" in command:
-        raise UserError("a path or PATH holds a backslash, which cron can't keep: use systemd, or other paths")
+        raise UserError("a path or PATH has a backslash, which cron can't handle: use systemd, or other paths")
     escaped = command.replace("%", "\\%")
     if len(escaped.encode()) > LONGEST:
         raise UserError(
-            f"the line for cron has {len(escaped.encode())} bytes, {LONGEST} are allowed: shorten PATH for this command"
+            f"the line for cron has {len(escaped.encode())} bytes, but at most {LONGEST} are allowed: shorten PATH"
         )
     return f"{_begin(schedule.name)}\n{schedule.at.minute} * * * * {escaped}\n{_end(schedule.name)}\n"
 
@@ -48,7 +48,7 @@ def with_entry(schedule: Schedule, table: str) -> str:
 
 
 def clock_in(name: str, table: str) -> str | None:
-    """Returns the time of day of the block, None without one."""
+    """Returns the time of day in the block, or None without a block."""
     if without(name, table) == table:
         return None
     block = table[table.index(_begin(name)) :]
@@ -69,7 +69,7 @@ _NONE_YET = ("no crontab for", "No such file or directory")
 
 
 def is_available() -> bool:
-    """Whether `crontab` is installed."""
+    """Returns whether `crontab` is installed."""
     return shutil.which("crontab") is not None
 
 
@@ -79,7 +79,7 @@ def install(schedule: Schedule) -> None:
 
 
 def clock(name: str) -> str | None:
-    """Returns when the nights of the line start, None without a line."""
+    """Returns when the nights of the line start, or None without a line."""
     return clock_in(name, _table()) if is_available() else None
 
 
@@ -89,7 +89,7 @@ def remove(name: str) -> None:
 
 
 def _table() -> str:
-    """Returns the current crontab. SuiteError if it cannot be read: writing would then lose it."""
+    """Returns the current crontab. Raises SuiteError if it cannot be read, as writing would then lose it."""
     found = run_program(["crontab", "-l"])
     if found.returncode == 0:
         return found.stdout

@@ -1,6 +1,6 @@
-"""The user's systemd: a oneshot service and the timer that starts it, files below ~/.config/systemd/user.
+"""Installs a oneshot service and its timer in the user's systemd, as files in ~/.config/systemd/user.
 
-Everything else goes through systemctl.
+Everything else is done by systemctl.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from foundation.text import printable
 from suite.errors import ExitCode, SuiteError
 from suite.schedule.timetable import Schedule, configuration, program_output, run_program
 
-#: A night asked to stop finishes the current step and stores the session.
+#: A night that is asked to stop finishes the current step and stores the session.
 STOP_SECONDS = 600
 
 
 def service_unit(schedule: Schedule) -> str:
-    """Returns the service unit: oneshot, so that systemd never runs it twice at once."""
+    """Returns the service unit. It is oneshot, so that systemd never runs it twice at the same time."""
     command = " ".join([":/bin/sh", *map(quote_word, ["-c", 'exec "$0" "$@"', *schedule.words()])])
     variables = [f"{key}={value}" for key, value in schedule.environment().items()]
     environment = "\n".join(f"Environment={quote_word(variable)}" for variable in variables)
@@ -47,9 +47,9 @@ TimeoutStopSec={STOP_SECONDS}
 
 
 def timer_unit(schedule: Schedule) -> str:
-    """Returns the timer unit: each hour, and persistent, so that a night missed while the host was off is made up for.
+    """Returns the timer unit. It is hourly, and persistent to make up for a night missed while the host was off.
 
-    With a time of day, systemd skips the whole night where clocks skip that time.
+    With a time of day, systemd would skip the whole night when clocks skip that time.
     """
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
@@ -79,7 +79,7 @@ _SYSTEMCTL = ("systemctl", "--user")
 
 
 def is_available() -> bool:
-    """Whether this user's systemd answers."""
+    """Returns whether this user's systemd answers."""
     return (
         shutil.which("systemctl") is not None
         and run_program([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
@@ -87,7 +87,7 @@ def is_available() -> bool:
 
 
 def units(schedule: Schedule) -> dict[Path, str]:
-    """Returns the unit files, path to text."""
+    """Returns the text of each unit file, by path."""
     service, timer = _files(schedule.name)
     return {service: service_unit(schedule), timer: timer_unit(schedule)}
 
@@ -103,7 +103,7 @@ def verify(schedule: Schedule) -> None:
             paths[-1].write_text(text)
         found = run_program(["systemd-analyze", "--user", "verify", *map(str, paths)])
     if found.returncode != 0:
-        raise UserError(f"systemd does not take the units: {printable(found.stderr.strip(), 400)}")
+        raise UserError(f"systemd does not accept the units: {printable(found.stderr.strip(), 400)}")
 
 
 def install(schedule: Schedule) -> None:
@@ -114,19 +114,19 @@ def install(schedule: Schedule) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, text.encode())
         except OSError as error:
-            raise SuiteError(f"{path} cannot be written ({error.strerror}): mend its folder") from error
+            raise SuiteError(f"{path} cannot be written ({error.strerror}): make its folder writable") from error
     program_output([*_SYSTEMCTL, "daemon-reload"])
     program_output([*_SYSTEMCTL, "enable", _timer(schedule.name)])
     program_output([*_SYSTEMCTL, "restart", _timer(schedule.name)])
 
 
 def is_installed(name: str) -> bool:
-    """Whether the timer's file exists."""
+    """Returns whether the timer's file exists."""
     return _files(name)[1].exists()
 
 
 def clock(name: str) -> str | None:
-    """Returns when the nights of the service start, None for one of an earlier version, which starts them at once."""
+    """Returns when the nights of the service start, or None for an earlier version's, which starts them immediately."""
     try:
         found = _AT.search(_files(name)[0].read_text())
     except OSError:
@@ -135,7 +135,7 @@ def clock(name: str) -> str | None:
 
 
 def remove(name: str) -> None:
-    """Stops the timer and removes the units; a night in progress finishes."""
+    """Stops the timer and removes the units. A night in progress finishes."""
     program_output([*_SYSTEMCTL, "disable", "--now", _timer(name)])
     for path in _files(name):
         path.unlink(missing_ok=True)
@@ -143,9 +143,9 @@ def remove(name: str) -> None:
 
 
 def timer_says(name: str) -> Mapping[str, str]:
-    """Returns `ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, in systemd's words.
+    """Returns the timer's `ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec`, as systemd formats them.
 
-    Empty if this user's systemd does not answer, as while the user is not logged in.
+    Empty if this user's systemd does not answer, such as while the user is not logged in.
     """
     wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
     found = run_program([*_SYSTEMCTL, "show", _timer(name), wanted])
@@ -154,7 +154,7 @@ def timer_says(name: str) -> Mapping[str, str]:
 
 
 def lingers() -> bool | None:
-    """Whether the user's timers run while nobody is logged in, None if unknown."""
+    """Returns whether the user's timers run while nobody is logged in, or None if unknown."""
     found = run_program(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
     answer = found.stdout.strip().partition("=")[2]
     return {"yes": True, "no": False}.get(answer) if found.returncode == 0 else None

@@ -1,7 +1,7 @@
-"""What is scheduled: when, with which files, in which environment; and the last night that was started: when, how it
-ended, its log, and whether the next one is due.
+"""Defines what is scheduled (when, with which files, in which environment), and records the last started night.
 
-Every path is absolute. Also runs the host's scheduling programs; what they refuse becomes one sentence.
+The record has when the night started, how it ended, and its log, so that `is_due` can decide on the next one. Every
+path is absolute. Also runs the host's scheduling programs, whose errors become one sentence.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LOGS_KEPT = 60
 
 _MEANINGS: dict[int, str] = {
     ExitCode.OK: "nothing regressed",
-    ExitCode.ERROR: "it could not be carried out; the log says why",
-    ExitCode.USAGE: "plan, inventory or options are wrong, another night was going on, or its pages could not be "
-    "written; the log says which",
+    ExitCode.ERROR: "it could not be carried out; see the log",
+    ExitCode.USAGE: "plan, inventory or options are wrong, another night was in progress, or its pages could not be "
+    "written; see the log",
     ExitCode.REGRESSION: "something regressed",
     ExitCode.INCOMPLETE: "something is inconclusive or failed",
-    ExitCode.INTERRUPTED: "it was interrupted; the next night takes it up",
+    ExitCode.INTERRUPTED: "it was interrupted; the next night continues it",
 }
 
 
 def run_program(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a program with `given` on its standard input, whatever its exit code. SuiteError if it cannot be run."""
+    """Runs a program with `given` on its standard input, with any exit code. Raises SuiteError if it cannot be run."""
     try:
         return subprocess.run(
             command, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, errors="replace"
@@ -49,22 +49,22 @@ def run_program(command: Sequence[str], given: str | None = None) -> subprocess.
 
 
 def program_output(command: Sequence[str], given: str | None = None) -> str:
-    """Returns a program's output. SuiteError with its message if it exits with another code than 0."""
+    """Returns a program's output. Raises SuiteError with its message if it does not exit with code 0."""
     found = run_program(command, given)
     if found.returncode != 0:
-        words = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
+        words = printable(found.stderr.strip() or found.stdout.strip() or "it printed nothing", 300)
         raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {words}")
     return found.stdout
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A night each day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
+    """A night every day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
 
-    Timer and cron come every hour at its minute, and the command does nothing unless a night is due
-    (`is_due`): a time of day that clocks skip in spring would never come.
-    `path` is its PATH, since a timer does not get that of a login. UserError for a path with control
-    characters, which neither systemd nor cron takes.
+    Timer and cron start the command every hour at that minute, and it does nothing unless a night is due (`is_due`),
+    since a time of day that clocks skip in spring would never come. `path` is the command's PATH, since a timer does
+    not get that of a login. Raises UserError for a path with control characters, which neither systemd nor cron
+    accepts.
     """
 
     at: time
@@ -77,11 +77,11 @@ class Schedule:
     def __post_init__(self) -> None:
         for value in (*map(str, (self.python, self.home, self.inventory, self.plan)), self.path):
             if not value.isprintable():
-                raise UserError(f"'{printable(value, 80)}' holds control characters: a schedule can't name it")
+                raise UserError(f"'{printable(value, 80)}' has control characters: a schedule can't contain it")
 
     @property
     def name(self) -> str:
-        """Name of units and crontab entries, one for each suite home."""
+        """The name of units and crontab entries, one for each suite home."""
         return schedule_name(self.home)
 
     @property
@@ -90,12 +90,12 @@ class Schedule:
         return f"{self.at:%H:%M}"
 
     def words(self) -> list[str]:
-        """The command, word by word; -P prevents importing a folder that happens to be called `suite`."""
+        """The command, word by word. -P prevents importing a folder that happens to be called `suite`."""
         program = [str(self.python), "-P", "-m", "suite.schedule", "--if-due", "--at", self.clock]
         return [*program, "--inventory", str(self.inventory), "--plan", str(self.plan)]
 
     def environment(self) -> dict[str, str]:
-        """What the command needs; none of it is secret."""
+        """The environment that the command needs. Nothing in it is secret."""
         return {"SUITE_HOME": str(self.home), "PATH": self.path}
 
 
@@ -105,13 +105,13 @@ def schedule_name(home: Path) -> str:
 
 
 def configuration(*parts: str) -> Path:
-    """Returns a path in the user's configuration: `$XDG_CONFIG_HOME`, else ~/.config."""
+    """Returns a path in the user's configuration: `$XDG_CONFIG_HOME`, or else ~/.config."""
     chosen = os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".config").joinpath(*parts)
 
 
 def secrets_file() -> Path:
-    """Returns the file with `SUITE_WEBHOOK_URL=…`, created by the user; the suite itself never writes or reads it."""
+    """Returns the file with `SUITE_WEBHOOK_URL=…`, which the user creates. The suite never writes or reads it."""
     return configuration("edge-training-suite", "nightly.env")
 
 
@@ -121,18 +121,18 @@ def absolute_entries(path: str) -> str:
 
 
 def clock_time(text: str) -> time:
-    """Parses `02:30` as a time. UserError for anything else."""
+    """Parses `02:30` as a time. Raises UserError for anything else."""
     try:
         return datetime.strptime(text, "%H:%M").time()
     except ValueError:
-        raise UserError(f"'{printable(text, 40)}' is no time of day: write it as 02:30") from None
+        raise UserError(f"'{printable(text, 40)}' is not a time of day: write it as 02:30") from None
 
 
 @dataclass(frozen=True)
 class Started:
-    """A night that was started. `ended` is None while it is in progress, and forever if the host went down.
+    """A night that was started. `ended` is None while it is in progress, and stays None if the host went down.
 
-    `exit_code` and `log` are None for the entry written by the installation, from which nights count.
+    `exit_code` and `log` are None for the entry that the installation writes, from which nights count.
     """
 
     started: datetime
@@ -142,14 +142,14 @@ class Started:
 
     @property
     def meaning(self) -> str:
-        """What the exit code means."""
+        """The meaning of the exit code."""
         if self.exit_code is None:
             return "it did not end" if self.ended is None else "nothing was started since the installation"
         return _MEANINGS.get(self.exit_code, "a signal ended it" if self.exit_code > 128 else "unknown")
 
 
 def read_record(home: Home) -> Started | None:
-    """Reads the last night, None if there was none or the file is damaged."""
+    """Reads the last night. Returns None if there was none or the file is damaged."""
     try:
         known = json.loads(_place(home).read_text())
         started, ended = datetime.fromisoformat(known["started"]), known["ended"]
@@ -164,7 +164,7 @@ def read_record(home: Home) -> Started | None:
 
 
 def write_record(home: Home, record: Started) -> None:
-    """Replaces the record of the last night. UserError if it cannot be written."""
+    """Replaces the record of the last night. Raises UserError if it cannot be written."""
     content = json.dumps(asdict(record), default=datetime.isoformat).encode()
     try:
         write_atomic(_place(home), content)
@@ -173,7 +173,7 @@ def write_record(home: Home, record: Started) -> None:
 
 
 def is_due(last: Started | None, at: time, now: datetime) -> bool:
-    """Whether a night is due: the last one started before the latest time `at`, or never ended.
+    """Returns whether a night is due: the last one started before the latest time `at`, or never ended.
 
     The caller holds the lock of the schedule, so a night that has not ended is not in progress.
     """
@@ -181,9 +181,9 @@ def is_due(last: Started | None, at: time, now: datetime) -> bool:
 
 
 def newest_time(at: time, now: datetime) -> datetime:
-    """Returns the latest time that it was `at` o'clock, `now` included, in the host's local time.
+    """Returns the latest time that it was `at` o'clock, including `now`, in the host's local time.
 
-    If clocks go back over it, the first occurrence counts; if they skip it, an hour later does.
+    If clocks go back over that time, the first occurrence counts; if they skip it, an hour later counts.
     """
     day = now.astimezone().date()
     today = _local(day, at)
@@ -196,7 +196,7 @@ def next_time(at: time, now: datetime) -> datetime:
 
 
 def new_log(home: Home, now: datetime) -> Path:
-    """Returns the log for a night that starts now; deletes the oldest so that 60 remain."""
+    """Returns the log for a night that starts now, and deletes the oldest logs so that 60 remain."""
     folder = home.logs
     for old in sorted(folder.glob("night-*.log"))[: -(LOGS_KEPT - 1)]:
         old.unlink(missing_ok=True)
@@ -204,7 +204,7 @@ def new_log(home: Home, now: datetime) -> Path:
 
 
 def _local(day: date, at: time) -> datetime:
-    # Through the timestamp: `astimezone` alone puts a skipped time an hour too early.
+    # Through the timestamp, as `astimezone` alone puts a skipped time an hour too early.
     return datetime.fromtimestamp(datetime.combine(day, at).timestamp(), UTC).astimezone()
 
 

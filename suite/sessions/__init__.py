@@ -1,5 +1,5 @@
-"""The output of one session and the record made from it.
+"""Reads the output of a session, makes a record from it, and judges the record.
 
-Start at record.py; events.py reads the runner's lines, event_log.py their order, collect.py makes the record, and
-validity.py judges it.
+Start at record.py; events.py reads the runner's lines, event_log.py checks their order, collect.py makes the record,
+and validity.py judges it.
 """

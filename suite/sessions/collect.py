@@ -1,6 +1,6 @@
-"""Turns a runner's raw lines and the end of its process into one `SessionRecord`, with the cause named.
+"""Turns a runner's raw lines and the end of its process into a `SessionRecord`, with the cause of the end.
 
-ExecuTorch's error codes have names, and some of them mean that a device cannot execute a program.
+ExecuTorch's error codes get their names; some of them mean that a device cannot execute a program.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ExecuTorchError(IntEnum):
 
 
 #: The device's runtime lacks what the program needs: an operator, a type, a delegate of that version. (At load,
-#: `NotFound` says the same of the delegate itself: not registered, or it refused to start on this hardware.)
+#: `NotFound` means the same for the delegate itself: not registered, or it refused to start on this hardware.)
 UNSUPPORTED = frozenset(
     {
         ExecuTorchError.NotSupported,
@@ -77,13 +77,13 @@ OUT_OF_MEMORY = frozenset(
     }
 )
 
-#: XNNPACK reports a CPU that lacks an instruction set (fp16 arithmetic, for one) by this status in its log, while
-#: ExecuTorch's own code is only `Internal`.
+#: For a CPU that lacks an instruction set (such as fp16 arithmetic), XNNPACK logs this status, while ExecuTorch's own
+#: code is just `Internal`.
 UNSUPPORTED_HARDWARE_MARK = "xnn_status_unsupported_hardware"
 
 
 def parse_code(text: str | None) -> int | None:
-    """Parses a code such as "0x14", None if there is none or it is not a code."""
+    """Parses a code such as "0x14". Returns None if there is none or it is not a code."""
     if text is None or len(text) > 12:
         return None
     try:
@@ -93,7 +93,7 @@ def parse_code(text: str | None) -> int | None:
 
 
 def describe(code: int) -> str:
-    """Formats number and name, as in "0x14 OperatorMissing"."""
+    """Formats a code's number and name, as in "0x14 OperatorMissing"."""
     try:
         return f"0x{code:02x} {ExecuTorchError(code).name}"
     except ValueError:
@@ -101,10 +101,10 @@ def describe(code: int) -> str:
 
 
 def means_unsupported(code: int | None, stage: str | None, log: str) -> bool:
-    """Whether the failure means that this device cannot execute the program, rather than that something went wrong.
+    """Returns whether a failure means that this device cannot execute the program, not that something went wrong.
 
-    `stage` is the runner's stage; `log` is what the runtime wrote. `NotFound` counts at load only: later it is
-    a missing input or state, which is our error.
+    `stage` is the runner's stage, `log` the runtime's output. `NotFound` counts only at load: later it means a missing
+    input or state, which is our error.
     """
     if code in UNSUPPORTED:
         return True
@@ -126,8 +126,8 @@ def collect(
 ) -> SessionRecord:
     """Returns the record of one session.
 
-    `quantities` maps the sensor names of the job to their quantities (`power_mw` and so on); samples of a sensor
-    that the job did not name are left out and noted. Never raises for the content of lines.
+    `quantities` maps the job's sensor names to their quantities (`power_mw` and so on). Samples of a sensor that the
+    job did not name are left out and noted. Never raises because of the content of lines.
     """
     log = read_events(lines)
     known = dict(quantities) if quantities is not None else _names_seen(log)
@@ -197,9 +197,12 @@ def _classify(facts: _Facts) -> tuple[Cause, str]:
         return _by_error(facts, facts.footer)
     rc = facts.outcome.rc
     if facts.footer is None and rc not in (0, None):
-        return Cause.ERROR, f"the runner left with exit code {rc} {facts.progress} and no footer{_last_words(facts)}"
+        return (
+            Cause.ERROR,
+            f"the runner ended with exit code {rc} {facts.progress} and without a footer{_last_words(facts)}",
+        )
     if rc not in (0, None):
-        return Cause.ERROR, f"the runner says completed but left with exit code {rc}{_last_words(facts)}"
+        return Cause.ERROR, f"the runner reported completion but ended with exit code {rc}{_last_words(facts)}"
     if facts.fatal:
         return Cause.INCOMPLETE, f"the output is not complete {facts.progress}: {facts.fatal[0]}"
     if rc is None:
@@ -208,7 +211,7 @@ def _classify(facts: _Facts) -> tuple[Cause, str]:
 
 
 def _signal_number(facts: _Facts) -> int | None:
-    """The signal the process died of: as reported, or from an exit code above 128."""
+    """Returns the signal that ended the process, as reported or from an exit code above 128."""
     outcome = facts.outcome
     if outcome.signal is not None and outcome.signal in signal.Signals.__members__:
         return signal.Signals[outcome.signal]
@@ -223,14 +226,14 @@ def _by_signal(facts: _Facts, number: int | None) -> tuple[Cause, str]:
     footer_reason = facts.footer.reason if facts.footer is not None else None
     name = _signal_name(number, footer_reason)
     if number in _CRASHES or (number is None and name in {crash.name for crash in _CRASHES}):
-        hint = ": the CPU lacks an instruction the program uses" if name == "SIGILL" else ""
+        hint = ": the CPU lacks an instruction that the program uses" if name == "SIGILL" else ""
         return Cause.CRASHED, f"the runner crashed with {name} {facts.progress}{hint}{_last_words(facts)}"
     ended_itself = facts.footer is not None and facts.footer.cause == "signal"
     if ended_itself and (number is None or number in _GRACEFUL):
         return Cause.INTERRUPTED, f"the runner was asked to stop by {name} and did so {facts.progress}"
     hint = ""
     if number == signal.SIGKILL:
-        hint = f"; most often that is the kernel out of memory ({_memory_words(facts)})"
+        hint = f"; usually that is the kernel, out of memory ({_memory_words(facts)})"
     return Cause.KILLED, f"the runner was killed by {name} {facts.progress}{hint}"
 
 
@@ -264,7 +267,7 @@ def _memory_words(facts: _Facts) -> str:
 
 
 def _last_words(facts: _Facts) -> str:
-    """What the runner said before it died: the footer's reason after the signal's name, else its error output."""
+    """Returns the runner's last output: the footer's reason after the signal's name, or else its error output."""
     reason = (facts.footer.reason or "") if facts.footer is not None else ""
     words = reason.partition(": ")[2].strip() or facts.log_tail.strip()
     return f"; its last words: {words[-300:]}" if words else ""
@@ -275,7 +278,9 @@ def _first(log: EventLog, kind: type[_Single]) -> _Single | None:
 
 
 def _wrong_session(header: HeaderEvent, session_id: str) -> Defect:
-    return Defect(DefectKind.WRONG_SESSION, 0, f"the header says {printable(header.session, 100)}, not {session_id}")
+    return Defect(
+        DefectKind.WRONG_SESSION, 0, f"the header has session {printable(header.session, 100)}, not {session_id}"
+    )
 
 
 def _names_seen(log: EventLog) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""The output of one session as a whole: its events in their order, and what is wrong with that order.
+"""Reads the output of a session as a whole: its events in order, and what is wrong with their order.
 
-Output comes from a device and is not trusted: the number of lines and of kept defects is bounded.
+The output comes from a device and is not trusted: the number of lines and of kept defects is limited.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_DEFECTS = 50
 
 @dataclass(frozen=True)
 class EventLog:
-    """Events in order; at most `MAX_DEFECTS` harmless and as many fatal defects are kept, the counts include all."""
+    """Events in order. At most `MAX_DEFECTS` harmless and as many fatal defects are kept; the counts include all."""
 
     events: tuple[Event, ...]
     defects: tuple[Defect, ...]
@@ -40,20 +40,20 @@ class EventLog:
 
 @dataclass
 class _Reader:
-    """Follows the contract's order: header, load, steps, footer, end; samples anywhere between header and footer."""
+    """Checks the contract's order: header, load, steps, footer, end; samples anywhere between header and footer."""
 
     events: list[Event] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
     defect_count: int = 0
     fatal_count: int = 0
-    of_the_runner: int = 0  # lines the runner must have counted: valid events and broken ones
+    of_the_runner: int = 0  # lines that the runner must have counted: valid events and broken ones
     header: HeaderEvent | None = None
     load: LoadEvent | None = None
     last_step: StepEvent | None = None
     footer: FooterEvent | None = None
     end: EndEvent | None = None
     last_sample_ns: dict[str, int] = field(default_factory=dict)
-    parts: dict[int, int] = field(default_factory=dict)  # how many of an instruction have names
+    parts: dict[int, int] = field(default_factory=dict)  # number of named parts, by instruction
 
     def note(self, kind: DefectKind, line: int, detail: str) -> None:
         self.add(Defect(kind, line, detail))
@@ -80,7 +80,7 @@ class _Reader:
         elif isinstance(event, CallEvent):
             self._check_call(event, line)
         elif isinstance(event, LoadEvent) and event.t1_ns < event.t0_ns:
-            self.note(DefectKind.TIME_REVERSED, line, "the load ends before it begins")
+            self.note(DefectKind.TIME_REVERSED, line, "the load ends before it starts")
         self._remember(event, line)
         self.events.append(event)
         self.of_the_runner += 1
@@ -104,10 +104,10 @@ class _Reader:
         elif step.index > expected:
             self.note(DefectKind.MISSING_STEP, line, f"step {step.index} where step {expected} was due")
         if step.t1_ns <= step.t0_ns:
-            self.note(DefectKind.TIME_REVERSED, line, f"step {step.index} ends at or before its begin")
+            self.note(DefectKind.TIME_REVERSED, line, f"step {step.index} does not end after its start")
         if self.last_step is not None:
             if step.t0_ns < self.last_step.t1_ns:
-                self.note(DefectKind.TIME_REVERSED, line, f"step {step.index} begins before step {expected - 1} ended")
+                self.note(DefectKind.TIME_REVERSED, line, f"step {step.index} starts before step {expected - 1} ends")
             if step.phase == "warm_up" and self.last_step.phase == "measured":
                 self.note(DefectKind.OUT_OF_ORDER, line, f"warm-up step {step.index} after a measured step")
 
@@ -124,7 +124,7 @@ class _Reader:
         if step is None or step.index != memory.step:
             self.note(DefectKind.OUT_OF_ORDER, line, f"memory after step {memory.step}, which is not the last one")
         elif memory.t_ns < step.t1_ns:
-            self.note(DefectKind.TIME_REVERSED, line, f"memory from before step {memory.step} ended")
+            self.note(DefectKind.TIME_REVERSED, line, f"memory from before the end of step {memory.step}")
 
     def _check_call(self, call: CallEvent, line: int) -> None:
         step, named = self.last_step, self.parts.get(call.instruction, 0)
@@ -170,7 +170,7 @@ def read_events(lines: Iterable[str]) -> EventLog:
         parsed = parse_line(line, number)
         if parsed is None:
             continue
-        # A bad line waits for its successor: only the last one can be truncated.
+        # A bad line waits for the next one, as only the last line can be truncated.
         if last_bad is not None:
             reader.add(last_bad)
             last_bad = None
@@ -186,7 +186,7 @@ def read_events(lines: Iterable[str]) -> EventLog:
 
 
 def _truncated(defect: Defect) -> Defect:
-    """Reclassifies a broken last line that started as an object: it was cut off."""
+    """Reclassifies a broken last line that starts like an object as truncated."""
     prefix = "not a JSON object: "
     if defect.kind is DefectKind.GARBAGE and defect.detail.startswith(prefix + "{"):
         return Defect(DefectKind.TRUNCATED, defect.line, defect.detail.removeprefix(prefix))

@@ -1,6 +1,6 @@
-"""The lines a runner prints, as validated events; defects become data, never an exception.
+"""Parses the lines that a runner prints into validated events. Defects become data, never an exception.
 
-The text comes from a device and is not trusted: line length, number of lines, list lengths and strings are bounded,
+The text comes from a device and is not trusted: line length, number of lines, list lengths and strings are limited,
 and control characters are replaced before anything reaches a terminal or a page.
 """
 
@@ -17,7 +17,7 @@ from foundation.text import printable
 
 
 class DefectKind(StrEnum):
-    """One name for each way in which output can be wrong."""
+    """The ways in which output can be wrong."""
 
     GARBAGE = "garbage"  # a line that is not a JSON object: a loader's warning, a shell's greeting
     INVALID_EVENT = "invalid_event"  # a JSON object that is not an event of the contract
@@ -36,13 +36,13 @@ class DefectKind(StrEnum):
     UNKNOWN_SENSOR = "unknown_sensor"
 
 
-#: With these, none of the runner's own output is lost or doubtful.
+#: With only these, none of the runner's own output is lost or doubtful.
 HARMLESS = frozenset({DefectKind.GARBAGE, DefectKind.UNKNOWN_SENSOR})
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong; `line` counts from 1, 0 for the output as a whole."""
+    """Something that is wrong. `line` counts from 1; 0 stands for the output as a whole."""
 
     kind: DefectKind
     line: int
@@ -73,7 +73,7 @@ Text = Annotated[str, AfterValidator(partial(printable, limit=MAX_TEXT_CHARS))]
 Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
 T = TypeVar("T")
 Rows = Annotated[tuple[T, ...], Field(strict=False, fail_fast=True)]
-"""A list of JSON. The first wrong item ends it: an error for each takes more memory than the file."""
+"""A list in JSON. Validation stops at the first wrong item, as an error for each takes more memory than the file."""
 Loss = Annotated[float, BeforeValidator(_named_number)]
 
 
@@ -82,10 +82,10 @@ class _Line(BaseModel):
 
 
 class HeaderEvent(_Line):
-    """First line: the runner, its machine and its clock.
+    """The first line: the runner, its machine and its clock.
 
-    `kernels`: the variant of its hot loops that it uses, of those `variants` that the processor can run, the widest
-    first; runners of earlier suites don't say.
+    `kernels`: the variant of its hot loops that it uses, one of the `variants` that the processor can run, the widest
+    first; runners of earlier suites don't name any.
     """
 
     event: Literal["header"]
@@ -108,7 +108,7 @@ class HeaderEvent(_Line):
 
 
 class LoadEvent(_Line):
-    """The program is loaded: when, and the process's memory in KiB afterwards (None: not reported by the kernel)."""
+    """When the program was loaded, and the process's memory in KiB afterwards (None: not reported by the kernel)."""
 
     event: Literal["load"]
     t0_ns: Count
@@ -120,11 +120,10 @@ class LoadEvent(_Line):
 
 
 class StepEvent(_Line):
-    """One training step; `losses` is the program's float32[2, q], flattened (+ first), `length` the tokens of a row
-    where the runner had programs for several.
+    """One training step. `losses` is the program's float32[2, q], flattened (+ first).
 
-    `allocations`: how often the C library was asked for memory during the step, and for how many bytes, where the job
-    asked for that and the runner can tell.
+    `length` is the tokens of a row, if the runner had programs for several lengths. `allocations`: how often memory was
+    requested from the C library during the step, and how many bytes, if the job asked for it and the runner can count.
     """
 
     event: Literal["step"]
@@ -139,7 +138,7 @@ class StepEvent(_Line):
 
     @property
     def latency_ms(self) -> float:
-        """Duration in milliseconds."""
+        """The step's duration in milliseconds."""
         return (self.t1_ns - self.t0_ns) / 1e6
 
 
@@ -152,7 +151,7 @@ class PartsEvent(_Line):
 
 
 class CallEvent(_Line):
-    """One instruction of a profiled step. Its parts are by the clock, or (`of_threads`) of all threads together."""
+    """One instruction of a profiled step. Times of its parts are wall time, or (`of_threads`) summed over threads."""
 
     event: Literal["call"]
     step: Count
@@ -164,7 +163,7 @@ class CallEvent(_Line):
 
 
 class PeakEvent(_Line):
-    """What a device can do at best: `count` operations or bytes in each repetition, `made` as the results prove."""
+    """A peak of the device: `count` operations or bytes in each repetition, of which the results prove `made`."""
 
     event: Literal["peak"]
     of: Text
@@ -186,10 +185,10 @@ class ProductEvent(_Line):
 
 
 class MemoryEvent(_Line):
-    """What the process has of memory after a step, KiB; `unavailable` says why where that is None.
+    """The process's memory after a step, in KiB; `unavailable` has the reason for a value that is None.
 
-    `anonymous`: of the resident pages those of no file. `heap_used`: asked for and not freed; `heap_held`: what the
-    allocator has of the system for it. `unavailable` may also say why `allocations` are not counted.
+    `anonymous`: resident pages that belong to no file. `heap_used`: requested and not freed; `heap_held`: what the
+    allocator holds for it. `unavailable` may also have the reason why `allocations` are not counted.
     """
 
     event: Literal["memory"]
@@ -223,7 +222,7 @@ class SensorErrorEvent(_Line):
 
 
 class FooterEvent(_Line):
-    """How the process ended. A process that dies of a signal may know only the cause and the reason."""
+    """How the process ended. A process that a signal ends may know only the cause and the reason."""
 
     event: Literal["footer"]
     cause: Literal["completed", "error", "signal"]
@@ -240,7 +239,7 @@ class FooterEvent(_Line):
 
 
 class EndEvent(_Line):
-    """Last line: how many lines came before it."""
+    """The last line: how many lines came before it."""
 
     event: Literal["end"]
     lines: Count
@@ -265,12 +264,12 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="e
 
 
 def parse_line(line: str, number: int) -> Event | Defect | None:
-    """Parses one line as an event, or a defect; None for a blank line. `number` counts from 1.
+    """Parses a line. Returns an event or a defect, or None for a blank line. `number` counts from 1.
 
-    Safe to call on each line as it arrives, for progress.
+    May also be called on each line as it arrives, for progress.
     """
     if len(line) > MAX_LINE_CHARS:
-        return Defect(DefectKind.TOO_LONG, number, f"{len(line)} characters, {MAX_LINE_CHARS} at most")
+        return Defect(DefectKind.TOO_LONG, number, f"{len(line)} characters, at most {MAX_LINE_CHARS} are allowed")
     text = line.strip()
     if not text:
         return None

@@ -1,32 +1,32 @@
-"""Are a session's losses those of a correct step? Its first steps against the eager reference.
+"""Checks whether a session's losses are those of correct steps, by comparing its first steps with the eager reference.
 
-The reference has the arithmetic of setting and device, and gives the noise s of one loss: by how much two correct
-implementations differ. A step trains with its own projected gradients, which err too: by dg, found - expected, after
-which losses are off by about
+The reference has the arithmetic of setting and device, and estimates the noise s of one loss: the difference between
+two correct implementations. A step trains with its own projected gradients, which are off as well, by dg = found -
+expected. After that, losses are off by about
 
     a = lr / q * rms(g) * sqrt(sum of dg^2 over the steps before)     (dg times the method's step scale)
 
-(to first order, a query moves its loss by lr/q g dg), and that is no error of the losses. With e = found - expected and
-v = s^2 + a^2, all of these must hold:
+(to first order, a query moves its loss by lr/q g dg), which is not an error of the losses. With e = found - expected
+and v = s^2 + a^2, all of these must hold:
 
     every loss           |e| <= 6 sqrt(v)
-    a step's mean        |mean e| <= 5 sqrt(s^2 (1 / 2q + 1/10) + a^2); a tenth of the variance may be common
+    a step's mean        |mean e| <= 5 sqrt(s^2 (1 / 2q + 1/10) + a^2); a tenth of the variance may be shared
     differences          slope of L+ - L- on the reference's, weighted by 1 / 2v, within 5 standard errors of 1
                          (of a one-sided method: of the perturbed losses around their mean, weighted by 1 / v)
     updates              slope of (loss - untrained) on the reference's, likewise, within 5 standard errors of 1
 
-Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
-with the wrong sign -1. If 5 standard errors of a slope reach from 1 to there, the check is inconclusive and says so.
+Swapped signs make the slope of differences -1, wrong noise makes it 0. A missing update makes the slope of updates 0,
+one with the wrong sign -1. If 5 standard errors of a slope reach from 1 to there, the check is inconclusive and
+reports that.
 
-Where s is as large as what a few updates do, that slope would be one of noise on noise. There late steps show the
-updates, and what they should do follows from the session's own projected gradients g: to first order they move the
-loss of a late step by
+Where s is as large as the effect of a few updates, that slope would be one of noise on noise. There the updates are
+checked on late steps. What they should do follows from the session's own projected gradients g: to first order they
+move the loss of a late step by
 
     m = -lr / q * sum of g (dL / dz)     (dL / dz: the loss's derivative along a query's noise, at a zero adapter)
 
-so that the slope is that of (mean loss - mean untrained) on m, with the variance 2 s^2 / 2q. The first order leaves
-something out: what the reference found it to miss at such a distance, in whichever late step it was most, and m^2 / L
-at least.
+so the slope is that of (mean loss - mean untrained) on m, with the variance 2 s^2 / 2q. The error of the first order is
+taken to be the largest that the reference found at such a distance in any late step, and at least m^2 / L.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from workloads.method import METHOD_TABLE, METHODS, Method
 from workloads.reference.expected_losses import LateStep, Losses
 
 LEAST_NOISE = 2e-6
-"""Of the largest loss: what float32 leaves open, whatever else was seen."""
+"""Allowed error as a share of the largest loss, in any case: the accuracy of float32."""
 
 _OF_ONE_LOSS = 6.0
 _OF_A_FIGURE = 5.0
@@ -49,11 +49,11 @@ _COMMON_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ExpectedLosses:
-    """Losses of the first steps by the reference, flattened: in the order that the method's program has them.
+    """The reference's losses of the first steps, flattened in the order of the method's program.
 
-    `untrained`: those of the last of these steps without any update. `noise`: one standard deviation of a loss.
-    `shortfall`: why there are fewer losses than asked for, or none. `late`: steps that show the updates in the place of
-    these, where one update does less than the noise.
+    `untrained`: losses of the last of these steps without any update. `noise`: one standard deviation of a loss.
+    `shortfall`: why there are fewer losses than asked for, or none. `late`: steps on which updates are checked instead,
+    if one update does less than the noise.
     """
 
     losses: tuple[Losses, ...] = ()
@@ -67,7 +67,7 @@ class ExpectedLosses:
 
     @property
     def training_method(self) -> Method:
-        """How its losses are to be read."""
+        """The training method, which determines how losses are read."""
         return METHOD_TABLE[self.method]
 
 
@@ -76,27 +76,27 @@ NOTHING_EXPECTED = ExpectedLosses()
 
 @dataclass(frozen=True)
 class Slope:
-    """How a session responds where the reference responds by 1, with its standard error."""
+    """A session's response where the reference's response is 1, with its standard error."""
 
     value: float
     error: float
 
     def tells(self, other: float) -> bool:
-        """Whether a response of `other` would have been detected."""
+        """Returns whether a response of `other` would have been detected."""
         return _OF_A_FIGURE * self.error < 1.0 - other
 
     @property
     def agrees(self) -> bool:
-        """Whether it is 1 within its error."""
+        """Whether the response is 1 within its error."""
         return abs(self.value - 1.0) <= _OF_A_FIGURE * self.error
 
 
 @dataclass(frozen=True)
 class LossComparison:
-    """`steps` of a session against the reference.
+    """The comparison of a session's first `steps` steps with the reference.
 
-    `max_relative_error`: largest over the steps of max |e| / max |expected|. `noise`: s, and `difference`: rms of the
-    reference's contrasts, what a projected gradient is made of, both in units of the loss. `fault` is a sentence.
+    `max_relative_error`: the largest max |e| / max |expected| of a step. `noise` is s, and `difference` the rms of the
+    reference's contrasts, of which projected gradients are made; both in units of the loss. `fault` is a sentence.
     """
 
     steps: int
@@ -109,7 +109,7 @@ class LossComparison:
 
 
 def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -> LossComparison | Unavailable:
-    """Compares the first steps of both, as many as both have; finite losses, flattened."""
+    """Compares the first steps, as many as both have. Losses are finite and flattened."""
     if not expected.losses:
         return Unavailable(expected.shortfall or "there is no reference trajectory for this workload")
     for index, step in enumerate(found):
@@ -134,7 +134,7 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
 
 
 def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | None:
-    """Returns what the comparison could not check, None if it checked everything."""
+    """Returns what the comparison could not check, or None if it checked everything."""
     if comparison.updates is None or expected.lr == 0:
         return f"no update was compared with the reference: {_why_no_update(expected)}"
     what = expected.training_method.sides.contrast_name
@@ -155,13 +155,13 @@ def _why_no_update(expected: ExpectedLosses) -> str:
     if expected.late:
         return (
             "the first few do less than the noise of a loss, and the session ended before step "
-            f"{expected.late[0].step}, which shows them: raise --steps"
+            f"{expected.late[0].step}, where they can be checked: raise --steps"
         )
     return "only one step was compared"
 
 
 def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
-    """Returns the relative error with one scale per step, so that one small entry among large ones does not decide."""
+    """Returns the relative error, with one scale per step so that one small entry among large ones does not decide."""
     scale = max((abs(value) for value in wanted), default=0.0)
     distance = max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
     if scale > 0:
@@ -170,7 +170,7 @@ def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
 
 
 def _drifts(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], expected: ExpectedLosses) -> list[float]:
-    """Returns a of each step: how far losses may be off because earlier projected gradients were."""
+    """Returns a for each step: how far losses may be off because earlier projected gradients were."""
     method = expected.training_method
     if not expected.eps or method.noise is None:
         return [0.0] * len(pairs)
@@ -185,7 +185,7 @@ def _drifts(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], expected: 
 
 
 def _projected(method: Method, losses: Sequence[float], eps: float) -> list[float]:
-    """Returns the projected gradients that a step's losses make, times the scale of the step."""
+    """Returns the projected gradients from a step's losses, times the scale of the step."""
     scale = method.step_scale(losses)
     return [slope * scale for slope in method.sides.slopes(losses, eps)]
 
@@ -250,12 +250,14 @@ def _trajectory_fault(
         worst = max((abs(error) for error in errors), default=0.0)
         allowed = _OF_ONE_LOSS * math.hypot(noise, drift)
         if worst > allowed:
-            return f"a loss of step {index} is off the reference by {worst:.2g}, {allowed:.2g} is allowed"
+            return f"a loss of step {index} is off the reference by {worst:.2g}, but only {allowed:.2g} is allowed"
         mean = abs(sum(errors)) / max(1, len(errors))
         share = 1.0 / max(1, len(errors)) + _COMMON_SHARE
         allowed = _OF_A_FIGURE * math.hypot(noise * math.sqrt(share), drift)
         if mean > allowed:
-            return f"the mean loss of step {index} is off the reference by {mean:.2g}, {allowed:.2g} is allowed"
+            return (
+                f"the mean loss of step {index} is off the reference by {mean:.2g}, but only {allowed:.2g} is allowed"
+            )
     return None
 
 
@@ -266,8 +268,8 @@ def _slope_fault(differences: Slope | None, updates: Slope | None, method: Metho
     ):
         if slope is not None and not slope.agrees:
             return (
-                f"{what} is {slope.value:.2f} times the reference's, 1 within {_OF_A_FIGURE * slope.error:.2g} is "
-                f"expected: {cause} of the program are wrong"
+                f"{what} is {slope.value:.2f} times the reference's instead of 1 within "
+                f"{_OF_A_FIGURE * slope.error:.2g}: {cause} of the program are wrong"
             )
     return None
 

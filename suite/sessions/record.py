@@ -1,4 +1,4 @@
-"""The record of a session once its process has ended: its events, sensor samples and idle power."""
+"""Defines the record of a session whose process has ended: its events, sensor samples and idle power."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from suite.sessions.events import (
 
 @dataclass(frozen=True)
 class SensorTrace:
-    """Times in nanoseconds of the device's CLOCK_MONOTONIC and the value read at each, in the quantity's unit.
+    """Times in nanoseconds of the device's CLOCK_MONOTONIC, and the value read at each, in the quantity's unit.
 
-    `clock_error_ms`: how far the times can be off that clock; 0 for what the runner itself has sampled.
+    `clock_error_ms`: how far the times can be off that clock; 0 for what the runner itself sampled.
     """
 
     sensor: str
@@ -41,23 +41,23 @@ class Cause(StrEnum):
     """How a session ended."""
 
     COMPLETED = "completed"
-    CRASHED = "crashed"  # died of its own fault: SEGV, BUS, ABRT, ILL, FPE
-    KILLED = "killed"  # somebody else's signal, the kernel's out-of-memory killer included
+    CRASHED = "crashed"  # ended by its own error: SEGV, BUS, ABRT, ILL, FPE
+    KILLED = "killed"  # ended by another's signal, including the kernel's out-of-memory killer
     INTERRUPTED = "interrupted"  # asked to stop: by SIGTERM or SIGINT, or by the suite itself
     LOAD_ERROR = "load_error"
     UNSUPPORTED = "unsupported"  # this device cannot execute that setting
     ERROR = "error"  # job, input, execution or state
-    INCOMPLETE = "incomplete"  # it looks finished, but the output does not prove it
+    INCOMPLETE = "incomplete"  # apparently finished, but the output does not prove it
     LOST = "lost"  # the device went away
 
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
+    """The record of one session. `steps` are warm-up and measured steps; `sentence` describes how it ended.
 
-    `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
-    they came. `peaks` and `products`: if it was to measure the device itself, what it found.
-    `memory`: if it was asked for, what the process had after some of its steps.
+    These are empty unless the job asked for them: `profile`, the calls of every second step and their names, in the
+    order in which they came; `peaks` and `products`, those of the device itself; `memory`, the process's memory after
+    some steps.
     """
 
     session_id: str
@@ -77,7 +77,7 @@ class SessionRecord:
 
     @property
     def complete(self) -> bool:
-        """Whether it has exit code zero, a footer that says completed, a correct end marker, and no fatal defect."""
+        """Whether it has exit code zero, a footer with `completed`, a correct end marker, and no fatal defect."""
         return self.cause is Cause.COMPLETED
 
     @property
@@ -87,30 +87,30 @@ class SessionRecord:
 
     @property
     def latencies_ms(self) -> tuple[float, ...]:
-        """Duration of each measured step, milliseconds."""
+        """The duration of each measured step in milliseconds."""
         return tuple(step.latency_ms for step in self.measured_steps)
 
     @property
     def measured_window_ns(self) -> tuple[int, int] | None:
-        """Start of the first and end of the last measured step, None without any."""
+        """The start of the first and the end of the last measured step, or None without any."""
         steps = self.measured_steps
         return (steps[0].t0_ns, steps[-1].t1_ns) if steps else None
 
     @property
     def load_ms(self) -> float | None:
-        """Time to load the program, milliseconds."""
+        """The time to load the program in milliseconds."""
         return None if self.load is None else (self.load.t1_ns - self.load.t0_ns) / 1e6
 
     @property
     def memory_after_load_kib(self) -> int | None:
-        """VmRSS + VmSwap of the runner when the program was loaded."""
+        """The runner's VmRSS + VmSwap after the program was loaded."""
         if self.load is None or self.load.rss_kib is None:
             return None
         return self.load.rss_kib + (self.load.swap_kib or 0)
 
     @property
     def peak_memory_kib(self) -> int | None:
-        """VmHWM + VmSwap of the runner at its end (swapped pages count, in zram too)."""
+        """The runner's VmHWM + VmSwap at its end (swapped pages count, also in zram)."""
         if self.footer is None or self.footer.hwm_kib is None:
             return None
         return self.footer.hwm_kib + (self.footer.swap_kib or 0)
@@ -118,7 +118,7 @@ class SessionRecord:
 
 @dataclass(frozen=True)
 class IdlePower:
-    """Combined mean power of the energy sensors while nothing runs, before and after, mW."""
+    """The total mean power of the energy sensors while nothing runs, before and after the session, in mW."""
 
     before_mw: float
     after_mw: float
@@ -131,7 +131,7 @@ class IdlePower:
 
 @dataclass(frozen=True)
 class SensorFact:
-    """One sensor of the device: how it was read (`method`), or why it was not (`unavailable`)."""
+    """A sensor of the device: how it was read (`method`), or why it was not (`unavailable`)."""
 
     name: str
     quantity: str

@@ -1,6 +1,6 @@
 """Decides whether a session's numbers may be used: step count, end marker, finite losses, trajectory, throttling.
 
-No number of a session that is not `ok` reaches a comparison.
+Numbers of a session that is not `ok` never reach a comparison.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class SessionStatus(StrEnum):
     """Whether a session counts."""
 
     OK = "ok"
-    THROTTLED = "throttled"  # redone at most twice
+    THROTTLED = "throttled"  # repeated at most twice
     INVALID = "invalid"  # it ran, but its numbers cannot be trusted
-    UNSUPPORTED = "unsupported"  # redoing it is of no use
+    UNSUPPORTED = "unsupported"  # repeating it is of no use
     FAILED = "failed"
     LOST = "lost"
     INTERRUPTED = "interrupted"
@@ -42,7 +42,7 @@ _STATUS_OF_CAUSE = {
 
 @dataclass(frozen=True)
 class Validity:
-    """The status and its reason; the reason of `ok` is what could not be checked, None if everything was."""
+    """The status and its reason. The reason of `ok` is what could not be checked, or None if everything was."""
 
     status: SessionStatus
     reason: str | None = None
@@ -50,11 +50,11 @@ class Validity:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a session must show.
+    """What a session has to fulfil.
 
-    `measured_steps`: at least so many. `expected`: losses of the first steps by the reference. `trip_mc`: sensor name
-    to trip point, millidegrees Celsius. `throttle_notes`: what the host saw of throttling. `cpus`: the cores that the
-    runner was to be pinned to.
+    `measured_steps`: the least number of steps. `expected`: the reference's losses of the first steps. `trip_mc`: trip
+    points by sensor name, in millidegrees Celsius. `throttle_notes`: the host's observations of throttling. `cpus`: the
+    cores to which the runner should be pinned.
     """
 
     measured_steps: int
@@ -65,7 +65,7 @@ class Expectation:
 
 
 def judge(record: SessionRecord, expectation: Expectation) -> Validity:
-    """Judges a session; the first problem found is the reason."""
+    """Judges a session. The first problem found becomes the reason."""
     if not record.complete:
         return Validity(_STATUS_OF_CAUSE[record.cause], record.sentence)
     wrong = _wrong_count(record, expectation) or _wrong_cpus(record, expectation) or _wrong_losses(record, expectation)
@@ -78,7 +78,7 @@ def judge(record: SessionRecord, expectation: Expectation) -> Validity:
 
 
 def throttling(record: SessionRecord, expectation: Expectation) -> str | None:
-    """Returns the evidence that the device throttled during the session, None without any."""
+    """Returns the evidence that the device throttled during the session, or None without any."""
     if expectation.throttle_notes:
         return expectation.throttle_notes[0]
     traces = [trace for trace in record.samples.values() if trace.values]
@@ -95,34 +95,33 @@ def _throttled_by(trace: SensorTrace, trip_mc: float | None) -> str | None:
         held_back_now = any(value & 0xFFFF for value in flags)
         appeared = any((value & ~flags[0]) >> 16 for value in flags)
         if held_back_now or appeared:
-            return f"{trace.sensor} shows throttling (flags up to 0x{max(flags):x})"
+            return f"{trace.sensor} reports throttling (flags up to 0x{max(flags):x})"
     if trace.quantity == FREQUENCY_CAP and lowest < first:
         return f"{trace.sensor} fell from {first:.0f} to {lowest:.0f} kHz during the session"
     if trace.quantity == TEMPERATURE and trip_mc is not None and highest >= trip_mc:
-        return f"{trace.sensor} reached {highest / 1e3:.1f} degC, its trip point is {trip_mc / 1e3:.1f} degC"
+        return f"{trace.sensor} reached {highest / 1e3:.1f} degC, and its trip point is {trip_mc / 1e3:.1f} degC"
     return None
 
 
 def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
     arrived = len(record.measured_steps)
     if arrived < expectation.measured_steps:
-        return f"{arrived} measured steps arrived, {expectation.measured_steps} were asked for"
+        return f"{arrived} measured steps arrived, but {expectation.measured_steps} were requested"
     announced = record.footer.steps if record.footer is not None else None
     if announced is not None and announced not in (len(record.steps), arrived):
-        return f"the footer tells of {announced} steps, {len(record.steps)} arrived"
+        return f"the footer reports {announced} steps, but {len(record.steps)} arrived"
     return None
 
 
 def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
-    """Returns a sentence if the runner was not pinned as asked: a phone may move what an adb shell starts to other
-    cores."""
+    """Returns a sentence if the runner was not pinned as requested, as a phone may move what an adb shell starts."""
     if expectation.cpus is None or record.header is None:
         return None
     allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
     if allowed == wanted:
         return None
     used, required = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
-    return f"the runner was allowed the cores {used}, not {required} as it was asked: correct `cpus` in the inventory"
+    return f"the runner was allowed the cores {used} instead of {required}: correct `cpus` in the inventory"
 
 
 def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:
@@ -138,7 +137,7 @@ def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None
 
 
 def _unchecked(record: SessionRecord, expected: ExpectedLosses) -> str | None:
-    """Returns what could not be checked of a session's losses."""
+    """Returns what could not be checked about a session's losses."""
     if not expected.losses:
         return None if expected.shortfall is None else f"its losses were not compared: {expected.shortfall}"
     compared = compare_losses([step.losses for step in record.steps], expected)
@@ -150,7 +149,7 @@ NOT_BRACKETED = Unavailable("idle power was not measured before and after the se
 
 @dataclass(frozen=True)
 class SessionResult:
-    """One session and its validity. `ordinal` counts the planned sessions from 0, `attempt` the tries of one from 0."""
+    """One session and its validity. `ordinal` counts planned sessions from 0, `attempt` the attempts at one from 0."""
 
     session_id: str
     ordinal: int

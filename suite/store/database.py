@@ -1,6 +1,6 @@
-"""An open database of the right schema version, with transactions whose errors are sentences for the user.
+"""Opens a database of the right schema version, with transactions whose errors are sentences for the user.
 
-A store of an older schema is upgraded in one transaction: it is always the old one or the new one.
+A store with an older schema is upgraded in one transaction, so it is always either the old one or the new one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from suite.store.identity import INT8_DYNAMIC, NO_POWER_MODE, canonical, design_
 from suite.store.journal import begin_timeline, is_kept, note_changes, write_changes
 from suite.store.points import origin_of
 
-#: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
+#: Version before the upgrade -> changed tables -> new column -> its value in old rows.
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
     {
         1: {
@@ -62,28 +62,29 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
 
 
 def upgrade(path: Path, *, busy_timeout_s: float) -> None:
-    """Upgrades the store at `path` to this suite's schema; leaves other files and current stores alone.
-    StoreError if the file cannot be written or a run is in progress; sqlalchemy's DBAPIError for what SQLite refuses.
+    """Upgrades the store at `path` to this suite's schema. Leaves other files and current stores alone.
+
+    Raises StoreError if the file cannot be written or a run is in progress, and DBAPIError for what SQLite refuses.
     """
     found = _version_of(path, busy_timeout_s)
     if found not in _CHANGES:
         return
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         raise StoreError(
-            f"the store {path} has schema version {found}, this suite needs {schema.SCHEMA_VERSION} and cannot bring "
-            "it up to date, since the file or its folder is read-only: make them writable, or set SUITE_HOME to a copy"
+            f"the store {path} has schema version {found}, but this suite needs {schema.SCHEMA_VERSION} and cannot "
+            "upgrade it, since the file or its folder is read-only: make them writable, or set SUITE_HOME to a copy"
         )
     home = Home(path.parent)
     with alone(home) as free:
         if free:
             _carry_out(path, busy_timeout_s)
             return
-    with in_use(home):  # waits for an upgrade by another process, or for `suite gc`; a run lets it pass
+    with in_use(home):  # waits for an upgrade by another process or for `suite gc`, but not for a run
         left = _version_of(path, busy_timeout_s)
     if left in _CHANGES:
         raise StoreError(
-            f"the store {path} has schema version {left}, this suite needs {schema.SCHEMA_VERSION}, and a run of the "
-            "earlier suite is still writing to it: let that run finish, then try again"
+            f"the store {path} has schema version {left}, but this suite needs {schema.SCHEMA_VERSION}, and a run of "
+            "an earlier suite is still writing to it: let that run finish, then try again"
         )
 
 
@@ -104,7 +105,7 @@ def _carry_out(path: Path, busy_timeout_s: float) -> None:
 
 
 def _version_of(path: Path, busy_timeout_s: float) -> int:
-    """Returns the version of the store at `path`, 0 if it is not a store of ours."""
+    """Returns the schema version of the store at `path`, or 0 if it is not a store of ours."""
     if not path.is_file() or path.stat().st_size == 0:
         return 0
     engine = open_engine(path, read_only=True, busy_timeout_s=busy_timeout_s)
@@ -116,7 +117,7 @@ def _version_of(path: Path, busy_timeout_s: float) -> int:
 
 
 def _version(connection: Connection) -> int:
-    """Returns the version of a store of ours, 0 for any other database."""
+    """Returns the schema version of a store of ours, or 0 for any other database."""
     if not inspect(connection).has_table(schema.schema_version.name):
         return 0
     versions = _versions(connection)
@@ -124,7 +125,7 @@ def _version(connection: Connection) -> int:
 
 
 def _versions(connection: Connection) -> list[int]:
-    """Returns the one version of a store; a damaged one may have none, or several."""
+    """Returns the schema versions of a store. There should be one; a damaged store may have none, or several."""
     return list(connection.execute(select(schema.schema_version.c.version)).scalars())
 
 
@@ -157,7 +158,8 @@ def _old(name: str) -> str:
 
 def _rename_former_int8(connection: Connection) -> None:
     """Renames the former int8 in all runs, programs, measurements and series.
-    Its series go on: their key is that of its next measurement, and so will be their fingerprint (`_renew_series`).
+
+    Its series continue: their key is that of the next measurement, and their fingerprint will be too (`_renew_series`).
     """
     _rename_columns(connection, schema.run, "plan")
     _rename_columns(connection, schema.artifact, "workload", "metadata")
@@ -186,8 +188,7 @@ def _rename_columns(connection: Connection, table: Table, *names: str) -> None:
 
 
 def _complete(connection: Connection) -> None:
-    """Adds to measurements what is known of setup and design, makes their intervals by today's method, and gives every
-    point the series that its setup belongs to."""
+    """Adds setup, design and intervals by the present method to measurements; moves points to their setup's series."""
     for run_id, plan in connection.execute(select(schema.run.c.id, schema.run.c.plan)).all():
         _complete_run(connection, run_id, json.loads(plan))
     _renew_series(connection)
@@ -199,7 +200,7 @@ def _complete_run(connection: Connection, run_id: str, plan: Mapping[str, Any]) 
     found = {row["id"]: json.loads(row["document"]) for row in rows if row["document"] is not None}
     medians = {key: items(document, "latency_ms", "sessions") for key, document in found.items()}
     of_setting = {
-        _compared(row): medians[row["id"]] for row in rows if row["id"] in found and row["role"] == "measured"
+        _comparison_key(row): medians[row["id"]] for row in rows if row["id"] in found and row["role"] == "measured"
     }
     for row in rows:
         values: dict[str, Any] = {"design": _design(plan, json.loads(row["workload"]))}
@@ -208,20 +209,20 @@ def _complete_run(connection: Connection, run_id: str, plan: Mapping[str, Any]) 
             if setup:
                 document["setup"] = setup
             reference = known_text(document, "ratio_to_reference", "setting")
-            _renew_intervals(document, medians[row["id"]], of_setting.get(_compared(row, reference), ()))
+            _renew_intervals(document, medians[row["id"]], of_setting.get(_comparison_key(row, reference), ()))
             values |= {"document": canonical(document), "valid_sessions": len(medians[row["id"]])}
         connection.execute(update(table).where(table.c.id == row["id"]).values(values))
 
 
-def _compared(row: Row, setting: str | None = None) -> tuple[int, str, str]:
-    """Returns what names a measurement among those that ratios compare, or that of another setting."""
+def _comparison_key(row: Row, setting: str | None = None) -> tuple[int, str, str]:
+    """Returns what names a measurement among those that ratios compare, for its own setting or for `setting`."""
     workload = json.loads(row["workload"])
     own = str(workload.pop("quant", ""))
     return row["device_id"], canonical(workload), own if setting is None else setting
 
 
 def _design(plan: Mapping[str, Any], workload: Mapping[str, Any]) -> str | None:
-    """Returns the design of the plan that had this workload; runs before plan files have one plan."""
+    """Returns the design of the plan with this workload. Runs from before plan files have only one plan."""
     for one in plan.get("plans", [plan]):
         alike = all(one.get(key, entry) == entry for key, entry in workload.items() if key != "quant")
         if alike and workload.get("quant") in one.get("quants", [workload.get("quant")]):
@@ -230,7 +231,7 @@ def _design(plan: Mapping[str, Any], workload: Mapping[str, Any]) -> str | None:
 
 
 def _setup(connection: Connection, row: Row) -> dict[str, Any]:
-    """Returns threads and CPUs as the valid sessions' headers have them, and the power mode; nothing without any."""
+    """Returns threads and CPUs from the headers of valid sessions, and the power mode; empty without valid sessions."""
     session, state = schema.session, schema.device_state
     valid = (session.c.measurement_id == row["id"]) & (session.c.status == "ok")
     events = connection.execute(select(session.c.events).where(valid)).scalars()
@@ -262,8 +263,7 @@ def _renew_intervals(document: dict[str, Any], own: Sequence[Any], reference: Se
 
 
 def _renew_series(connection: Connection) -> None:
-    """Gives every series the fingerprint that its newest point now has; points with another one, their verdicts and
-    acceptances go to a series of their own."""
+    """Gives every series its newest point's fingerprint; moves other points, with verdicts, to series of their own."""
     series, point = schema.series, schema.point
     marks: dict[int, str] = {}
     with changeable(connection, schema.verdict):
@@ -298,21 +298,21 @@ def _move(connection: Connection, row: Row, measurement_id: int, mark: str) -> N
         connection.execute(update(table).where(chosen).values(series_id=target))
 
 
-#: Version that an upgrade starts from -> what it does to the rows afterwards.
+#: Version before the upgrade -> what to do with the rows afterwards.
 _REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8, 5: _complete})
 for _only_grows in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
     forbid_changes(_only_grows)
 
 
 class Database:
-    """One file and its connections, shared by threads. Raises StoreError for whatever prevents its use.
+    """A file and its connections, shared by threads. Raises StoreError for anything that prevents its use.
 
-    `read_only` creates no file, and changes nothing in one of the current schema.
+    With `read_only`, no file is created, and one with the current schema is not changed.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         if read_only and not path.is_file():
-            raise StoreError(f"there is no store at {path}: `suite run` makes one")
+            raise StoreError(f"there is no store at {path}: `suite run` creates one")
         self.path = path
         with self._explained():
             upgrade(path, busy_timeout_s=busy_timeout_s)
@@ -333,13 +333,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Opens a consistent view of everything; never waits for a writer."""
+        """Opens a consistent view of everything. Never waits for a writer."""
         with self._explained(), (self._file or self._engine).connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Opens a transaction, on the disk and in the journal once the block ends, or discarded if it raises."""
+        """Opens a transaction: on the disk and in the journal when the block ends, or discarded if it raises."""
         with self._transaction() as connection:
             note_changes(connection)
             yield connection
@@ -353,7 +353,7 @@ class Database:
                 yield ready
 
     def close(self) -> None:
-        """Closes the connections; may be called twice."""
+        """Closes the connections. May be called twice."""
         if self._file is not None:
             self._file.close()
         self._engine.dispose()
@@ -392,7 +392,7 @@ class Database:
 
     def _create(self) -> None:
         with self._transaction() as connection:
-            # Another process may have been quicker while this one waited for the lock.
+            # Another process may have created it while this one waited for the lock.
             if not inspect(connection).get_table_names():
                 for statement in schema.definitions():
                     connection.exec_driver_sql(statement)

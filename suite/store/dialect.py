@@ -1,9 +1,11 @@
-"""How the database is opened and written to: durably, whoever removes its file, with errors as sentences, tables that
-only grow, rows found or added. With journal.py, which notes what changes, the only module that knows SQLite.
+"""Opens the database and writes to it: durably even if its file is removed, with errors as sentences for the user.
 
-Write-ahead log with `synchronous=FULL`: a committed transaction is on the disk (fsync) before `commit` returns, and
-readers never wait for a writer. Writers take the lock at once (`BEGIN IMMEDIATE`), so that two of them queue instead
-of failing.
+Also makes tables append-only, and finds or adds rows. Only this module and journal.py, which notes changes, know of
+SQLite.
+
+With a write-ahead log and `synchronous=FULL`, a committed transaction is on the disk (fsync) before `commit` returns,
+and readers never wait for a writer. Writers take the lock immediately (`BEGIN IMMEDIATE`), so that two of them queue
+instead of failing.
 """
 
 from __future__ import annotations
@@ -48,13 +50,13 @@ WRITES = "suite_writes"
 
 
 def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuilding: bool = False) -> Engine:
-    """Opens an engine on the file at `path`, created if it is missing and `read_only` is false.
+    """Opens an engine on the file at `path`, which is created if it is missing, unless `read_only`.
 
-    `rebuilding`: foreign keys are unchecked and keep naming a table that is renamed [sqlite.org, ALTER TABLE].
+    `rebuilding`: foreign keys are not checked, and still name a table after it was renamed [sqlite.org, ALTER TABLE].
     """
     address = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
     if read_only and _is_frozen(path):
-        address += "&immutable=1"  # without it, SQLite wants to make the files of its log beside the store
+        address += "&immutable=1"  # without it, SQLite would create its log files beside the store
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
@@ -68,14 +70,14 @@ def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuildin
             raise
         return connection
 
-    # No connection string: a path may hold any character. Overflow without limit, since each device has its thread.
+    # No connection string, as a path may contain any character. No limit of overflow, as each device has its thread.
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1)
     event.listen(engine, "begin", _begin)
     return engine
 
 
 def _is_frozen(path: Path) -> bool:
-    """Whether the store is complete (no log beside it) on a file system mounted read-only."""
+    """Returns whether the store is complete (without a log beside it) on a file system that is mounted read-only."""
     log = Path(f"{path}-wal")
     try:
         complete = not log.exists() or log.stat().st_size == 0
@@ -87,7 +89,7 @@ def _is_frozen(path: Path) -> bool:
 def _configure(connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
     connection.execute("PRAGMA foreign_keys = ON")
-    # Without it, REPLACE would delete rows of an append-only table unseen.
+    # Without this, REPLACE would delete rows of an append-only table silently.
     connection.execute("PRAGMA recursive_triggers = ON")
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -100,10 +102,10 @@ def _begin(connection: Connection) -> None:
 
 
 class OpenFile:
-    """The file of an open store, kept open by a connection of its own, so that it outlives its name.
+    """The file of an open store, kept open by its own connection so that it outlives its name.
 
-    Whoever removes or replaces the store in mid-run loses nothing: SQLite goes on in a file that has no name any more,
-    and everything in it would be gone with the process. Writers of one process take turns.
+    If somebody removes or replaces the store during a run, SQLite continues in a file without a name, whose contents
+    would be lost with the process. This class saves them. Writers of one process take turns.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
@@ -122,7 +124,7 @@ class OpenFile:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Connects to it for the block. Raises StoreError afterwards if its name was lost; it has one again then."""
+        """Connects to the file for the block. If the file lost its name, saves it and raises StoreError afterwards."""
         with self._turn:
             with self.connect() as connection:
                 yield connection
@@ -131,23 +133,23 @@ class OpenFile:
             self._logs = self._found_logs()
 
     def connect(self) -> AbstractContextManager[Connection]:
-        """Connects to it for a block, which may be in a thread of its own as long as the file has its name."""
-        # A new connection would open, or make, whatever the path names now.
+        """Connects to the file for a block, which may run in another thread while the file has its name."""
+        # A new connection would open, or create, whatever the path names now.
         return self._engine.connect() if self._is_named() else nullcontext(self._connection)
 
     def close(self) -> None:
-        """Closes the connection; may be called twice."""
+        """Closes the connection. May be called twice."""
         self._connection.close()
 
     def _is_named(self) -> bool:
         return _identity(self.path) == self._identity
 
     def _save(self) -> StoreError:
-        """Gives all that it holds a name again, and returns what happened."""
+        """Saves the contents under a name again. Returns an error that explains what happened."""
         gone = not self.path.exists()
         for log, identity in self._found_logs().items():
             if identity == self._logs[log]:
-                log.unlink(missing_ok=True)  # SQLite would take it for that of whatever has the name now
+                log.unlink(missing_ok=True)  # SQLite would take it for the log of the file with that name now
         try:
             if gone:
                 self._copy_to(self.path)
@@ -155,12 +157,12 @@ class OpenFile:
                 self._engine.dispose()
                 self._open()
                 return StoreError(
-                    f"the store {self.path} was removed while it was in use; all that it held was written to it again: "
-                    "find out what removes it, then use --resume"
+                    f"the store {self.path} was removed while it was in use; all its contents were written to it "
+                    "again: find out what removes it, then use --resume"
                 )
             aside = self.path.with_name(f"{self.path.stem}-kept-{os.getpid()}{self.path.suffix}")
             self._copy_to(aside)
-        except OSError:  # its folder is gone as well, or full
+        except OSError:  # its folder is gone too, or its disk is full
             try:
                 aside = Path(tempfile.mkdtemp(prefix="suite-store-")) / self.path.name
                 self._copy_to(aside)
@@ -170,16 +172,16 @@ class OpenFile:
                     f"({error}): the raw output of each session is in runs/"
                 )
         return StoreError(
-            f"the store {self.path} was {'removed' if gone else 'replaced'} while it was in use; all that it held is "
-            f"in {aside} now: move that to its place, then use --resume"
+            f"the store {self.path} was {'removed' if gone else 'replaced'} while it was in use; all its contents "
+            f"are in {aside} now: move that file to its place, then use --resume"
         )
 
     def _copy_to(self, target: Path) -> None:
-        """Writes a copy in one step. Raises OSError."""
+        """Writes a copy atomically. Raises OSError."""
         new = target.with_name(f"{target.name}.new")
         driver: Any = self._connection.connection.driver_connection
         try:
-            new.unlink(missing_ok=True)  # left by a process that was killed
+            new.unlink(missing_ok=True)  # left by a killed process
             driver.execute("VACUUM INTO ?", (str(new),))
         except sqlite3.Error as error:
             new.unlink(missing_ok=True)
@@ -196,7 +198,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def forbid_changes(table: Table) -> None:
-    """Makes `table` append-only when it is created: the database itself refuses UPDATE and DELETE."""
+    """Makes `table` append-only when it is created, so that the database itself refuses UPDATE and DELETE."""
     for verb in ("UPDATE", "DELETE"):
         trigger = DDL(_refusal(table, verb))  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this untyped
         event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
@@ -204,7 +206,7 @@ def forbid_changes(table: Table) -> None:
 
 @contextmanager
 def changeable(connection: Connection, table: Table) -> Iterator[None]:
-    """Lets an upgrade change rows of an append-only table for the block."""
+    """Allows an upgrade to change rows of an append-only table during the block."""
     connection.exec_driver_sql(f"DROP TRIGGER {table.name}_no_update")
     yield
     connection.exec_driver_sql(_refusal(table, "UPDATE"))
@@ -217,16 +219,16 @@ def _refusal(table: Table, verb: str) -> str:
     )
 
 
-#: Parses an object without making it: half the time of making it, for each row that is read.
+#: Checks a JSON object without building it, which takes half the time, for each row that is read.
 _parse_object = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
 
 
-class DamagedJson(Exception):  # noqa: N818 - it is explained, not shown
-    """A stored text that should be a JSON object or list is none."""
+class DamagedJson(Exception):  # noqa: N818 - it is explained, never printed
+    """A stored text is not a JSON object or list as it should be."""
 
 
 class StoredJson(TypeDecorator[str]):
-    """The text of a JSON object or list, which is looked at when it is read. Raises `DamagedJson`."""
+    """The text of a JSON object or list, which is checked when it is read. Raises `DamagedJson`."""
 
     impl = Text
     cache_ok = True
@@ -242,24 +244,24 @@ def _is_json(text: str) -> bool:
         _parse_object(text) if text[0] == "{" else from_json(text)
     except ValueError:
         try:
-            json.loads(text)  # takes half a surrogate pair, too, as whoever wrote it
+            json.loads(text)  # also accepts half a surrogate pair, as the writer does
         except (ValueError, RecursionError):
             return False
     return True
 
 
 def explain_damage(engine: Engine, metadata: MetaData, path: Path) -> DamagedStore:
-    """Explains which rows hold text that should be JSON and is none."""
+    """Explains which rows have text that should be JSON but is not."""
     with engine.connect() as connection, connection.begin():
         found = damaged_rows(connection, metadata)
     return DamagedStore(
-        f"the store {path} is damaged: {'; '.join(found) or 'a value'} is not JSON any more, and all other rows can "
+        f"the store {path} is damaged: {'; '.join(found) or 'a value'} is no longer JSON, but all other rows can "
         f"be read: {_restoring()}"
     )
 
 
 def damaged_rows(connection: Connection, metadata: MetaData) -> list[str]:
-    """Returns the columns, each with its rows, that hold text that should be JSON and is none."""
+    """Returns the columns, each with its rows, whose text should be JSON but is not."""
     found: list[str] = []
     for table in metadata.sorted_tables:
         (key, *_) = table.primary_key.columns
@@ -277,26 +279,26 @@ def _is_object(text: str) -> bool:
 
 def _restoring() -> str:
     return (
-        "put it aside by `suite store rebuild`, which makes it anew from journal/, or restore a copy; the raw output "
-        "of each session is still in runs/"
+        "run `suite store rebuild`, which rebuilds it from journal/, or restore a copy; the raw output of each session "
+        "is still in runs/"
     )
 
 
 def empty_store(path: Path) -> DamagedStore:
-    """Returns the error for a store without any table."""
+    """Returns the error for a store without any tables."""
     return DamagedStore(f"the store {path} is empty: {_restoring()}")
 
 
 def missing_tables(missing: Collection[str], path: Path) -> DamagedStore:
     """Returns the error for a store that lacks some of its tables."""
     return DamagedStore(
-        f"the store {path} is damaged: it has lost {len(missing)} of its tables ({listed(sorted(missing))}), and what "
-        f"the others hold is there: {_restoring()}"
+        f"the store {path} is damaged: it has lost {len(missing)} of its tables ({listed(sorted(missing))}), but the "
+        f"others still have their rows: {_restoring()}"
     )
 
 
 def wrong_version(versions: Sequence[int], known: int, path: Path) -> StoreError:
-    """Returns the error for a store whose versions of the schema are not the one that is `known`."""
+    """Returns the error for a store whose schema versions are not the `known` one."""
     if len(versions) > 1:
         found = listed(map(str, versions))
         return DamagedStore(
@@ -306,7 +308,9 @@ def wrong_version(versions: Sequence[int], known: int, path: Path) -> StoreError
     if version is None:
         return DamagedStore(f"the store {path} has lost its schema version (this suite writes {known}): {_restoring()}")
     if version > known:
-        return StoreError(f"the store {path} has schema version {version}, this suite knows {known}: update the suite")
+        return StoreError(
+            f"the store {path} has schema version {version}, but this suite knows {known}: update the suite"
+        )
     return DamagedStore(f"the store {path} has schema version {version}, which no suite ever wrote: {_restoring()}")
 
 
@@ -314,17 +318,19 @@ _DAMAGE = (
     "no such table", "no such column", "malformed", "unsupported file format", "foreign key mismatch",
     "Could not decode to UTF-8",
 )  # fmt: skip
-"""How SQLite's messages begin that only a damaged file brings about."""
+"""The start of SQLite's messages that only a damaged file causes."""
 
 
 UNREADABLE = (DBAPIError, UnicodeDecodeError, NoResultFound, MultipleResultsFound)
-"""What a damaged database raises; the last two where its index and its table differ."""
+"""What a damaged database raises; the last two occur if an index and its table differ."""
 
 
 def explain(error: Exception, path: Path) -> StoreError | None:
-    """Explains one of UNREADABLE to the user in one sentence, None for one that is our mistake."""
+    """Explains one of UNREADABLE to the user in one sentence. Returns None if it is our own mistake."""
     if isinstance(error, NoResultFound | MultipleResultsFound):
-        return DamagedStore(f"the store {path} is damaged (a row that it names is not there once): {_restoring()}")
+        return DamagedStore(
+            f"the store {path} is damaged (a row that it refers to is missing or not unique): {_restoring()}"
+        )
     if isinstance(error, UnicodeDecodeError):  # SQLite quotes what it can't read, which Python can't read either
         return DamagedStore(f"the store {path} is damaged (its schema is not UTF-8): {_restoring()}")
     original: Any = getattr(error, "orig", error)
@@ -332,14 +338,14 @@ def explain(error: Exception, path: Path) -> StoreError | None:
     words = str(original)
     if words.startswith(_DAMAGE):
         words = printable(words, 120)
-        return DamagedStore(f"the store {path} is damaged ({words}), and the rest can be read: {_restoring()}")
+        return DamagedStore(f"the store {path} is damaged ({words}), but the rest can be read: {_restoring()}")
     if not isinstance(name, str):
         return None
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")):
-        return DamagedStore(f"the store {path} is damaged or no SQLite file ({name}): {_restoring()}")
+        return DamagedStore(f"the store {path} is damaged or not an SQLite file ({name}): {_restoring()}")
     sentence = _sentence(name, path)
     if sentence is None and name.startswith("SQLITE_CONSTRAINT"):
-        sentence = f"the store {path} refused a change ({original}); what it holds is unchanged"
+        sentence = f"the store {path} refused a change ({original}); its contents are unchanged"
     return StoreError(sentence) if sentence is not None else None
 
 
@@ -365,9 +371,9 @@ def _free(path: Path) -> str:
         return "free space unknown"
 
 
-#: One row of a result by column name.
+#: A row of a result, by column name.
 Row = Mapping[Any, Any]
-#: What a column takes.
+#: A value that a column takes.
 SqlValue = str | int | float | bytes | None
 
 
@@ -382,7 +388,7 @@ def new_id(connection: Connection, table: Table, values: Mapping[str, SqlValue])
 def found_or_new(
     connection: Connection, table: Table, identity: Mapping[str, SqlValue], facts: Mapping[str, SqlValue]
 ) -> int:
-    """Returns the id of the row with this identity, or adds one with `facts` too. Only within a writing transaction."""
+    """Returns the id of the row with this identity, or of a new one with `facts`. Needs a writing transaction."""
     statement = select(table.c.id).where(*(table.c[name] == value for name, value in identity.items()))
     found = connection.execute(statement).scalar_one_or_none()
     return int(found) if found is not None else new_id(connection, table, {**identity, **facts})

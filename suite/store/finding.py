@@ -1,4 +1,4 @@
-"""Resolves what a person typed to a run, series or program. Every error offers what exists."""
+"""Finds the run, series or program that a user typed. Every error offers what exists."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _LIKE_A_HASH = re.compile(r"[0-9a-f]{6,64}")
 _MOST_LISTED = 6
 _NONE = "there is no"
 _IMPORTED, _NIGHT = "imported", "nightly"
-# Device, model, method, setting: a name with more parts is meant as a whole.
+# Device, model, method, setting: a name with more parts is meant as a whole name.
 _WHOLE_NAME = 5
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a run, of which only `workload_key` counts when an artifact was named.
+    """One side of a comparison: a run, of which only `workload_key` counts if a program was named.
 
-    `named` says how it was named, if not by its id: `tag v1.2`, `latest`, `night of 2026-11-20`.
+    `named` is how it was named, if not by its id: `tag v1.2`, `latest`, `night of 2026-11-20`.
     """
 
     run_id: str
@@ -52,12 +52,11 @@ class _Run:
 
 
 def find_run(store: Store, text: str, zone: tzinfo | None = None) -> str:
-    """Finds a run by its id or the start of it, its tag, `latest`, `previous` (the one before), or a date; returns its
-    id.
+    """Returns the id of the run with this id (or its start), tag or date, or of `latest` or `previous`.
 
-    A date, in `zone` or the host's, means its newest night, or its newest run without a night. Another lab's runs are
-    found only by id and tag, runs interrupted before their first measurement only by their full id.
-    UserError if there is none, or more than one.
+    A date, in `zone` or the host's time zone, means its newest night, or its newest run if it has no night. Another
+    lab's runs are found only by id and tag, and runs interrupted before their first measurement only by their full id.
+    Raises UserError if there is no such run, or more than one.
     """
     return _named_run(store, text, zone).run_id
 
@@ -70,7 +69,7 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
     ids = [run.run_id for run in runs]
     own = [run for run in runs if run.purpose != _IMPORTED]
     if text in (LATEST, PREVIOUS):
-        return Side(_counted_back([run.run_id for run in own], text), named=text)
+        return Side(_count_back([run.run_id for run in own], text), named=text)
     if _DATE.fullmatch(text):
         run = _of_day(own, text)
         return Side(run.run_id, named=f"{'night' if run.purpose == _NIGHT else 'newest run'} of {text}")
@@ -86,17 +85,17 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
 def find_series(store: Store, text: str) -> Series:
     """Finds a series by its name, or by some of its parts in order: `local/int8/latency_ms`, `int8/latency`.
 
-    Parts match exactly or, if that finds no series, by their start. UserError if none or several match.
+    Parts match exactly or, if that finds no series, by their start. Raises UserError if none or several match.
     """
     known = {item.name: item for item in series_names(store)}
     return known[_only(_matching(text, list(known)), text, "series")]
 
 
 def choose_series(names: Sequence[str], words: Iterable[str]) -> list[str]:
-    """Returns the series that every word names by a part, or by parts in order, if none has those exactly by what
-    stands within them.
+    """Returns the series that all words match.
 
-    UserError for a word that names none that the words before it leave.
+    A word is a part of a name, or several in order. Parts match exactly or, if that finds no series, by text within
+    them. Raises UserError for a word that matches none of the series left by the words before it.
     """
     found = list(names)
     for word in words:
@@ -105,7 +104,7 @@ def choose_series(names: Sequence[str], words: Iterable[str]) -> list[str]:
 
 
 def _matching(text: str, known: Sequence[str], otherwise: Callable[[str, str], bool] = str.startswith) -> list[str]:
-    """Returns the series with a text's parts, exactly or, if that finds none, as `otherwise` matches them."""
+    """Returns the series with a text's parts, which match exactly or, if that finds none, by `otherwise`."""
     if text in known:
         return [text]
     wanted = [part for part in text.split("/") if part]
@@ -117,9 +116,9 @@ def _matching(text: str, known: Sequence[str], otherwise: Callable[[str, str], b
 
 
 def find_series_or_run(store: Store, text: str) -> Series | str:
-    """Finds a run (returning its id) for a tag or a text that looks like a run, else a series.
+    """Finds a run (returning its id) for a tag or a text that looks like a run, or else a series.
 
-    UserError for a tag that is also a part of series' names: it could mean either.
+    Raises UserError for a tag that is also part of series' names, as it could mean either.
     """
     tagged = _tags(store).get(text)
     if tagged is not None and any(text in item.name.split("/") for item in series_names(store)):
@@ -163,7 +162,7 @@ def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
     ]
 
 
-def _counted_back(ids: Sequence[str], text: str) -> str:
+def _count_back(ids: Sequence[str], text: str) -> str:
     index = (LATEST, PREVIOUS).index(text)
     if len(ids) <= index:
         raise UserError(f"there is no {text} run, {len(ids)} are stored: measure with `suite run` first")
@@ -196,11 +195,11 @@ def _only(found: Sequence[str], text: str, noun: str) -> str:
     if len(found) == 1:
         return found[0]
     listed = ", ".join(found[:_MOST_LISTED]) + (", …" if len(found) > _MOST_LISTED else "")
-    raise UserError(f"'{printable(text, 80)}' names {len(found)} {noun}, name more of it: {listed}")
+    raise UserError(f"'{printable(text, 80)}' matches {len(found)} {noun}, give more of it: {listed}")
 
 
 def _unknown_series(text: str, wanted: Sequence[str], known: Iterable[str]) -> UserError:
-    """Returns an error that offers the name with unknown parts corrected, else the nearest names."""
+    """Returns an error that offers the name with unknown parts corrected, or else the nearest names."""
     pieces = {piece for name in known for piece in name.split("/")}
     nearest = [
         part
@@ -214,6 +213,6 @@ def _unknown_series(text: str, wanted: Sequence[str], known: Iterable[str]) -> U
 
 
 def _within(wanted: Sequence[str], parts: Iterable[str], matches: Callable[[str, str], bool]) -> bool:
-    """Whether every wanted part is found among `parts`, in this order."""
+    """Returns whether every wanted part is found among `parts`, in this order."""
     rest = iter(parts)
     return all(any(matches(part, piece) for part in rest) for piece in wanted)

@@ -1,4 +1,4 @@
-"""Names and keys: run ids, session ids, workload keys, fingerprints of series, tags, labs, stamps, authors."""
+"""Makes names and keys: run ids, session ids, workload keys, fingerprints of series, tags, labs, stamps, authors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from foundation.text import printable
 from foundation.unavailable import Json, finite
 
 IMPORTED = "imported"
-"""The purpose of a run that another lab measured."""
+"""The purpose of a run that was measured by another lab."""
 
 ORIGIN_MARK = ":"
-"""Stands between a lab and the name of its device; no name in an inventory holds one."""
+"""Separates a lab and the name of its device; names in an inventory can't contain it."""
 
-#: Part of each series' fingerprint: increase it when the method of measuring changes what the numbers mean.
+#: Part of each series' fingerprint. Increase it when a change of the method of measuring changes what numbers mean.
 MEASUREMENT_VERSION = 1
 
 _PARTS = ("model", "method", "quant", "backend")
@@ -29,7 +29,7 @@ _NUMBERS = ("q", "b", "T", "rank")
 
 
 def canonical(value: Any) -> str:
-    """Returns JSON with sorted keys and no blanks, so that equal values have equal text; non-finite is unavailable."""
+    """Returns JSON with sorted keys and no spaces, so that equal values have equal text. Non-finite is unavailable."""
     return json.dumps(finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -39,14 +39,12 @@ def timestamp(now: datetime | None = None) -> str:
 
 
 def new_run_id(now: datetime | None = None) -> str:
-    """Returns an id such as `2026-11-22T14-03-22-ab12`: the start to the second (UTC), four random hexadecimal
-    digits."""
+    """Returns an id such as `2026-11-22T14-03-22-ab12`: the start in seconds (UTC) and random hexadecimal digits."""
     return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}"
 
 
 def workload_key(workload: Mapping[str, Json]) -> str:
-    """Returns a line that identifies a workload: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16`, then other
-    parts."""
+    """Returns a line that identifies a workload: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16` and other parts."""
     named = [str(workload[part]) for part in _PARTS if part in workload]
     sized = [f"{part}{workload[part]}" for part in _NUMBERS if part in workload]
     others = sorted(set(workload) - {*_PARTS, *_NUMBERS})
@@ -56,7 +54,7 @@ def workload_key(workload: Mapping[str, Json]) -> str:
 def session_id(
     run_id: str, device: str, workload: Mapping[str, Json], ordinal: int, attempt: int, role: str = "measured"
 ) -> str:
-    """Returns an id unique over all runs and valid as a file name: run, device, setting, ordinal and attempt from 0."""
+    """Returns an id that is unique over all runs and a valid file name: run, device, setting, ordinal, attempt."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
     parts = [device, workload_key(workload), *([] if role == "measured" else [role])]
     digest = hashlib.sha256(canonical(parts).encode()).hexdigest()[:8]
@@ -73,10 +71,9 @@ def fingerprint(
     measurement_version: int,
     setup: Mapping[str, Json],
 ) -> str:
-    """Returns 16 hexadecimal digits over everything that may change performance without a change of the code under
-    test.
+    """Returns 16 hexadecimal digits over all that may change performance without a change of the code under test.
 
-    `setup` is what is known of threads, CPUs and power mode; one of which nothing is known adds nothing.
+    `setup` is what is known of threads, CPUs and power mode; unknown ones are left out.
     """
     facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version, *([dict(setup)] if setup else [])]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]
@@ -89,7 +86,7 @@ _DESIGN = ("sessions", "steps", "max_warm_up_steps")
 
 
 def design_of(plan: Mapping[str, Json]) -> str:
-    """Returns what of a plan's document makes the numbers of nights comparable: how often and how long it measures."""
+    """Returns the values of a plan's document on which the comparability of nights depends: how often and how long."""
     found = {key: plan[key] for key in _DESIGN if key in plan}
     window = plan.get("energy_window_s", _USUAL_WINDOW_S)
     return canonical(found if window == _USUAL_WINDOW_S else found | {"energy_window_s": window})
@@ -97,25 +94,25 @@ def design_of(plan: Mapping[str, Json]) -> str:
 
 LONGEST = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-#: Words, dates, ids and hashes that the command line already takes for a run.
+#: Words, dates, ids and hashes that the command line already interprets as a run.
 _TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,64}")
 
 
 def checked_tag(name: str) -> str:
-    """Returns the name. UserError if it could be confused with run ids, dates, hashes or series."""
+    """Returns the name. Raises UserError if it could be confused with run ids, dates, hashes or series."""
     quoted = printable(name, 80)
     if _NAME.fullmatch(name) is None or len(name) > LONGEST:
         raise UserError(
-            f"'{quoted}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
-            f"{LONGEST} at most"
+            f"'{quoted}' can't be a tag: use at most {LONGEST} letters, digits and . _ + -, beginning with a letter or "
+            "digit"
         )
     if _TAKEN.fullmatch(name) is not None:
-        raise UserError(f"'{quoted}' can be no tag, it reads like a run's id, date or hash: put a word before it")
+        raise UserError(f"'{quoted}' can't be a tag, as it looks like a run's id, date or hash: put a word before it")
     return name
 
 
 def author() -> str:
-    """Returns `$USER`, else the system's user name, else `unknown`."""
+    """Returns `$USER`, or the system's user name, or `unknown`."""
     try:
         return printable(getpass.getuser(), 80)
     except (KeyError, OSError):
@@ -127,27 +124,27 @@ def stamp(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-#: The lab's name in the environment of an imported run.
+#: Key of the lab's name in the environment of an imported run.
 IMPORTED_FROM = "imported_from"
 
 
 def lab_of(device: str) -> str:
-    """Returns the lab that a device's numbers were imported from, empty for this lab's own."""
+    """Returns the lab from which a device's numbers were imported, or an empty text for this lab's own."""
     lab, mark, _ = device.partition(ORIGIN_MARK)
     return lab if mark else ""
 
 
 def origin_entry(device: str) -> dict[str, str]:
-    """Returns what the document of an imported device or measurement has in addition, nothing for this lab's own."""
+    """Returns the additional values of an imported device's or measurement's document; empty for this lab's own."""
     lab = lab_of(device)
     return {"origin": lab} if lab else {}
 
 
 FORMER_INT8, INT8_DYNAMIC = "int8", "int8-dynamic"
-"""Until schema 5 int8 was the name of the setting with activations of 8 bits too; then weights alone got it."""
+"""Until schema 5, int8 was the name of the setting with 8-bit activations; since then, it has only 8-bit weights."""
 
 _ONE, _SEVERAL = ("quant", "setting"), "quants"
-"""The keys whose values are the name of a setting, or a list of names."""
+"""Keys whose values are the name of a setting, or a list of names."""
 
 
 def rename_former_int8(value: Any) -> Any:

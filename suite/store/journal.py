@@ -1,19 +1,18 @@
-"""Everything that is committed to a store, written a second time beside it, so that `suite store rebuild` can make a
-store that is damaged or gone again, row for row.
+"""Writes everything that is committed to a store a second time, so that `suite store rebuild` can rebuild it.
 
 `journal/` has a folder for each timeline of a store, with numbered files of JSON lines. The first line of the first
-file is the head: what the store held when its journal began. A transaction is
+file is the head: the contents of the store when its journal began. A transaction is
 
     {"begin": 12}
-    ["session", [column, ...]]      a row as it is now, its columns in the order of schema.py
-    ["point", null, [7, 3]]         a row that is gone, by its primary key
+    ["session", [column, ...]]      a row as it is now, with its columns in the order of schema.py
+    ["point", null, [7, 3]]         a removed row, by its primary key
     {"end": 12}
 
-and is on the disk before the store commits it. The store counts its transactions, too (SQLite's `user_version`): a
-number that comes again replaces the transaction that failed to be committed, a transaction without its end never was
-one. Where the counts disagree (a copy of the store was restored, the journal was removed), a new timeline begins, which
-follows the old one from where the store is; `application_id` names it. Triggers of the connection note which rows a
-transaction changed.
+and is on the disk before the store commits it. The store counts its transactions too (SQLite's `user_version`). A
+repeated number replaces the transaction that could not be committed; a transaction without its end does not count. If
+the counts disagree (a copy of the store was restored, or the journal was removed), a new timeline begins, which follows
+the old one from the store's last transaction; `application_id` names it. Triggers of the connection note the rows that
+a transaction changes.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from suite.store.identity import timestamp
 
 FOLDER = "journal"
 FILE_BYTES = 16 << 20
-"""A file that has grown so large is followed by another one."""
+"""A file that has reached this size is followed by another one."""
 
 _BYTES_AT_ONCE = 1 << 20
 
@@ -45,12 +44,12 @@ TABLES: tuple[Table, ...] = tuple(
     table for table in schema.metadata.sorted_tables if table is not schema.schema_version
 )
 _REFERRED = (schema.device, schema.artifact, schema.series)
-"""Rows that later ones of other runs refer to: a head has all of them."""
+"""Tables whose rows later runs refer to; a head has all of their rows."""
 NOTED = (
     *(("run", "id"), ("training", "id"), ("tag", "at"), ("acceptance", "at"), ("annotation", "at")),
     ("finding_note", "at"),
 )
-"""Tables whose rows a head counts, and the column that tells them apart."""
+"""Tables whose rows a head lists, and the column that tells them apart."""
 _END = re.compile(rb'\n\{"end": (\d{1,18})\}\n')
 
 
@@ -60,7 +59,7 @@ def key_columns(table: Table) -> list[str]:
 
 
 def column_names(table: Table) -> list[str]:
-    """Returns the columns in the order that rows of a journal have."""
+    """Returns the columns in the order of a journal's rows."""
     return [column.name for column in table.columns]
 
 
@@ -75,7 +74,7 @@ def journal_files(folder: Path) -> list[Path]:
 
 
 def note_changes(connection: Connection) -> None:
-    """Makes the connection note the rows that it changes from now on. Within a transaction."""
+    """Makes the connection note the rows that it changes from now on. Must be called within a transaction."""
     if connection.exec_driver_sql("SELECT 1 FROM sqlite_temp_master WHERE name = 'changed'").first() is not None:
         return
     connection.exec_driver_sql(
@@ -91,9 +90,9 @@ def note_changes(connection: Connection) -> None:
 
 
 def write_changes(connection: Connection, store: Path) -> None:
-    """Writes what the transaction changed, before it is committed. Raises StoreError if the disk can't take it."""
+    """Writes the transaction's changes before it is committed. Raises StoreError if they can't be written."""
     changed = connection.exec_driver_sql("SELECT name, key FROM changed ORDER BY rowid").all()
-    if not changed or not store.parent.is_dir():  # without its folder the store is saved elsewhere, with all it holds
+    if not changed or not store.parent.is_dir():  # without its folder the whole store is saved elsewhere
         return
     connection.exec_driver_sql("DELETE FROM changed")
     begin_timeline(connection, store)
@@ -107,9 +106,9 @@ def write_changes(connection: Connection, store: Path) -> None:
 
 
 def begin_timeline(connection: Connection, store: Path, *, complete: bool = False) -> None:
-    """Begins a timeline, if none goes on where the store is. Within a transaction that writes. Raises StoreError.
+    """Begins a timeline, unless one ends where the store is. Needs a writing transaction. Raises StoreError.
 
-    `complete`: with all rows of the store, so that no earlier timeline is needed any more.
+    `complete`: with all rows of the store, so that earlier timelines are no longer needed.
     """
     if is_kept(connection, store):
         return
@@ -129,12 +128,12 @@ def begin_timeline(connection: Connection, store: Path, *, complete: bool = Fals
 
 
 def is_kept(connection: Connection, store: Path) -> bool:
-    """Whether a timeline beside the store ends where the store is."""
+    """Returns whether a timeline beside the store ends at the store's last transaction."""
     name, count = _place(connection)
     folder = timeline_folder(store, name)
     with _explained(store):
         head = read_head(folder)
-        # One more than the store has: that transaction could not be committed.
+        # The journal may have one more than the store, whose transaction could not be committed.
         return head is not None and head["schema"] == schema.SCHEMA_VERSION and _last(folder) in (count, count + 1)
 
 
@@ -152,18 +151,18 @@ def _explained(store: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"the journal of the store {store} can't be written ({error.strerror}, error {error.errno}), what was "
+            f"the journal of the store {store} can't be written ({error.strerror}, error {error.errno}); what was "
             f"stored before is kept: make {FOLDER}/ writable or free some space, then use --resume"
         ) from error
 
 
 def _last(folder: Path) -> int | None:
-    """Returns the number of the last whole transaction, 0 before the first, None without any file that has one."""
+    """Returns the number of the last complete transaction, 0 before the first, or None if no file can be read."""
     for path in reversed(journal_files(folder)):
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - 64))
             found = _END.findall(stream.read())
-            if not found:  # the last one was broken off
+            if not found:  # the last one was interrupted
                 stream.seek(0)
                 found = _END.findall(stream.read())
         if found:
@@ -172,7 +171,7 @@ def _last(folder: Path) -> int | None:
 
 
 def read_head(folder: Path) -> dict[str, Any] | None:
-    """Returns the head of a timeline, None if there is none that can be read."""
+    """Returns the head of a timeline, or None if it can't be read."""
     try:
         with (folder / _file_name(1)).open("rb") as stream:
             head = json.loads(stream.readline())
@@ -182,8 +181,11 @@ def read_head(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_head(connection: Connection, folder: Path, *, complete: bool) -> None:
-    """Writes which timeline it follows, and from where; what the store holds that is in none: ids of its runs, when
-    remarks were made; and the rows that others refer to, or all."""
+    """Writes the head of a timeline.
+
+    It has the timeline that this one follows, and from where; the ids of runs and times of remarks in the store; and
+    the rows that others refer to, or all rows.
+    """
     before: dict[str, list[str]] = {}
     for name, column in () if complete else NOTED:
         found = connection.exec_driver_sql(f"SELECT {column} FROM {name} ORDER BY {column}").scalars()
@@ -220,7 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def _line(document: Any) -> bytes:
-    # Begins a line, too: whatever was broken off before it is a line of its own then.
+    # Also starts with a newline, so that an interrupted line before it stays separate.
     return b"\n" + json.dumps(document).encode() + b"\n"
 
 
@@ -237,11 +239,12 @@ def _current(folder: Path) -> Path:
 
 @contextmanager
 def _appending(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Opens a file to append to it in one piece what the function that it yields is given: on the disk when the block
-    ends, or cut off again.
+    """Opens a file for appending, and yields a function that writes to it.
+
+    What was written is on the disk when the block ends, or is cut off again if it raises.
     """
     waiting = bytearray()
-    # Python's own buffer keeps what the disk did not take, and writes it when the file is closed: behind the cut.
+    # Python's own buffer would keep what could not be written, and write it after the cut when the file is closed.
     with path.open("ab", buffering=0) as file:
 
         def write(line: bytes, at_least: int = _BYTES_AT_ONCE) -> None:

@@ -1,4 +1,4 @@
-"""What judging a night reads: tonight's points, earlier points of their series, verdicts and acceptances."""
+"""Reads what a night is judged by: tonight's points, earlier points of their series, verdicts and acceptances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from suite.store.store import Store
 
 @dataclass(frozen=True)
 class StoredPoint:
-    """A point with the last verdict on it (`verdict` and its `numbers`), and whether somebody accepted it."""
+    """A point with the last verdict on it (`verdict` and its `numbers`), and whether it was accepted."""
 
     series_id: int
     measurement_id: int
@@ -32,7 +32,7 @@ class StoredPoint:
 
 @dataclass(frozen=True)
 class SeriesTonight:
-    """One metric of one workload on one device: tonight's point, and all earlier ones, oldest first."""
+    """A metric of a workload on a device, with tonight's point and all earlier ones, oldest first."""
 
     device: str
     workload_key: str
@@ -48,7 +48,7 @@ class SeriesTonight:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Program and runner of a measurement, its result, and its device's facts in that run."""
+    """The program and runner of a measurement, its result, and its device's facts in that run."""
 
     measurement_id: int
     artifact_hash: str | None
@@ -60,14 +60,13 @@ class Provenance:
 def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
     """Returns every series that has a point in the run, in the order of its measurements.
 
-    `before` has only nights of the design that the run has: what was measured otherwise, or in passing, is no history
-    (`is_night`).
+    `before` has only nights with the run's design, as other measurements are not part of the history (`is_night`).
     """
     points = _points(store, run_id)
     verdicts, accepted = _verdicts(store), _acceptances(store)
     found = []
     for name, rows in points.items():
-        stored = [_stored(row, verdicts, accepted) for row in rows]
+        stored = [_as_stored(row, verdicts, accepted) for row in rows]
         last = next((index for index, row in enumerate(rows) if row.run_id == run_id), None)
         if last is not None:
             tonight = replace(stored[last], valid_sessions=rows[last].valid_sessions or 0)
@@ -103,24 +102,26 @@ def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Pro
 
 
 MIN_NIGHT_SESSIONS = 2
-"""One session can't be told from its own luck: such a point is never history, nor judged by it."""
+"""A single session may be a chance result, so such a point is never history, nor judged by it."""
 
 
 def why_aside(row: Any) -> str:
-    """Returns why a point, with `purpose` of its run and `valid_sessions`, is not of the history of nights; empty if it
-    is."""
+    """Returns why a point is not part of the history of nights, from its run's `purpose` and its `valid_sessions`.
+
+    Empty if it is part of it.
+    """
     if row.purpose != "nightly":
         return "not a night"
     return "one session" if (row.valid_sessions or 0) < MIN_NIGHT_SESSIONS else ""
 
 
 def is_night(row: Any) -> bool:
-    """Whether a point belongs to the history of nights."""
+    """Returns whether a point belongs to the history of nights."""
     return not why_aside(row)
 
 
 def is_of_night() -> ColumnElement[bool]:
-    """Returns the same for a statement on measurements with their runs."""
+    """Returns the same condition for a statement on measurements and their runs."""
     sessions = func.coalesce(schema.measurement.c.valid_sessions, 0)
     return (schema.run.c.purpose == "nightly") & (sessions >= MIN_NIGHT_SESSIONS)
 
@@ -133,7 +134,7 @@ def history_of(points: Sequence[StoredPoint], alike: Sequence[bool]) -> tuple[St
 
 
 def acceptances_among(accepted: Sequence[bool], kept: Sequence[bool]) -> list[bool]:
-    """Returns which points (oldest first) are accepted: the acceptance of one left out holds from the next one kept."""
+    """Returns which points (oldest first) are accepted. If an accepted one is left out, the next kept one counts."""
     held, pending = [], False
     for own, stays in zip(accepted, kept, strict=True):
         pending = pending or own
@@ -142,7 +143,7 @@ def acceptances_among(accepted: Sequence[bool], kept: Sequence[bool]) -> list[bo
     return held
 
 
-def _stored(
+def _as_stored(
     row: Any, verdicts: Mapping[tuple[int, int], tuple[str, dict[str, float]]], accepted: set[tuple[int, int]]
 ) -> StoredPoint:
     place = (row.series_id, row.measurement_id)

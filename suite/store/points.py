@@ -1,4 +1,4 @@
-"""Points of series: the numbers of a finished measurement, each in the series its fingerprint names."""
+"""Stores the numbers of a finished measurement as points, each in the series that its fingerprint identifies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from suite.store import schema
 from suite.store.dialect import found_or_new
 from suite.store.identity import MEASUREMENT_VERSION, fingerprint, timestamp
 
-#: Only measurements of these become points of a series.
+#: Only measurements with these statuses become points of a series.
 STATUSES_WITH_POINTS = ("ok", "unstable", "partial")
 
 
 def replace_points(connection: Connection, measurement_id: int, measurement: Measurement) -> None:
-    """Adds a point for every metric of `measurement` that has a number; none for a measurement that is not valid.
+    """Adds a point for every metric of `measurement` with a number; none if the measurement is not valid.
 
     The caller has removed the points that an earlier result of the same measurement left.
     """
@@ -36,7 +36,7 @@ def replace_points(connection: Connection, measurement_id: int, measurement: Mea
 
 @dataclass(frozen=True)
 class Origin:
-    """What names the series of a measurement."""
+    """What identifies the series of a measurement."""
 
     device_name: str
     workload_key: str
@@ -45,7 +45,7 @@ class Origin:
 
 
 def origin_of(connection: Connection, measurement_id: int, measurement: Measurement) -> Origin:
-    """Returns what names the series of a measurement: its device as it was in that run and set up, and its workload."""
+    """Returns what identifies the series of a measurement: its workload, and its device's state and setup then."""
     chosen = select(
         schema.device.c.name,
         schema.device.c.kind,

@@ -1,4 +1,4 @@
-"""Reads a run: its row, its measurements, and the sessions of each, one at a time."""
+"""Reads a run: its row, its measurements, and the sessions of each, one by one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session's row, with its steps and the samples of each sensor."""
+    """A session's row, with its steps and each sensor's samples."""
 
     row: Row
     steps: tuple[StepEvent, ...]
@@ -39,15 +39,15 @@ class StoredMeasurement:
 
     @property
     def measurement(self) -> Measurement | None:
-        """The result, None while it is unfinished."""
+        """The result, or None while it is unfinished."""
         document = self.row["document"]
         return None if document is None else Measurement.from_document(json.loads(document))
 
 
 def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
-    """Returns ids of the runs that `selection` (`all`, or what `find_run` takes) names, oldest first.
+    """Returns the ids of the selected runs (`all`, or what `find_run` takes), oldest first.
 
-    `own_only`: `all` omits runs of other labs. UserError for an unknown one.
+    `own_only`: `all` omits runs of other labs. Raises UserError for an unknown run.
     """
     if selection != ALL:
         return [find_run(store, selection)]
@@ -74,7 +74,7 @@ def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
 
 
 def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSession]:
-    """Yields the sessions of a measurement by ordinal and attempt, reading one at a time."""
+    """Yields the sessions of a measurement by ordinal and attempt, reading them one by one."""
     table, sample = schema.session, schema.sample
     chosen = select(table).where(table.c.measurement_id == measurement_id).order_by(table.c.ordinal, table.c.attempt)
     for row in connection.execute(chosen).mappings().all():

@@ -1,6 +1,6 @@
-"""The tables, in SQLAlchemy Core types that SQLite (STRICT) and PostgreSQL both have. Times are ISO 8601 in UTC.
+"""Defines the tables, in SQLAlchemy Core types that SQLite (STRICT) and PostgreSQL both have. Times are ISO 8601, UTC.
 
-JSON is kept as text that this package writes and reads itself, so that both databases keep the same bytes.
+JSON is stored as text that this package writes and reads itself, so that both databases store the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ metadata = MetaData(
     }
 )
 
-# STRICT tables know INTEGER, REAL, TEXT and BLOB only; elsewhere 64 bits have their own names.
+# STRICT tables have only INTEGER, REAL, TEXT and BLOB; other databases have their own names for 64 bits.
 _WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 _REAL: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 
@@ -87,7 +87,7 @@ device = _table(
     _text("name"),
     _text("kind"),
     _whole("emulated"),
-    _json("hardware"),  # JSON; what of the device's facts cannot change without it being another device
+    _json("hardware"),  # JSON: the facts that identify the device; if one changes, it is another device
     _text("first_seen_at"),
     CheckConstraint("emulated IN (0, 1)", name="emulated"),
     UniqueConstraint("name", "kind", "emulated", "hardware"),
@@ -99,7 +99,7 @@ run = _table(
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status"),
-    _text("purpose"),  # nightly: screened, its suspects measured again; imported: another lab's
+    _text("purpose"),  # nightly: screened, with suspects measured again; imported: another lab's
     _json("plan"),  # JSON
     _json("command"),  # JSON list of arguments
     _json("environment"),  # JSON, text to text
@@ -146,12 +146,14 @@ measurement = _table(
     _reference("artifact_hash", "artifact.hash", null=True),
     _text("workload_key"),
     _json("workload"),  # JSON
-    _text("role"),  # candidate and baseline: a suspect measured again, interleaved with what it is compared with
+    _text("role"),  # candidate and baseline: a suspect that was measured again in turn with its baseline
     _text("runner_hash", null=True),
     _whole("planned_sessions"),
-    _json("design", null=True),  # JSON: how often was measured how long; nights are compared with the same alone
+    _json(
+        "design", null=True
+    ),  # JSON: how often and how long was measured; only nights with the same design are compared
     _whole("valid_sessions", null=True),
-    _json("reference_losses"),  # JSON: one list a step
+    _json("reference_losses"),  # JSON: one list per step
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status", null=True),
@@ -236,7 +238,7 @@ acceptance = _table(
     "acceptance",
     _id(),
     _reference("series_id", "series.id"),
-    _reference("measurement_id", "measurement.id"),  # from this one on, the series is compared with what came since
+    _reference("measurement_id", "measurement.id"),  # from this one on, the series is compared only with later points
     _text("at"),
     _text("author"),
     _text("why"),
@@ -247,7 +249,7 @@ finding = _table(
     _id(),
     _text("key"),  # names the finding over all nights
     _reference("run_id", "run.id"),
-    _text("state"),  # in that night: unseen where nothing could tell, ended for another reason than a repair
+    _text("state"),  # in that night: unseen if nothing could reveal it, ended for another reason than a fix
     _json("document"),  # JSON: reports.model.findings.Finding as it was that night
     UniqueConstraint("key", "run_id"),
     _one_of("state", "seen", "unseen", "fixed", "ended"),
@@ -261,8 +263,8 @@ finding_note = _table(
     _text("kind"),
     _text("at"),
     _text("author"),
-    _text("text"),  # of a link its address
-    _text("since", null=True),  # of a mute: from when
+    _text("text"),  # for a link, its address
+    _text("since", null=True),  # for a mute: from when
     _text("until", null=True),  # and until when
     _one_of("kind", "note", "link", "mute", "unmute"),
     CheckConstraint("finding IS NOT NULL OR device IS NOT NULL", name="target"),
@@ -272,7 +274,7 @@ tag = _table(
     "tag",
     _id(),
     _text("name"),
-    _reference("run_id", "run.id", null=True),  # null: the name was freed
+    _reference("run_id", "run.id", null=True),  # null: the tag was deleted
     _text("at"),
     _text("author"),
 )
@@ -327,7 +329,7 @@ training_segment = _table(
     _real("energy_mj", null=True),
     _text("why_no_energy", null=True),
     _whole("hwm_kib", null=True),
-    _text("note", null=True),  # what was odd, such as throttling
+    _text("note", null=True),  # anything odd, such as throttling
     _json("curve"),  # JSON list: seconds and loss of each step
     _text("committed_at"),
     UniqueConstraint("training_id", "first_step"),
@@ -349,7 +351,7 @@ training_evaluation = _table(
 
 @functools.cache
 def definitions() -> tuple[str, ...]:
-    """Returns the SQL that makes all tables in an empty SQLite file; SQLAlchemy takes longer over it than SQLite."""
+    """Returns the SQL that creates all tables in an empty SQLite file. Creating them by SQLAlchemy takes longer."""
     made: list[str] = []
 
     def note(statement: ExecutableDDLElement, *_: object) -> None:

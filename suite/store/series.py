@@ -1,6 +1,6 @@
-"""All series: their names, for `suite history` and for resolving them, the verdicts on each, and its accepted levels.
+"""Reads series: their names, for `suite history` and for finding them, their verdicts, and their accepted levels.
 
-From an accepted point on, a series is compared only with later points.
+From an accepted point on, a series is compared only with that point and later ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from suite.store.store import Store
 
 @dataclass(frozen=True)
 class Series:
-    """One metric of one workload on one device, all its segments together."""
+    """A metric of a workload on a device, with all its segments."""
 
     device: str
     workload_key: str
@@ -44,7 +44,7 @@ class SeriesSummary(Series):
 
 
 def series_names(store: Store) -> list[Series]:
-    """Returns every series with a point, by device, workload and metric; fast, however many points there are."""
+    """Returns every series with a point, by device, workload and metric. It is fast, however many points there are."""
     names = _names()
     has_point = select(schema.point.c.series_id).where(schema.point.c.series_id == schema.series.c.id).exists()
     with store.database.reading() as connection:
@@ -53,11 +53,13 @@ def series_names(store: Store) -> list[Series]:
 
 
 def series_list(store: Store, names: Collection[str] | None = None) -> list[SeriesSummary]:
-    """Returns the same, or those with `names`, with their numbers of segments and points, for which every point of
-    theirs is read."""
+    """Returns all series, or those with `names`, with their numbers of segments and points.
+
+    This reads every point of these series.
+    """
     series, point, measurement = schema.series, schema.point, schema.measurement
     named_by = _names()
-    # Names are numbered among the series, which are few, not among the many points.
+    # Names are numbered over the few series instead of the many points.
     of_name = (
         select(series.c.id, series.c.fingerprint, func.min(series.c.id).over(partition_by=named_by).label("named"))
         .where(_has_name(store, names))
@@ -93,10 +95,10 @@ def series_list(store: Store, names: Collection[str] | None = None) -> list[Seri
 
 
 def _count_segments(each: Subquery) -> Select[Any]:
-    """Selects how many segments and points a name has, as `suite.regression.segments` and the page of a series do.
+    """Selects the numbers of a name's segments and points, as `suite.regression.segments` and a series' page count.
 
-    Another fingerprint or design than before, or an acceptance since, opens a segment; where there are nights, only
-    they do.
+    A fingerprint or design that differs from the one before, or an acceptance, opens a segment. If a series has nights,
+    only they do.
     """
     kept, in_time = (each.c.named, each.c.night), (each.c.started_at, each.c.id)
     mark, acceptances = (
@@ -115,7 +117,7 @@ def _names() -> tuple[Column[Any], ...]:
 
 
 def _has_name(store: Store, names: Collection[str] | None) -> ColumnElement[bool]:
-    """Returns the condition that a series has one of the names; None are all."""
+    """Returns the condition that a series has one of the names; None stands for all."""
     table = schema.series
     if names is None:
         return true()
@@ -129,7 +131,7 @@ RECENT_POINTS = 20
 
 @dataclass(frozen=True)
 class SeriesNews:
-    """The newest points of a series, oldest first and RECENT_POINTS at most, and when the last was measured."""
+    """The newest points of a series, oldest first and at most RECENT_POINTS, and when the last was measured."""
 
     at: str
     values: tuple[float, ...]
@@ -165,8 +167,7 @@ def _recent_points(chosen: ColumnElement[bool]) -> Select[Any]:
 
 
 def last_verdicts(store: Store) -> dict[str, str]:
-    """Returns the last verdict on each series that has one, by its name; `accepted` for a regression that somebody
-    accepted."""
+    """Returns the last verdict on each series that has one, by name; `accepted` for an accepted regression."""
     verdict, series, acceptance = schema.verdict, schema.series, schema.acceptance
     last = select(func.max(verdict.c.id)).group_by(verdict.c.series_id)
     accepted = (
@@ -188,7 +189,7 @@ def last_verdicts(store: Store) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """One verdict, as stored."""
+    """A verdict as it is stored."""
 
     at: str
     run_id: str
@@ -200,7 +201,7 @@ class StoredVerdict:
 
 
 def verdicts_on(store: Store, series: Series) -> list[StoredVerdict]:
-    """Returns every verdict on the series, whatever its fingerprint, in the order in which they were made."""
+    """Returns every verdict on the series, with any fingerprint, in the order in which they were made."""
     table, named = schema.verdict, schema.series
     statement = (
         select(table.c.at, schema.measurement.c.run_id, table.c.verdict, table.c.rule, table.c.inputs)
@@ -224,7 +225,7 @@ def verdicts_on(store: Store, series: Series) -> list[StoredVerdict]:
 
 @dataclass(frozen=True)
 class SeriesPoint:
-    """One point of a series, and where it was measured."""
+    """A point of a series, and where it was measured."""
 
     series: str
     series_id: int
@@ -233,7 +234,7 @@ class SeriesPoint:
 
 
 def newest_point(store: Store, series: Series, run_id: str | None = None) -> SeriesPoint:
-    """Returns the newest point of a series, or that of a run. UserError if the run has none."""
+    """Returns the newest point of a series, or the point of a run. Raises UserError if the run has none."""
     table = schema.series
     chosen = _points().where(
         table.c.device_name == series.device,
@@ -276,7 +277,7 @@ def accepted_points() -> Select[Any]:
 
 
 def accept_points(store: Store, points: Sequence[SeriesPoint], author: str, why: str) -> None:
-    """Accepts all points or, with a UserError that names who accepted one before, none."""
+    """Accepts all points, or raises UserError and accepts none if somebody has accepted one before."""
     table = schema.acceptance
     with store.database.writing() as connection:
         for item in points:
@@ -284,7 +285,7 @@ def accept_points(store: Store, points: Sequence[SeriesPoint], author: str, why:
             known = connection.execute(select(table.c.author, table.c.at).where(place)).first()
             if known is not None:
                 raise UserError(
-                    f"{item.series} is accepted from run {item.run_id} on already, by {known.author} at {known.at}: "
+                    f"{item.series} was already accepted from run {item.run_id} on, by {known.author} at {known.at}: "
                     "nothing is left to do"
                 )
         connection.execute(
@@ -323,9 +324,9 @@ def _read(connection: Connection, statement: Select[Any]) -> list[SeriesPoint]:
 
 @dataclass(frozen=True)
 class NightPoint:
-    """A night's point of a series, and what it was measured with.
+    """A night's point of a series, and the program and runner that it was measured with.
 
-    `regressed` is whether the last verdict on it says so and nobody accepted it.
+    `regressed`: the last verdict on it is `regressed`, and nobody has accepted it.
     """
 
     run_id: str

@@ -1,6 +1,6 @@
-"""Stores a session as rows and restores it unchanged; numbers are packed as compressed columns.
+"""Converts a session to rows and back without loss; numbers are packed into compressed columns.
 
-A column is little-endian int64 or float64, one value after the other, through zlib.
+A column is a sequence of little-endian int64 or float64 values, compressed by zlib.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def load_result(row: Row, samples: Iterable[Row]) -> SessionResult:
 
 
 def load_samples(samples: Iterable[Row]) -> tuple[tuple[StepEvent, ...], dict[str, SensorTrace]]:
-    """Returns steps and sensor traces of one session from its rows of `sample`. StoreError for damaged data."""
+    """Returns a session's steps and sensor traces from its rows of `sample`. Raises StoreError for damaged data."""
     steps: tuple[StepEvent, ...] = ()
     traces: dict[str, SensorTrace] = {}
     for row in samples:
@@ -186,26 +186,26 @@ _LEVEL = 6
 
 @dataclass(frozen=True)
 class Columns:
-    """`layout` is a JSON list of [name, type, length]; `data` the compressed bytes of the columns in that order."""
+    """Packed columns: `layout` is a JSON list of [name, type, length], `data` the compressed bytes in that order."""
 
     layout: str
     data: bytes
 
 
 def pack(columns: Mapping[str, tuple[str, Sequence[int] | Sequence[float]]]) -> Columns:
-    """Packs columns by name, each with its type (`INTEGER`, `FLOAT`), NaN and infinities included."""
+    """Packs columns by name, each with its type (`INTEGER`, `FLOAT`). NaN and infinities are kept."""
     layout = [[name, kind, len(values)] for name, (kind, values) in columns.items()]
     plain = b"".join(np.asarray(values, dtype=f"<{kind}").tobytes() for kind, values in columns.values())
     return Columns(json.dumps(layout), zlib.compress(plain, _LEVEL))
 
 
 def unpack(columns: Columns) -> dict[str, list[int] | list[float]]:
-    """Unpacks the columns as Python numbers. StoreError if data and layout do not agree."""
+    """Unpacks the columns as Python numbers. Raises StoreError if data and layout do not agree."""
     return {name: column.tolist() for name, column in unpack_arrays(columns).items()}
 
 
 def unpack_arrays(columns: Columns) -> dict[str, NDArray[Any]]:
-    """Unpacks the columns as arrays, which can't be changed. StoreError if data and layout do not agree."""
+    """Unpacks the columns as read-only arrays. Raises StoreError if data and layout do not agree."""
     try:
         layout = [(str(name), str(kind), int(length)) for name, kind, length in json.loads(columns.layout)]
         size = sum(length for _, _, length in layout) * _WIDTH
@@ -216,7 +216,9 @@ def unpack_arrays(columns: Columns) -> dict[str, NDArray[Any]]:
     except (ValueError, TypeError, zlib.error) as error:
         raise StoreError(f"a stored sample cannot be read ({error}); the raw output in runs/ still has it") from error
     if len(plain) != size:
-        raise StoreError(f"a stored sample has {len(plain)} bytes for {size}; the raw output in runs/ still has it")
+        raise StoreError(
+            f"a stored sample has {len(plain)} bytes instead of {size}; the raw output in runs/ still has it"
+        )
     unpacked: dict[str, NDArray[Any]] = {}
     offset = 0
     for name, kind, length in layout:

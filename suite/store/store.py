@@ -1,4 +1,4 @@
-"""Writes runs, each session on the disk before the next one starts, and resumes them."""
+"""Writes runs, with each session on the disk before the next one starts, and resumes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from suite.store.identity import canonical, new_run_id, timestamp, workload_key
 from suite.store.points import replace_points
 from suite.store.session_rows import load_result, sample_values, session_values
 
-#: A session with one of these is not repeated when a run is resumed.
+#: A session with one of these statuses is not repeated when a run is resumed.
 FINAL_STATUSES = ("ok", "unsupported")
 
 _NEVER_REACHED = canonical({})
@@ -30,7 +30,7 @@ _NEVER_REACHED = canonical({})
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """A verdict on one series in one night, as stored."""
+    """A verdict on a series in a night, as it is stored."""
 
     series_id: int
     measurement_id: int
@@ -40,34 +40,31 @@ class VerdictRow:
     numbers: Mapping[str, float]
 
 
-#: Device name, workload key, role and ordinal of a session.
+#: The device's name, workload key, role and ordinal of a session.
 Place = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The stored sessions of a run; `attempts` counts all tries of a session."""
+    """The stored sessions of a run. `attempts` counts all attempts at each session."""
 
     done: frozenset[Place]
     attempts: Mapping[Place, int]
 
 
 class Store:
-    """The store of one suite home. Every method is one transaction; StoreError if it fails."""
+    """The store of a suite home. Every method is one transaction, and raises StoreError if it fails."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
-        """Opens the file, creating it if it is missing (unless `read_only`).
-
-        StoreError, in one sentence, if that fails.
-        """
+        """Opens the file, and creates it if it is missing, unless `read_only`. Raises StoreError if that fails."""
         return cls(Database(path, read_only=read_only, busy_timeout_s=busy_timeout_s))
 
     def close(self) -> None:
-        """Closes the file; may be called twice."""
+        """Closes the file. May be called twice."""
         self.database.close()
 
     def begin_run(
@@ -77,7 +74,7 @@ class Store:
         with self.database.writing() as connection:
             run_id = new_run_id()
             while connection.execute(select(schema.run.c.id).where(schema.run.c.id == run_id)).first() is not None:
-                run_id = new_run_id()  # another run of this second
+                run_id = new_run_id()  # another run started in the same second
             connection.execute(
                 insert(schema.run).values(
                     id=run_id,
@@ -92,7 +89,7 @@ class Store:
         return run_id
 
     def resume_run(self, run_id: str) -> dict[str, Any]:
-        """Marks a run as running again and returns its plan. UserError for an unknown or finished run."""
+        """Marks a run as running again and returns its plan. Raises UserError for an unknown or finished run."""
         with self.database.writing() as connection:
             row = connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one_or_none()
             if row is None:
@@ -101,7 +98,7 @@ class Store:
                 )
             if row["status"] == "finished":
                 raise UserError(
-                    f"run {run_id} finished at {row['finished_at']}, nothing is left to resume: start a new one"
+                    f"run {run_id} finished at {row['finished_at']}, so nothing is left to resume: start a new one"
                 )
             connection.execute(
                 update(schema.run).where(schema.run.c.id == run_id).values(status="running", finished_at=None)
@@ -110,7 +107,7 @@ class Store:
         return plan
 
     def open_runs(self, purpose: str = "run") -> list[str]:
-        """Returns ids of the runs that can be resumed, newest first: killed (still `running`) or interrupted ones."""
+        """Returns the ids of runs that can be resumed, newest first: killed (still `running`) or interrupted ones."""
         statement = select(schema.run.c.id).where(
             schema.run.c.status.in_(("running", "interrupted")), schema.run.c.purpose == purpose
         )
@@ -125,9 +122,9 @@ class Store:
             )
 
     def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Json]) -> int:
-        """Returns the id of the device with exactly this hardware, adding it if it is new.
+        """Returns the id of the device with exactly this hardware, which is added if it is new.
 
-        A device never reached before (see `known_device`) gets its hardware.
+        A device that was never reached before (see `known_device`) gets its hardware.
         """
         named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
         seen: dict[str, SqlValue] = {"hardware": canonical(dict(hardware))}
@@ -138,7 +135,7 @@ class Store:
             return found_or_new(connection, schema.device, named | seen, {"first_seen_at": timestamp()})
 
     def known_device(self, name: str, kind: str, emulated: bool) -> int:
-        """Returns the id of an unreachable device: as last seen, or else a new one without hardware."""
+        """Returns the id of an unreachable device as it was last seen, or else of a new one without hardware."""
         named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
         with self.database.writing() as connection:
             seen = select(schema.device.c.id).where(*_equal(named)).order_by(schema.device.c.id.desc())
@@ -163,7 +160,7 @@ class Store:
         facts: Mapping[str, Json],
         preflight: Sequence[Mapping[str, Json]] = (),
     ) -> int:
-        """Stores a device's state at the start of its part of a run; the latest one counts."""
+        """Stores a device's state at the start of its part of a run. The latest one counts."""
         with self.database.writing() as connection:
             return new_id(
                 connection,
@@ -203,7 +200,7 @@ class Store:
             found_or_new(connection, schema.kernel_choice, identity, {"at": timestamp(), **facts})
 
     def record_artifact(self, artifact_hash: str, workload: Mapping[str, Json], metadata: Mapping[str, Json]) -> None:
-        """Stores artifact.json of a program; a known one stays as it is."""
+        """Stores artifact.json of a program. A known program is not changed."""
         with self.database.writing() as connection:
             known = select(schema.artifact.c.hash).where(schema.artifact.c.hash == artifact_hash)
             if connection.execute(known).first() is None:
@@ -229,12 +226,12 @@ class Store:
         role: str = "measured",
         design: str | None = None,
     ) -> int:
-        """Returns the id of this workload's measurement on this device in this run, adding it if it is new.
+        """Returns the id of this workload's measurement on this device in this run, which is added if it is new.
 
-        `design` is that of its plan (`identity.design_of`). `role`: `candidate` and `baseline` are the two sides of a
-        confirmation; only what is `measured` makes points.
-        UserError if it was started with another program or other reference losses (the suite, the weights or the task
-        changed since): sessions of both would not be one measurement.
+        `design` is its plan's (`identity.design_of`). `role`: `candidate` and `baseline` are the two sides of a
+        confirmation; only `measured` ones become points. Raises UserError if the measurement was started with another
+        program or other reference losses (the suite, the weights or the task has changed since), as sessions of both
+        would not be one measurement.
         """
         identity: dict[str, SqlValue] = {
             "run_id": run_id,
@@ -259,7 +256,7 @@ class Store:
         return measurement_id
 
     def add_session(self, measurement_id: int, result: SessionResult) -> None:
-        """Commits one session with all its steps and samples; it is on the disk when this returns."""
+        """Commits a session with all its steps and samples. It is on the disk when this returns."""
         rows = sample_values(result.record)
         values = session_values(measurement_id, result, timestamp())
         with self.database.writing() as connection:
@@ -267,7 +264,7 @@ class Store:
             connection.execute(insert(schema.sample), rows)
 
     def sessions_of(self, measurement_id: int) -> list[SessionResult]:
-        """Returns every stored session of a measurement by ordinal and attempt: what `measure` takes."""
+        """Returns every stored session of a measurement by ordinal and attempt, as `measure` takes them."""
         chosen = schema.session.c.measurement_id == measurement_id
         with self.database.reading() as connection:
             rows = connection.execute(select(schema.session).where(chosen)).mappings().all()
@@ -281,7 +278,7 @@ class Store:
         return sorted(results, key=lambda result: (result.ordinal, result.attempt))
 
     def finish_measurement(self, measurement_id: int, measurement: Measurement) -> None:
-        """Stores the measurement and its points; doing it again (with ratios, say) replaces both."""
+        """Stores the measurement and its points. Storing it again (such as with ratios) replaces both."""
         medians = measurement.latency.sessions_ms
         with self.database.writing() as connection:
             connection.execute(
@@ -301,7 +298,7 @@ class Store:
                 replace_points(connection, measurement_id, measurement)
 
     def progress(self, run_id: str) -> Progress:
-        """Returns which sessions of a run are stored."""
+        """Returns the stored sessions of a run."""
         statement = (
             select(
                 schema.device.c.name,
@@ -325,7 +322,7 @@ class Store:
         return Progress(frozenset(done), attempts)
 
     def add_verdicts(self, verdicts: Sequence[VerdictRow]) -> None:
-        """Appends the verdicts of a night, all of them or none."""
+        """Adds the verdicts of a night, all of them or none."""
         at = timestamp()
         rows = [
             {
@@ -356,7 +353,7 @@ class Store:
             return new_id(connection, schema.acceptance, acceptance)
 
     def annotate(self, author: str, text: str, *, run_id: str | None = None, series_id: int | None = None) -> int:
-        """Stores a remark about a run or a series; one of the two must be given."""
+        """Stores a remark about a run or a series, one of which must be given."""
         remark = {"run_id": run_id, "series_id": series_id, "at": timestamp(), "author": author, "text": text}
         with self.database.writing() as connection:
             return new_id(connection, schema.annotation, remark)
@@ -367,7 +364,7 @@ def _equal(identity: Mapping[str, SqlValue]) -> Iterator[ColumnElement[bool]]:
 
 
 def _give_program(connection: Connection, measurement_id: int, facts: Mapping[str, SqlValue]) -> None:
-    """Completes a measurement that began without a program, as its export had failed."""
+    """Completes a measurement that was started without a program because its export had failed."""
     without = (schema.measurement.c.id == measurement_id) & schema.measurement.c.artifact_hash.is_(None)
     program = {name: facts[name] for name in ("artifact_hash", "runner_hash", "reference_losses")}
     connection.execute(update(schema.measurement).where(without).values(program))
@@ -381,6 +378,6 @@ def _require_same(
     begun = connection.execute(chosen).one()
     if (begun.artifact_hash, begun.reference_losses) != (artifact_hash, reference_losses):
         raise UserError(
-            f"run {run_id} began with program {begun.artifact_hash}, and now it would be {artifact_hash} or "
-            "train on other data: the suite, the weights or the task changed since, so start a new run"
+            f"run {run_id} started with program {begun.artifact_hash}, but now it would be {artifact_hash} or train on "
+            "other data: the suite, the weights or the task has changed since, so start a new run"
         )

@@ -1,4 +1,4 @@
-"""Tags, remarks and accepted levels of a run.
+"""Stores and reads the tags, remarks and accepted levels of a run.
 
 Tags are append-only; the newest row of a name counts.
 """
@@ -19,7 +19,7 @@ from suite.store.store import Store
 
 @dataclass(frozen=True)
 class Tag:
-    """A name and the run it means, with author and time (ISO 8601, UTC)."""
+    """A name and the run that it stands for, with author and time (ISO 8601, UTC)."""
 
     name: str
     run_id: str
@@ -53,7 +53,7 @@ def tag_list(store: Store) -> list[Tag]:
 
 
 def require_free(store: Store, name: str) -> None:
-    """Raises UserError if the name is no valid tag, or already the tag of a run."""
+    """Raises UserError if the name is not a valid tag, or is already the tag of a run."""
     checked_tag(name)
     with store.database.reading() as connection:
         known = current_tags(connection).get(name)
@@ -62,7 +62,10 @@ def require_free(store: Store, name: str) -> None:
 
 
 def tag_run(store: Store, name: str, run_id: str, author: str, *, move: bool = False) -> bool:
-    """Tags the run with `name`; False if it already is. UserError if another run has the name, unless `move`."""
+    """Tags the run with `name`. Returns False if it already has it.
+
+    Raises UserError if another run has it, unless `move`.
+    """
     checked_tag(name)
     with store.database.writing() as connection:
         known = current_tags(connection).get(name)
@@ -75,7 +78,7 @@ def tag_run(store: Store, name: str, run_id: str, author: str, *, move: bool = F
 
 
 def take_away(store: Store, name: str, author: str) -> Tag:
-    """Frees the name and returns its tag; its history stays stored. UserError for an unknown tag."""
+    """Deletes and returns the tag, whose history stays stored. Raises UserError for an unknown tag."""
     with store.database.writing() as connection:
         tags = current_tags(connection)
         if name not in tags:
@@ -90,8 +93,8 @@ def _append(connection: Connection, row: Mapping[str, str | None]) -> None:
 
 def _in_use(known: Tag) -> UserError:
     return UserError(
-        f"tag {known.name} is run {known.run_id}, by {known.author} at {known.at}: choose another name, or let it be "
-        f"another run's by `suite tag {known.name} RUN --move`"
+        f"tag {known.name} is run {known.run_id}, by {known.author} at {known.at}: choose another name, or move it to "
+        f"another run by `suite tag {known.name} RUN --move`"
     )
 
 
@@ -99,7 +102,7 @@ _MOST_NAMED = 3
 
 
 def remarks_of_run(connection: Connection, run_id: str) -> list[dict[str, str]]:
-    """Returns the remarks on a run as its document has them, annotations first."""
+    """Returns the remarks on a run for its document, annotations first."""
     note = schema.annotation
     notes = select(note.c.at, note.c.author, note.c.text).where(note.c.run_id == run_id).order_by(note.c.id)
     found = [
@@ -126,7 +129,7 @@ def newest_remarks(connection: Connection) -> Mapping[str, tuple[int, ...]]:
 
 
 def _accepted(connection: Connection, run_id: str) -> list[dict[str, str]]:
-    """Returns one remark for all series accepted together: by the same person for the same reason."""
+    """Returns one remark for all series that the same person accepted for the same reason."""
     accepted, measurement, series = schema.acceptance, schema.measurement, schema.series
     statement = (
         select(accepted, series.c.device_name, series.c.workload_key, series.c.metric)
@@ -141,12 +144,12 @@ def _accepted(connection: Connection, run_id: str) -> list[dict[str, str]]:
         at.setdefault(reason, row.at)
         together.setdefault(reason, []).append(f"{row.device_name} {row.workload_key} {row.metric}")
     return [
-        {"kind": "accepted", "at": at[reason], "author": reason[0], "text": reason[1], "about": _named(names)}
+        {"kind": "accepted", "at": at[reason], "author": reason[0], "text": reason[1], "about": _name_series(names)}
         for reason, names in together.items()
     ]
 
 
-def _named(names: Iterable[str]) -> str:
+def _name_series(names: Iterable[str]) -> str:
     every = list(names)
     more = len(every) - _MOST_NAMED
     return ", ".join(every[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Trainings as stored: their parts as they were committed, one by one."""
+"""Stores trainings, whose parts are committed one by one, and reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workloads.method import METHOD_TABLE
 
 
 class Trainings:
-    """The trainings of a store. Every method is one transaction; StoreError if it fails."""
+    """The trainings of a store. Every method is one transaction, and raises StoreError if it fails."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -33,7 +33,7 @@ class Trainings:
         command: Sequence[str],
         environment: Mapping[str, str],
     ) -> None:
-        """Starts the trainings of a command, or goes on with them."""
+        """Starts the trainings of a command, or continues them."""
         table = schema.training_group
         with self.database.writing() as connection:
             if connection.execute(select(table.c.id).where(table.c.id == group_id)).first() is not None:
@@ -51,13 +51,13 @@ class Trainings:
             )
 
     def finish_group(self, group_id: str, status: str) -> None:
-        """Ends the trainings of a command as `finished`, or `partial` if there is something left to resume."""
+        """Ends the trainings of a command as `finished`, or as `partial` if something is left to resume."""
         table = schema.training_group
         with self.database.writing() as connection:
             connection.execute(update(table).where(table.c.id == group_id).values(status=status))
 
     def open_group(self) -> str:
-        """Returns the newest group that did not finish. UserError if there is none."""
+        """Returns the newest group that did not finish. Raises UserError if there is none."""
         table = schema.training_group
         with self.database.reading() as connection:
             open_ones = select(table.c.id).where(table.c.status != "finished").order_by(table.c.id.desc())
@@ -67,7 +67,7 @@ class Trainings:
         return found
 
     def plans_of(self, group_id: str) -> list[dict[str, Any]]:
-        """Returns the plans of a group, as they were stored."""
+        """Returns the plans of a group as they were stored."""
         table = schema.training_group
         with self.database.reading() as connection:
             text = connection.execute(select(table.c.plans).where(table.c.id == group_id)).scalar_one()
@@ -83,10 +83,7 @@ class Trainings:
         seed: int,
         plan: Mapping[str, Any],
     ) -> str:
-        """Starts a training, or goes on with the one that its group has of this workload, seed and device.
-
-        Returns its id.
-        """
+        """Starts a training, or continues its group's training of this workload, seed and device. Returns its id."""
         key = workload_key(workload)
         identity = {"group_id": group_id, "device_id": device_id, "workload_key": key, "seed": seed}
         table = schema.training
@@ -107,7 +104,7 @@ class Trainings:
         return training_id
 
     def add_segment(self, training_id: str, segment: Segment) -> None:
-        """Commits a segment; it is on the disk when this returns."""
+        """Commits a segment. It is on the disk when this returns."""
         energy = segment.energy_mj
         with self.database.writing() as connection:
             connection.execute(
@@ -127,7 +124,7 @@ class Trainings:
             )
 
     def add_evaluation(self, training_id: str, evaluation: Evaluation) -> None:
-        """Commits an evaluation; one of the same step is there already only if it was the same."""
+        """Commits an evaluation. If there already is one of the same step, it must be the same."""
         identity: dict[str, SqlValue] = {"training_id": training_id, "step": evaluation.step}
         facts: dict[str, SqlValue] = {
             "examples": evaluation.examples,
@@ -147,11 +144,11 @@ class Trainings:
             connection.execute(update(table).where(table.c.id == training_id).values(**values))
 
     def in_group(self, group_id: str) -> list[Training]:
-        """Returns the trainings of a group in the order they were started, as many as there are."""
+        """Returns the trainings of a group, in the order in which they were started."""
         return self._where(schema.training.c.group_id == group_id, None)
 
     def one(self, training_id: str) -> Training:
-        """Returns one training. UserError if there is none with this id."""
+        """Returns a training. Raises UserError if there is none with this id."""
         return self._where(schema.training.c.id == training_id, f"training {printable(training_id, 80)}")[0]
 
     def all(self) -> list[Training]:
@@ -208,7 +205,7 @@ def _forward_tokens(workload: Mapping[str, Json]) -> Number:
     method = METHOD_TABLE.usable(str(workload.get("method")))
     q, b, T = (workload.get(name) for name in ("q", "b", "T"))
     if method is None or not (isinstance(q, int) and isinstance(b, int) and isinstance(T, int)):
-        return Unavailable("the cost of a step of this method is not known")
+        return Unavailable("the cost of a step of this method is unknown")
     return method.forward_passes(q) * b * T
 
 

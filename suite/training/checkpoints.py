@@ -1,6 +1,6 @@
-"""The states of a training on this host: what a program left after a step, and the adapter that it may stand for.
+"""Keeps the states of a training on this host, and converts between states and adapters.
 
-Adapters go out as PEFT folders, and come in from there as the start of a training.
+A state is what a program left after a step. Adapters are exported as PEFT folders, and a training may start from one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from workloads.workload import adapter_values, layout_of
 Float32Array = NDArray[np.float32]
 
 _KEPT = 2
-"""The newest checkpoints that stay: the store may not know of the last one yet."""
+"""Number of newest checkpoints that are kept: the store may not know of the last one yet."""
 STATES_ON_DEVICE = 2
-"""What a process there starts from, and what it leaves."""
+"""States on the device: the one that a process starts from, and the one that it leaves."""
 _START = "start.safetensors"
 _MOST_STATE_BYTES = 8 << 30
 
@@ -55,30 +55,30 @@ class Checkpoints:
     folder: Path
 
     def place(self, step: int) -> Path:
-        """Returns where the state after `step` steps goes."""
+        """Returns the path of the state after `step` steps."""
         return self.folder / f"step-{step:09d}.safetensors"
 
     def require_room(self, state_bytes: int) -> None:
-        """Raises UserError unless the disk can take the states that stay, and the one that is about to come."""
+        """Raises UserError unless the disk has space for the states that are kept and the next one."""
         there = sum(path.stat().st_size for path in self.folder.glob("step-*.safetensors"))
         free, needed = shutil.disk_usage(self.folder).free, (_KEPT + 1) * state_bytes - there
         if free < needed:
             raise UserError(
-                f"a state of this training has {state_bytes / 1e6:.0f} MB, and up to {_KEPT + 1} of them lie in "
-                f"{self.folder}, whose disk has {free / 1e6:.0f} MB free where {needed / 1e6:.0f} are needed: free "
+                f"a state of this training has {state_bytes / 1e6:.0f} MB, and up to {_KEPT + 1} of them are kept in "
+                f"{self.folder}, whose disk has {free / 1e6:.0f} MB free, but {needed / 1e6:.0f} MB are needed: free "
                 "space there or set SUITE_HOME to another disk"
             )
 
     def remove_old(self) -> None:
-        """Removes all but the newest ones."""
+        """Removes all checkpoints except the newest ones."""
         for path in sorted(self.folder.glob("step-*.safetensors"))[:-_KEPT]:
             path.unlink(missing_ok=True)
 
 
 def adapter_of(checkpoint: Checkpoint, method: Method, lr: float, values: int, q: int) -> Float32Array:
-    """Returns the adapter float32 [values] that a state stands for, with the pending update applied at rate `lr`.
+    """Returns the adapter of a state, float32 [values], with the pending update applied at rate `lr`.
 
-    Raises UserError if the file can't be read, or is not a state of that size and at most `q` queries.
+    Raises UserError if the file can't be read, or is not a state of that size with at most `q` queries.
     """
     path = checkpoint.path
     try:
@@ -109,7 +109,7 @@ def _require_state(state: Mapping[str, NDArray[Any]], values: int, q: int) -> No
 def write_adapter(training: Training, home: Home, folder: Path) -> None:
     """Writes the adapter that a training has reached as a PEFT folder, with its pending update applied.
 
-    Raises UserError if it trained none, made no step, its state is gone, or the folder can't be written.
+    Raises UserError if the training has no adapter or made no step, its state is gone, or the folder can't be written.
     """
     if not training.steps:
         raise UserError(f"training {training.training_id} made no step: there is no adapter to export.")
@@ -117,11 +117,11 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     workload = described_workload(training.workload)
     path = Checkpoints(home.training_folder(training.training_id)).place(training.steps)
     if not path.is_file():
-        raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
+        raise UserError(f"the state {path} of step {training.steps} is missing: train again.")
     if plan.method.trains_weights:
         raise UserError(
             f"{plan.plan.method} has trained {TRAINED_WITHOUT_ADAPTERS[plan.method.trains]}, so there is no adapter to "
-            f"export: they are in {path}, by their names."
+            f"export: find them in {path}, under their names."
         )
     lr = plan.plan.training(workload.setting).lr
     last = Checkpoint(training.steps, path)
@@ -138,7 +138,7 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
 
 
 def start_state(plan: TrainingPlan, prepared: Prepared, folder: Path) -> Path | None:
-    """Returns a state with the adapter that the plan starts from, None if it starts from zero.
+    """Returns a state with the adapter that the plan starts from, or None if it starts from zero.
 
     Raises UserError if the PEFT folder does not fit the workload.
     """

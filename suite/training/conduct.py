@@ -1,4 +1,4 @@
-"""A training from its plan to its adapters: prepare on the host, train on the devices side by side, or go on later."""
+"""Conducts trainings from plans to adapters: prepares on the host, trains on the devices in parallel, or resumes."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ from workloads.workload import Workload
 
 @dataclass(frozen=True)
 class Candidate:
-    """One training to be made on each device of its plan: its programs, the one that trains, the one that evaluates and
-    those that train on shorter rows, and its data. `name` tells its contender from the others of the command.
+    """A training to carry out on each device of its plan, with its data and its programs.
+
+    One program trains, one evaluates, and some may train on shorter rows. `name` tells its contender from the others
+    of the command.
     """
 
     plan: TrainingPlan
@@ -66,12 +68,12 @@ class Candidate:
 
     @property
     def programs(self) -> tuple[Prepared, ...]:
-        """All of them."""
+        """All programs of the training."""
         return self.steps, self.evaluation, *self.shorter
 
     @property
     def label(self) -> str:
-        """Names it among the trainings of a command."""
+        """The training's name among those of the command."""
         label = f"{self.name}, seed {self.plan.plan.seed}"
         return f"{label}, disturbed" if self.plan.disturbed else label
 
@@ -99,9 +101,9 @@ def begin(
     *,
     begun: Callable[[str], None] = lambda _group_id: None,
 ) -> list[Training]:
-    """Starts the trainings of the plans, which have one model and the same devices; returns them when they have ended.
+    """Carries out the trainings of the plans, which have one model and the same devices, and returns them.
 
-    `begun` is called with their group's id when the store has it. Raises the packages' UserErrors, and StoreError.
+    `begun` is called with their group's id when the store has it. Raises UserError and StoreError.
     """
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
         return _conduct(plans, new_run_id(), inventory, home, store, display, command, begun)
@@ -110,12 +112,12 @@ def begin(
 def resume(
     inventory: Inventory, home: Home, display: Display, command: Sequence[str], *, group_id: str | None = None
 ) -> list[Training]:
-    """Goes on with the trainings of a group, without an id the newest that did not finish."""
+    """Resumes the trainings of a group; without an id, of the newest that did not finish."""
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
         trainings = Trainings(store.database)
         group_id = trainings.open_group() if group_id is None else group_id
         plans = [TrainingPlan.from_document(each) for each in trainings.plans_of(group_id)]
-        display.note(f"going on with training {group_id}")
+        display.note(f"resuming training {group_id}")
         return _conduct(plans, group_id, inventory, home, store, display, command)
 
 
@@ -135,7 +137,7 @@ def _conduct(
         reach(entries, display)
         runners = Runners(home.runner, display)
         runners.build_ahead(entries)
-        candidates, left_out, surroundings = _prepared(plans, obstacles, home, display)
+        candidates, left_out, surroundings = _prepare_all(plans, obstacles, home, display)
         trainings = Trainings(store.database)
         trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
         begun(group_id)
@@ -148,25 +150,25 @@ def _conduct(
 
 
 def _obstacles(plans: Sequence[Plan], inventory: Inventory) -> list[Obstacles]:
-    """Returns those of each plan. Raises UserError if no setting of any plan is left."""
-    # Seeds and learning rates meet the same ones.
+    """Returns the obstacles of each plan. Raises UserError if no setting of any plan is left."""
+    # Plans that differ in seed or learning rate have the same obstacles.
     workloads = [tuple(plan.workloads(answers=1)) for plan in plans]
     distinct = dict(zip(workloads, plans, strict=True))
     found = dict(zip(distinct, check(RunPlan(tuple(distinct.values())), inventory), strict=True))
     return [found[each] for each in workloads]
 
 
-def _prepared(
+def _prepare_all(
     plans: Sequence[TrainingPlan], obstacles: Sequence[Obstacles], home: Home, display: Display
 ) -> tuple[list[Candidate], list[tuple[TrainingPlan, LeftOut]], Preparation]:
-    """Exports what is missing; returns what can be trained, in the order of each plan, and what can't."""
+    """Exports what is missing. Returns what can be trained, in the order of each plan, and what can't."""
     candidates: list[Candidate] = []
     left_out: list[tuple[TrainingPlan, LeftOut]] = []
     surroundings = Preparation()
     cache, weights, noted = ArtifactCache(home.artifacts), None, set[str]()
 
     def note_once(text: str) -> None:
-        """Leaves out what was noted of an earlier plan: the plans of a race have much in common."""
+        """Notes a text once, since the plans of a race have much in common."""
         if text not in noted:
             noted.add(text)
             display.note(text)
@@ -194,15 +196,15 @@ def _prepared(
                 for step, found in pairs
                 if found is not None
             ]
-    names = names_of([_described(one.plan, one.steps.workload) for one in candidates])
+    names = names_of([_describe(one.plan, one.steps.workload) for one in candidates])
     named = [replace(one, name=name) for one, name in zip(candidates, names, strict=True)]
     return named, left_out, surroundings
 
 
-def _described(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
-    """Returns the workload as a training stores it: with what its contender has beside it.
+def _describe(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
+    """Returns the workload as a training stores it, together with its contender's own settings.
 
-    An A that is made from the examples of a seed is another with each seed, of one and the same contender.
+    Without the digest of A if A comes from the examples: it differs with each seed, but the contender is the same.
     """
     found = describe_workload(workload) | dict(plan.own_settings)
     if plan.init != TrainingPlan.init:
@@ -220,7 +222,7 @@ def _for_shorter_rows(
     obstacles: Mapping[str, UserError | SuiteError],
     process: Exporter | None = None,
 ) -> dict[str, tuple[Prepared, ...]]:
-    """Returns, by setting, the programs that train on rows shorter than T; one that can't be made is done without."""
+    """Returns, by setting, the programs that train on rows shorter than T, except those that can't be exported."""
     made: dict[str, tuple[Prepared, ...]] = {}
     for length in material.shorter:
         shorter = replace(plan.plan, T=length)
@@ -231,8 +233,8 @@ def _for_shorter_rows(
         share = material.lengths.tokens_of_a_row(material.shorter) / plan.plan.T
         lengths = " and ".join(str(length) for length in material.shorter)
         notify(
-            f"batches that fit go through programs for rows of {lengths} tokens: a training has about {share:.0%} of "
-            f"the forward tokens that T={plan.plan.T} alone would have"
+            f"batches that fit use programs for rows of {lengths} tokens: a training has about {share:.0%} of the "
+            f"forward tokens that it would have with T={plan.plan.T} alone"
         )
     return made
 
@@ -248,7 +250,7 @@ class _OnDevice:
         self._left = list(shared.candidates)
 
     def train_all(self) -> None:
-        """Makes every training; a DeviceError becomes the reason of what is left, not an exception."""
+        """Carries out every training. A DeviceError becomes the reason of those that are left, not an exception."""
         reconnecting = Reconnecting(self.clock, self._note, lambda: self._device_id is not None)
         try:
             if self._left:
@@ -258,7 +260,7 @@ class _OnDevice:
         except (Stopped, KeyboardInterrupt, StoreError):
             with contextlib.suppress(StoreError):
                 for candidate in self._left:
-                    reason = "it was interrupted: go on with --resume"
+                    reason = "it was interrupted: continue with --resume"
                     self.trainings.finish(self._begin(candidate.plan, candidate.steps.workload), "interrupted", reason)
             raise
         for plan, item in self.shared.left_out:
@@ -296,13 +298,13 @@ class _OnDevice:
             )
             while self._left:
                 self._train(ground, self._left[0])
-                with contextlib.suppress(FileError):  # what stays goes when somebody connects
+                with contextlib.suppress(FileError):  # what is left is removed at the next connection
                     remove_old_jobs(device)  # and the training's last state
                 del self._left[0]
                 reconnecting.reset()
 
     def _train(self, ground: Ground, candidate: Candidate) -> None:
-        """Makes a training; what goes wrong with it, its programs or its start is its reason, and costs no other."""
+        """Carries out a training. An error in it, its programs or its start becomes its reason and stops no other."""
         training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
         checkpoints = Checkpoints(folder)
@@ -335,7 +337,7 @@ class _OnDevice:
             self._note(f"{candidate.label}: {error}")
 
     def _deploy(self, ground: Ground, candidate: Candidate) -> None:
-        """Deploys runner and programs. Raises DeployError, and DeviceLost."""
+        """Deploys runner and programs. Raises DeployError and DeviceLost."""
         artifacts = [program.artifact for program in candidate.programs]
         room = CacheRoom.of(ground.device, [ground.runner], artifacts, self._note)
         with self.shared.display.bytes(f"{self.entry.name}: deploying") as on_progress:
@@ -345,7 +347,7 @@ class _OnDevice:
         room.mark_used()
 
     def _begin(self, plan: TrainingPlan, of: Workload) -> str:
-        shared, workload, seed = self.shared, _described(plan, of), plan.plan.seed
+        shared, workload, seed = self.shared, _describe(plan, of), plan.plan.seed
         if plan.disturbed:
             workload[CONDITIONS] = DISTURBED
         if self._device_id is None:

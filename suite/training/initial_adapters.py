@@ -1,7 +1,6 @@
-"""The A that a training has instead of one that is drawn: the task's discriminants, or that of the adapter it starts
-from.
+"""Makes the A of a training that is not drawn: the task's discriminants, or the A of the adapter it starts from.
 
-It is kept as a PEFT folder named by what it was made from, and becomes part of the plan's workloads.
+It is stored as a PEFT folder, named after what it was made from, and becomes part of the plan's workloads.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from workloads.tasks.encoding import Example, RowLayout, encode_examples
 from workloads.workload import adapter_values, layout_of
 
 _GIVEN = "given"
-"""The digest of A that are yet to be made."""
+"""Stands for the digest of an A that is yet to be made."""
 
 
 def with_own_a(plan: TrainingPlan, inputs: Inputs, folder: Path, notify: Notify) -> TrainingPlan:
-    """Returns the plan with the A that it asks for, made in a folder of its own in `folder` unless it is there already.
+    """Returns the plan with the A that it requests, which is made in a subfolder of `folder` unless it exists.
 
-    Raises UserError for a task that has no discriminants, and for an adapter that does not fit.
+    Raises UserError for a task that has no discriminants, or an adapter that does not fit.
     """
     workload, config = next(plan.plan.workloads(answers=1)), inputs.weights.config
     if plan.adapter is not None:
@@ -51,7 +50,7 @@ def _with_a(plan: TrainingPlan, folder: str) -> TrainingPlan:
 
 
 def _examples(plan: TrainingPlan, inputs: Inputs) -> tuple[list[Example], RowLayout]:
-    """Returns examples that the training learns from, and how they become rows."""
+    """Returns examples that the training learns from, and the layout of their rows."""
     shape, task = plan.plan, inputs.task
     learned = split_task(task, shape.split, seed=shape.seed, held_out=plan.examples).train
     chosen = shuffled(len(learned), min(len(learned), max(FEWEST, TOKENS // shape.T)), shape.seed)

@@ -1,6 +1,6 @@
-"""What is trained on each device, how it is evaluated on the way, and when it ends.
+"""Plans a training: what is trained on each device, how it is evaluated along the way, and when it ends.
 
-It ends with its steps, a budget of seconds or joules on the device, or an accuracy that is reached.
+It ends after its steps, or when a budget of minutes or joules on the device is used up or an accuracy is reached.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ SCHEDULES = ("constant", "linear", "cosine")
 INITS = ("random", "discriminant")
 _MOST = 100_000_000
 _FIRST_STEPS = 2
-"""Steps of the first segment under a budget: what a step takes is not known before."""
+"""Steps of the first segment under a budget: the cost of a step is not known before."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training as requested; `plan` says on which devices, of which model and settings, in which steps.
+    """A training as requested. Raises UserError for values that don't make sense.
 
-    It is evaluated on `examples` held-out examples at the start, every `eval_every` steps and at the end; its
-    state is saved every `checkpoint_every` steps. `schedule` is how the learning rate falls over all `steps`. A
-    training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
-    `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
-    from. `init`: which A the adapters have, one that is drawn or the task's discriminants
-    (workloads/reference/discriminant.py). `disturbed`: while it makes steps a load of ours keeps every core of the
-    device busy, and in the middle its process is ended once. `own_settings`: what tells it from its rivals in a race
-    and is no part of a workload, such as its learning rate; stored beside the workload. Raises UserError.
+    `plan` has the devices, the model, the settings and the kind of step. The training is evaluated on `examples`
+    held-out examples at the start, every `eval_every` steps and at the end; its state is saved every
+    `checkpoint_every` steps. The learning rate falls over all `steps` as `schedule` describes. The training ends after
+    `steps`, or earlier if a budget is used up or a held-out accuracy of `target` is reached; `budget_minutes` and
+    `budget_joules` count only the device's training steps.
+
+    `adapter` is a PEFT folder to start from. `init` selects the A of the adapters: drawn, or the task's discriminants
+    (workloads/reference/discriminant.py). `disturbed`: while the training makes steps, every core of the device is
+    kept busy, and its process is ended once, halfway. `own_settings`: what tells the training from its rivals in a
+    race but is not part of a workload, such as its learning rate; it is stored beside the workload.
     """
 
     plan: Plan
@@ -80,22 +82,22 @@ class TrainingPlan:
         if self.method.trains_weights:
             raise UserError(f"{self.plan.method} has no adapters, so --init chooses nothing: leave it out.")
         if self.adapter is not None:
-            raise UserError("--adapter brings an A of its own, so --init can't choose one: leave out either.")
+            raise UserError("--adapter has an A of its own, so --init can't choose one: leave out one of them.")
 
     @property
     def method(self) -> Method:
-        """How it is trained."""
+        """The training method."""
         return METHOD_TABLE[self.plan.method]
 
     def evaluation(self, batch: int) -> Plan:
         """Returns the plan of the programs that evaluate, `batch` rows at a time."""
-        plan = replace(self.plan, outer=None, inner=None)  # how steps are made is none of its business
+        plan = replace(self.plan, outer=None, inner=None)  # an evaluation has no such loops
         return replace(plan, method=self.method.evaluated_by, q=1, b=batch, noise="kernel", lr=None, eps=None)
 
     def rates(self, lr: float, first: int, count: int) -> NDArray[np.float32]:
         """Returns the learning rate of each of `count` calls from step `first` on: float32 [count].
 
-        A call that applies the update which the step before it left takes that step's rate.
+        A call that applies the update left pending by the step before takes that step's rate.
         """
         late = 1 if self.method.leaves_update else 0
         return np.array([lr * self._factor(max(0, step - late)) for step in range(first, first + count)], np.float32)
@@ -111,18 +113,16 @@ class TrainingPlan:
         return 0.5 * (1.0 + math.cos(math.pi * share)) if self.schedule == "cosine" else 1.0
 
     def segment_end(self, step: int) -> int:
-        """Returns the step after `step` at which the state is saved next."""
+        """Returns the next step after `step` at which the state is saved."""
         ends = [step + every - step % every for every in (self.checkpoint_every, self.eval_every)]
         return min(*ends, self.steps)
 
     def steps_lost(self, first: int, end: int) -> int:
-        """Returns after how many steps the process that makes those from `first` to before `end` is interrupted, to be
-        made again; 0 if it is not.
-        """
+        """Returns after how many of the steps `first` to `end` - 1 the process is interrupted on purpose; 0: never."""
         return steps_lost(self.steps, first, end) if self.disturbed else 0
 
     def evaluates_at(self, step: int) -> bool:
-        """Returns whether it is evaluated after `step` steps."""
+        """Returns whether the training is evaluated after `step` steps."""
         return step % self.eval_every == 0 or step == self.steps
 
     def document(self) -> dict[str, Json]:
@@ -131,18 +131,18 @@ class TrainingPlan:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> TrainingPlan:
-        """Reads the plan of `document`; UserError if another version of the suite wrote it."""
+        """Reads the plan from `document`. Raises UserError if another version of the suite wrote it."""
         try:
             return cls(**{**document, "plan": Plan.from_document(document["plan"])})
         except (TypeError, KeyError):
             raise UserError(
-                "The plan of this training was written by another version of the suite: start anew."
+                "The plan of this training was written by another version of the suite: start a new training."
             ) from None
 
 
 @dataclass(frozen=True)
 class _Budget:
-    """How much of one quantity a training may use, and has used, in `unit`."""
+    """How much of a quantity a training may use, and how much it has used, in `unit`."""
 
     option: str
     unit: str
@@ -150,14 +150,14 @@ class _Budget:
     used: float
 
     def steps_left(self, steps: int) -> int:
-        """Returns how many steps fit into the rest if each takes what the first `steps` took on average."""
+        """Returns how many steps fit into what is left, at the average cost of the first `steps`."""
         if steps == 0:
             return _FIRST_STEPS
         return int((self.limit - self.used) / (self.used / steps)) if self.used > 0 else _FIRST_STEPS
 
 
 def _budgets(plan: TrainingPlan, training: Training) -> list[_Budget]:
-    """Returns the budgets of the plan. Raises UserError if there is one of joules and no energy to count."""
+    """Returns the budgets of the plan. Raises UserError for a budget of joules if the energy is unavailable."""
     found = []
     if plan.budget_minutes is not None:
         found.append(_Budget("--budget-minutes", "s", 60.0 * plan.budget_minutes, training.seconds))
@@ -172,9 +172,9 @@ def _budgets(plan: TrainingPlan, training: Training) -> list[_Budget]:
 
 
 def next_end(plan: TrainingPlan, training: Training) -> int | str:
-    """Returns the step up to which the next segment goes, or why the training is over.
+    """Returns the step at which the next segment ends, or why the training is over.
 
-    Raises UserError for a budget that doesn't hold a single step.
+    Raises UserError for a budget too small for a single step.
     """
     reached = [each for each in training.evaluations if plan.target is not None and each.accuracy >= plan.target]
     if reached:
@@ -189,7 +189,7 @@ def next_end(plan: TrainingPlan, training: Training) -> int | str:
             if budget.used > budget.limit * _FIRST_STEPS and step <= _FIRST_STEPS:
                 each = format_rounded(budget.used / step)
                 raise UserError(
-                    f"{budget.option} allows {format_rounded(budget.limit)} {budget.unit}, and one step on "
+                    f"{budget.option} allows {format_rounded(budget.limit)} {budget.unit}, but one step on "
                     f"{training.device} takes {each} {budget.unit}: allow more, or choose a smaller shape."
                 )
             used, limit = format_rounded(budget.used), format_rounded(budget.limit)

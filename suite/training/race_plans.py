@@ -1,7 +1,8 @@
-"""Which trainings a race makes: those of its contenders, once for each seed.
+"""Plans the trainings of a race: one for each contender and seed.
 
-Contenders are every method with every quantization setting, alike in all else, or each is given in words that start
-with its method, such as `prge q=4 b=4 lr=1e-3`; what its words leave open, the race's options say.
+Contenders are either every method with every quantization setting, equal in everything else, or they are given one by
+one in words that start with the method, such as `prge q=4 b=4 lr=1e-3`. What the words leave open comes from the race's
+options.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from workloads.quantize.settings import SETTINGS
 from workloads.workload import require_count
 
 OwnFields = dict[str, Any]
-"""Those of one contender's words, while they are read."""
+"""The values in a contender's words, while they are read."""
 
 _MOST_SEEDS = 100
 _DEFAULT_QUANT = "fp32"
@@ -36,11 +37,11 @@ def plans_of_methods(
     training: Fields,
     robustness: bool = False,
 ) -> list[TrainingPlan]:
-    """Returns a plan for each method and seed, with all settings in it; seeds count up from the one in `settings`.
+    """Returns a plan with all settings for each method and seed; seeds count up from the one in `settings`.
 
-    `settings` are fields of a Plan, `training` those of a TrainingPlan. A `q` applies to the methods that leave it
-    open. With `robustness` each is followed by the same training, disturbed. Raises UserError for a race without
-    rivals, unknown names, and two budgets at once.
+    `settings` are fields of a Plan, `training` those of a TrainingPlan. A `q` applies to methods that leave it open.
+    With `robustness`, each training is followed by a disturbed copy. Raises UserError for a race without rivals,
+    unknown names, or two budgets.
     """
     methods, quants = list(dict.fromkeys(methods)), tuple(dict.fromkeys(quants))
     for name in methods:
@@ -61,7 +62,7 @@ def plans_of_contenders(
 ) -> list[TrainingPlan]:
     """Returns a plan for each contender and seed, as `plans_of_methods` does; `contenders` are their words.
 
-    Raises UserError also for words that can't be read, and for contenders that are the same training.
+    Also raises UserError for words that can't be read, and for contenders that are the same training.
     """
     found = [
         (words, _training_of(devices, one, settings, training))
@@ -73,13 +74,16 @@ def plans_of_contenders(
     beside = [_beside_workload(plan) for _, plan in found]
     _require_different(found, beside)
     alike = {key for key in _BESIDE if len({each[key] for each in beside if key in each}) == 1}
-    plans = [replace(plan, own_settings=_named(own, alike)) for (_, plan), own in zip(found, beside, strict=True)]
+    plans = [
+        replace(plan, own_settings=_naming_values(own, alike)) for (_, plan), own in zip(found, beside, strict=True)
+    ]
     return _with_each_seed(plans, seeds, robustness)
 
 
 def _with_each_seed(plans: Sequence[TrainingPlan], seeds: int, robustness: bool) -> list[TrainingPlan]:
-    """Repeats the plans of the first seed. Seeds go round last, so that an interrupted race has as many of each
-    contender as possible.
+    """Repeats the plans of the first seed for every seed.
+
+    Each seed trains all contenders before the next one, so that an interrupted race has about as many of each.
     """
     require_count("--seeds", seeds, _MOST_SEEDS)
     if plans[0].budget_minutes is not None and plans[0].budget_joules is not None:
@@ -100,7 +104,7 @@ def _plan(devices: tuple[str, ...], method: str, own: Fields, settings: Fields) 
 
 @dataclass(frozen=True)
 class _Contender:
-    """What the words of one contender say: its method, and fields of a Plan and of a TrainingPlan."""
+    """A contender's words as read: its method, and fields of a Plan and of a TrainingPlan."""
 
     words: str
     method: str
@@ -123,13 +127,13 @@ _KEYS = {
     **{"layers": _NAME, "outer": _SWITCH, "inner": _SWITCH},
     **_OF_TRAINING,
 }
-"""What a contender may have of its own, how its value is read, and what the value has to be. Task, held-out examples,
-their length T, seeds and ends are the race's, as its contenders are compared on them."""
+"""A contender's keys, each with a reader of its value and a description of valid ones. Task, held-out examples, their
+length T, seeds and ends belong to the race, as contenders are compared on them."""
 
 CONTENDER_KEYS = tuple(_KEYS)
 
 _BESIDE = ("lr", "eps", "schedule", "init", "steps")
-"""What may tell a contender from another of the same workload; when it is evaluated makes no other training."""
+"""Values that make another contender of the same workload. `eval_every` does not, as it changes no training."""
 
 
 def _read(words: str, of_race: set[str]) -> list[_Contender]:
@@ -150,7 +154,7 @@ def _read(words: str, of_race: set[str]) -> list[_Contender]:
                 raise UserError(f"{key} is given twice: leave out one of them.")
             values[key] = value
         if "eps" in values and METHOD_TABLE[method].noise is None:
-            raise UserError(f"{method} perturbs nothing, so eps means nothing: leave it out.")
+            raise UserError(f"{method} perturbs nothing, so eps has no meaning: leave it out.")
         shapes = _shapes(method, values)
     except UserError as error:
         raise UserError(f'Contender "{printed}": {error}') from None
@@ -175,7 +179,7 @@ def _read_pair(pair: str, of_race: set[str]) -> tuple[str, Any]:
 
 
 def _shapes(method: str, values: OwnFields) -> list[dict[str, int]]:
-    """Takes the total out of the values; returns q and b for each of its shapes, or nothing to add without one."""
+    """Removes `total` from the values. Returns q and b for each of its shapes, or one empty shape without it."""
     total = values.pop("total", None)
     if total is None:
         return [{}]
@@ -194,7 +198,7 @@ def _training_of(devices: tuple[str, ...], one: _Contender, settings: Fields, tr
 
 
 def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
-    """Returns what it has of _BESIDE; defaults are resolved."""
+    """Returns the plan's values of the keys in _BESIDE, with defaults resolved."""
     own = plan.plan.training(SETTINGS[plan.plan.quants[0]])
     values = (own.lr, own.eps, plan.schedule, plan.init, plan.steps)
     found: dict[str, Json] = dict(zip(_BESIDE, values, strict=True))
@@ -203,10 +207,10 @@ def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
     return found
 
 
-def _named(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
-    """Returns what names a contender: all that is not alike, but for a schedule that goes without saying."""
-    unsaid = (("schedule", TrainingPlan.schedule), ("init", TrainingPlan.init))
-    return {key: value for key, value in beside.items() if key not in alike and (key, value) not in unsaid}
+def _naming_values(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
+    """Returns the values that name a contender: those that differ, except default schedules and inits."""
+    defaults = (("schedule", TrainingPlan.schedule), ("init", TrainingPlan.init))
+    return {key: value for key, value in beside.items() if key not in alike and (key, value) not in defaults}
 
 
 def _require_different(found: Sequence[tuple[str, TrainingPlan]], beside: Sequence[Mapping[str, Json]]) -> None:

@@ -1,9 +1,8 @@
-"""One training on one device: what it reads, segments of steps, each from the state that the last one left, and
-evaluations between.
+"""Carries out one training on one device: segments of steps, each from the last one's state, and evaluations.
 
-A segment is a process of the runner. What it leaves is on this host's disk before the store knows of it, and in the
-store before the next one starts: whatever dies, the training goes on from there on the very trajectory that an
-undisturbed one has.
+A segment is a process of the runner. Its results are on this host's disk before they are recorded in the store, and in
+the store before the next segment starts. So whatever dies, the training resumes from there, on exactly the trajectory
+of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -46,19 +45,19 @@ from workloads.tasks.task import Task
 from workloads.tasks.template import Template
 
 EVALUATED_ROWS = 16
-"""Rows that an evaluation computes at a time."""
+"""Rows that an evaluation computes at once."""
 _SAMPLED = 1000
-"""Examples whose length is looked at."""
+"""At most this many examples are sampled for the lengths of rows."""
 _MOST_ATTEMPTS = 3
-"""Processes that die on their own before a training is given up."""
+"""Processes that may die on their own before a training is given up."""
 
 _NO_SENSOR: SessionEnergy | Unavailable = Unavailable("the device has no power sensor that can be read")
 _NO_IDLE = Unavailable("idle power is not measured during a training")
 Note = Callable[[str], None]
 
 
-class _Interruption(Exception):  # noqa: N818 - asked for, not a fault
-    """A process has made as many steps as it was to make."""
+class _Interruption(Exception):  # noqa: N818 - intended, not an error
+    """A process has made the steps after which it is interrupted on purpose."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +75,22 @@ class HeldOut:
 
     @property
     def examples(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return len(self.rows.right)
 
     @property
     def candidates_of_a_row(self) -> int:
-        """How many candidates a row of the program has."""
+        """The number of candidates in a row of the program."""
         return self.rows.candidates
 
     def score(self, losses: NDArray[np.float32]) -> tuple[float, float]:
-        """Returns accuracy and mean loss of the right answers; losses float32 [n, candidates of a row, b]."""
+        """Returns accuracy and mean loss of the right answers. `losses`: float32 [n, candidates of a row, b]."""
         return self.rows.scores(list(losses))
 
 
 @dataclass(frozen=True)
 class Material:
-    """Batches of a training, one for each step, its held-out examples, and the lengths below T that its rows are worth
-    a program of.
-    """
+    """A training's batches, one for each step, its held-out examples, and the lengths below T that get own programs."""
 
     training: TaskBatches
     held_out: HeldOut
@@ -103,7 +100,7 @@ class Material:
 
 
 def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
-    """Takes the held-out examples from the validation file, or from the others by the plan's seed, and encodes all.
+    """Encodes examples; the held-out ones come from the validation file, or are drawn from the task by the plan's seed.
 
     Raises UserError if the task has no examples left to learn from.
     """
@@ -118,7 +115,7 @@ def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
 
 
 def _row_lengths(task: Task, tokenizer: Tokenizer, b: int, T: int, K: int) -> RowLengths:
-    """Measures the rows of the task, _SAMPLED of them at most, whichever a seed may hold out."""
+    """Measures the lengths of at most _SAMPLED rows of the task, whether or not a seed holds them out."""
     every = -(-len(task.examples) // _SAMPLED)
     examples = encode_examples(task.examples[::every], task.template, tokenizer)
     return RowLengths.of(examples, RowLayout.fitting(examples, task.template, tokenizer, T, K), b)
@@ -139,9 +136,7 @@ def _held_out(texts: Sequence[LabelledText], template: Template, tokenizer: Toke
 
 @dataclass(frozen=True)
 class Course:
-    """What one training consists of: its plan, programs, data, and where its states are kept. `shorter`: the programs
-    that train on shorter rows.
-    """
+    """A training's plan, programs, data and folder of states. `shorter`: programs that train on shorter rows."""
 
     training_id: str
     label: str
@@ -157,7 +152,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a training takes place. `check_stop` raises when it is to end; `steps` displays those of a process."""
+    """Where a training takes place. `check_stop` raises when it has to end; `steps` displays a process's steps."""
 
     device: Device
     runner: BuiltRunner
@@ -168,16 +163,16 @@ class Ground:
     steps: Callable[[str, int], AbstractContextManager[OnStep]]
 
     def cool_down(self) -> None:
-        """Waits until the device is as cool as at the start: a process may have been ended because it was too hot."""
+        """Waits until the device is as cool as at the start: a process may have been ended because of heat."""
         hot = self.gate.wait(self.device, self.device.sensors().sensors, self.note)
         if hot is not None:
             self.note(hot)
 
 
 def train(course: Course, ground: Ground, trainings: Trainings) -> str:
-    """Trains until the plan's end from wherever the store says the training is; returns why it ended.
+    """Trains from the step recorded in the store to the plan's end. Returns why the training ended.
 
-    Raises DeviceLost, SuiteError if the device can't train, and UserError for a budget that holds no step.
+    Raises DeviceLost, SuiteError if the device can't train, and UserError for a budget too small for a single step.
     """
     training = trainings.one(course.training_id)
     while True:
@@ -202,19 +197,21 @@ def train(course: Course, ground: Ground, trainings: Trainings) -> str:
 
 
 def _state_at(course: Course, step: int) -> Checkpoint | None:
-    """Returns the state to go on from, None for that of no training. Raises UserError if it is gone."""
+    """Returns the state to continue from, or None to start from zero. Raises UserError if it is missing."""
     if step == 0:
         return None if course.start is None else Checkpoint(0, course.start)
     path = course.checkpoints.place(step)
     if not path.is_file():
-        raise UserError(f"the checkpoint {path} of step {step} is gone, so the training can't go on: start a new one.")
+        raise UserError(
+            f"the checkpoint {path} of step {step} is missing, so the training can't continue: start a new one."
+        )
     return Checkpoint(step, path)
 
 
 def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Segment:
-    """Makes the steps from `first` to before `end`; a process that dies is started again, and named in the note.
+    """Makes the steps `first` to `end` - 1. A process that dies is started again and mentioned in the segment's note.
 
-    One that is interrupted on purpose has not died; one that dies before is not the one that is to be interrupted.
+    A process that is interrupted on purpose does not count as dead; if one dies earlier, the next is interrupted.
     """
     label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
     job = _training_job(course, ground, before, first, end)
@@ -263,7 +260,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
 
 
 def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) -> Evaluation:
-    """Evaluates what the state stands for on the held-out examples."""
+    """Evaluates a state on the held-out examples."""
     job, held_out = _evaluation_job(course, ground, at, step), course.material.held_out
     label = f"{ground.device.entry.name} {course.label}: evaluating after {step} steps"
     for _ in range(_MOST_ATTEMPTS):
@@ -306,7 +303,7 @@ def _evaluation_job(course: Course, ground: Ground, at: Checkpoint | None, step:
 
 
 def _describe(evaluation: Evaluation, training: Training) -> str:
-    """Returns a line on an evaluation and what it took to get there."""
+    """Returns a line on an evaluation and the cost up to it."""
     energy = training.energy_at(evaluation.step)
     joules = "" if isinstance(energy, Unavailable) else f" and {energy / 1e3:.1f} J"
     after = f" after {training.seconds_at(evaluation.step):.1f} s{joules} of steps" if evaluation.step else ""
@@ -319,7 +316,7 @@ def _describe(evaluation: Evaluation, training: Training) -> str:
 def _carry_out(
     ground: Ground, job: Job, label: str, most_steps: int = 0
 ) -> tuple[SessionRecord, SensorPlan, list[str]]:
-    """Runs a job. Raises DeviceLost if the device went away meanwhile, and _Interruption after `most_steps`, if any."""
+    """Runs a job. Raises DeviceLost if the device is lost meanwhile, and _Interruption after `most_steps`, if given."""
     found = ground.device.sensors()
     sensors = sensor_plan(found, ground.device.entry.power)
     command = ground.runner.command(ground.device.places.runner(ground.runner.hash))
@@ -337,7 +334,7 @@ def _carry_out(
 
 
 def _diverged(record: SessionRecord, first: int) -> str | None:
-    """Returns at which step a loss is not finite, None if all are."""
+    """Returns which step's loss is not finite, or None if all are."""
     for step in record.steps:
         if not step.losses or not all(math.isfinite(loss) for loss in step.losses):
             return f"the loss of step {first + step.index} is not finite"

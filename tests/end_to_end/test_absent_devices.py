@@ -68,7 +68,7 @@ def test_others_are_measured_and_the_absent_one_is_recorded(board: Board, bench:
     assert found["here"] == ("ok", None)
     assert found["board"][0] == "failed"
     assert "Connection refused" in found["board"][1]
-    assert ran.err.index("going on without board") < ran.err.index("here: ")
+    assert ran.err.index("continuing without board") < ran.err.index("here: ")
     assert bench.rows("SELECT count(*) FROM measurement WHERE runner_hash IS NULL") == [(1,)]
 
 

@@ -52,8 +52,8 @@ REFUSED = [
     ((*RUN, "--targets", "q_proj,v_proj,q_proj"), "The target module q_proj is named 2 times: name each once"),
     ((*RUN, "-T", "513"), "T is 513, but tiny has 512 positions: choose a T up to 512"),
     ((*RUN, "-T", "2"), "T is 2, but the prompt .* need .* tokens"),
-    ((*RUN, "-q", "65536"), r"would call its layers \d+ times in a step, and 10000 is the most.*: lower q"),
-    ((*RUN, "-b", "1048576"), r"needs about \d+\.\d GB of memory on the device and this machine has"),
+    ((*RUN, "-q", "65536"), r"would call its layers \d+ times in a step, but 10000 is the most.*: lower q"),
+    ((*RUN, "-b", "1048576"), r"needs about \d+\.\d GB of memory on the device, but this machine has"),
     ((*RUN, "--noise", "stock", "--quant", "nf4"), "nf4 needs the runner's kernel"),
     ((*RUN, "--threads", "4"), "No such option '--threads': .* set `threads: 2` in its entry of inventory.yaml"),
     (("export", "--batch=4"), "No such option '--batch': the rows of a batch are -b"),
@@ -70,7 +70,7 @@ REFUSED = [
     ((*RUN, "-T", "2", "--task", "a.tsv", "--dry-run"), "T is 2, but the prompt .* need .* tokens"),
     (("run", "--resume"), "There is no interrupted run to resume: start one"),
     (("run", "--resume", "--steps", "5"), "leave out --steps"),
-    (("check",), "Nothing to check is named, or too much: add --overhead or --gradient"),
+    (("check",), "One check at a time: give either --overhead or --gradient"),
     (("report",), "There is nothing to report yet"),
     (("devices", "check", "pi"), "no device 'pi'"),
     (("run", "--device", "jetson"), "add it with `suite devices add jetson --kind jetson --host HOST`"),
@@ -233,7 +233,7 @@ def test_a_damaged_store_is_refused_before_anything_is_exported(empty_bench: Ben
     (empty_bench.home / "store.sqlite").write_bytes(b"this is no database" * 100)
     for command in ((*RUN, "--quick"), ("history",), ("report",), ("run", "--resume")):
         ran = empty_bench(*command)
-        assert (ran.code, "damaged or no SQLite file" in ran.sentence) == (1, True), command
+        assert (ran.code, "damaged or not an SQLite file" in ran.sentence) == (1, True), command
     assert not (empty_bench.home / "artifacts").exists()
 
 
@@ -241,7 +241,7 @@ def test_a_dry_run_tells_time_memory_and_disk_and_does_nothing(empty_bench: Benc
     ran = empty_bench(*RUN, "--dry-run", "--sessions", "5")
     assert ran.code == 0
     assert "20 sessions of 10 measured steps, interleaved over fp32, fp16, int8, nf4" in ran.out
-    assert "to do it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
+    assert "to measure it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
     document = json.loads(empty_bench(*RUN, "--dry-run", "--json").out)
     assert [item["quant"] for item in document["plans"][0]["forecast"]["settings"]] == ["fp32", "fp16", "int8", "nf4"]
     assert document["plans"][0]["forecast"]["device_disk_bytes"] > 0

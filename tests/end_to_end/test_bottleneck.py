@@ -70,7 +70,7 @@ def test_the_experiment_says_what_holds_a_step_up_and_checks_its_advice(bench: B
     assert "was not measured" not in answer["sentence"]
     assert answer["missing"] == []
     titles = [table["title"] for table in answer["evidence"]]
-    assert titles[0] == "Which roof each group of operators is under"
+    assert titles[0] == "The roof of each group of operators"
     assert all(table["rows"] for table in answer["evidence"])
     page = (bench.home / "experiments" / found["experiment_id"] / "experiment.html").read_text()
     assert "Operators under the roofs of the device" in page

@@ -68,11 +68,11 @@ def test_what_was_measured_is_shown_before_a_page_that_can_not_be_written(bench:
     ran = bench(*RUN, "--quick", "--quant", "nf4")
     assert ran.code == 2
     assert re.search(r"local +nf4 .* ok", ran.out)
-    assert "report" not in ran.out and "reports cannot be made" in ran.err.splitlines()[-1]
+    assert "report" not in ran.out and "reports cannot be created" in ran.err.splitlines()[-1]
     as_json = bench(*RUN, "--quick", "--quant", "nf4", "--json")
     document = json.loads(as_json.out)
     assert (as_json.code, document["measurements"][0]["status"]) == (2, "ok")
-    assert "cannot be made" in document["report"]["unavailable"]
+    assert "cannot be created" in document["report"]["unavailable"]
     assert bench.rows("SELECT DISTINCT status FROM run") == [("finished",)]
     reports.unlink()
     assert bench("report").code == 0

@@ -50,7 +50,7 @@ def test_run_of_another_lab_comes_in_once_and_is_shown_as_imported(bench: Bench,
     first, second = bench("data", "import", path, "--from", "bonn"), bench("data", "import", path, "--from", "bonn")
     assert first.code == 0, first.err
     assert first.out == f"{run_id}.bonn: 2 measurements, 2 sessions of bonn\n"
-    assert second.out == f"{run_id}.bonn is there already, nothing was changed\n"
+    assert second.out == f"{run_id}.bonn is in the store already; nothing was changed\n"
     assert f"{run_id}.bonn  finished  bonn:local" in bench("history", "--runs").out
     assert {row["device"] for row in bench("history", "--json").document} == {"local", "bonn:local"}
     assert bench("report").code == 0
@@ -121,7 +121,7 @@ def test_gc_removes_nothing_unless_it_is_told_yes(
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     ran = bench("gc")
     assert (ran.code, programs(bench)) == (code, before)
-    assert ("Nobody answered, so nothing was removed" in ran.err) == (code == 2)
+    assert ("Nobody answered, so none of " in ran.err) == (code == 2)
 
 
 def test_gc_removes_when_the_answer_is_yes(bench: Bench, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_gc_removes_what_is_old_and_the_next_run_makes_it_again(bench: Bench, ru
     assert ran.document["freed_bytes"] > 0
     kept = sorted(path.suffix for path in (bench.home / "runs" / run_id).iterdir())
     assert kept == [".bin", ".gz", ".gz", ".json", ".json"]  # raw output; jobs and their inputs stay as they are
-    assert bench("gc", "--dry-run").out.splitlines()[0] == "nothing has to go"
+    assert bench("gc", "--dry-run").out.splitlines()[0] == "nothing to remove"
 
 
 def test_gc_keeps_the_baseline_of_every_series(bench: Bench, run_id: str) -> None:
@@ -179,7 +179,7 @@ def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, mo
 
 
 def test_gc_of_a_device_removes_what_was_not_used_lately(bench: Bench, run_id: str) -> None:
-    assert bench("gc", "--device", "all", "--yes").out.splitlines()[0] == "nothing has to go"
+    assert bench("gc", "--device", "all", "--yes").out.splitlines()[0] == "nothing to remove"
     record = bench.workdir / "cache.json"
     uses = json.loads(record.read_text())
     old = next(name for name in uses["used"] if name.startswith("artifacts/"))

@@ -65,7 +65,7 @@ def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> 
     assert "fine-tune tiny on the built-in reviews to a held-out accuracy of 0.55" in found["sentence"]
     bills, *rest = found["evidence"]
     assert [row[0] for row in bills["rows"]] == ["prge fp32", "prge nf4"]
-    (unknown,) = (table for table in rest if table["title"].startswith("What is not known"))
+    (unknown,) = (table for table in rest if table["title"].startswith("What is unknown"))
     assert {"joules", "battery, %"} <= {row[1] for row in unknown["rows"]}
     assert all(row[2] for row in unknown["rows"])
     assert found["picture"]["curves"][-1]["y"] == [0.55, 0.55]
@@ -74,7 +74,11 @@ def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> 
 def test_precision_trains_measures_and_checks_every_setting(bench: Bench) -> None:
     answer = _quick_answer(bench("experiment", "precision", "--quick", "--json"))
     assert answer["sentence"].startswith("Against fp32 (accuracy ")
-    titles = ["Trainings in each setting", "Steps, sessions of all settings in turn", "Noise of projected gradients"]
+    titles = [
+        "Trainings in each setting",
+        "Steps, with sessions of all settings in turn",
+        "Noise of projected gradients",
+    ]
     assert [table["title"] for table in answer["evidence"]] == titles
     assert [[row[0] for row in table["rows"]] for table in answer["evidence"]] == [["fp32", "nf4"]] * 3
     assert answer["missing"] == []
@@ -112,7 +116,7 @@ def test_generalization_trains_on_long_rows_code_and_a_task_of_the_user_s(bench:
         (("experiment", "parallelism", "--device", "nobody"), "nobody"),
         (("experiment", "precision", "--quick", "--task", "mine.csv"), "precision has tasks of its own"),
         (("experiment", "--resume"), "There is no interrupted experiment to resume"),
-        (("experiment", "--show", "latest"), "No experiment was made yet"),
+        (("experiment", "--show", "latest"), "There is no experiment yet"),
         (("experiment", "--show", "latest", "--quick"), "leave out --quick"),
     ],
 )

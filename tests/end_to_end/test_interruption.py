@@ -106,7 +106,7 @@ def test_a_device_in_use_is_told_with_its_holder_and_the_first_run_goes_on(bench
     with started(bench, *LONG, "--steps", "1000") as process:  # it outlasts two commands
         wait_for_second_session(bench, process)
         second = bench(*RUN, "--quick", "--quant", "fp32", "--json")
-        assert "is going on in another process" in bench("run", "--resume").err
+        assert "is in progress in another process" in bench("run", "--resume").err
         _, err = wait_for_end(process)
     assert second.code == 4
     (item,) = second.document["measurements"]

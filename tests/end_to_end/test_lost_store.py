@@ -25,7 +25,7 @@ def test_a_run_whose_store_is_lost_comes_back_with_all_it_measured(board: Board,
     remove_store(store)
     ran = bench("store", "rebuild")
     assert ran.code == 0, ran.err
-    assert "the store was made anew from its journal: 1 runs, 2 measurements, 4 sessions, 0 trainings" in ran.out
+    assert "the store was rebuilt from its journal: 1 runs, 2 measurements, 4 sessions, 0 trainings" in ran.out
     assert contents(store) == before
     again = bench("data", "export", "first", "--format", "json", "--to", "after").out.strip()
     document = json.loads((bench.folder / exported).read_text())
@@ -33,7 +33,7 @@ def test_a_run_whose_store_is_lost_comes_back_with_all_it_measured(board: Board,
     assert len(document["measurements"]) == 2
     refused = bench("store", "rebuild")
     assert refused.code == 2
-    assert re.search(r"is whole, with 1 runs?, and was left as it is", refused.sentence)
+    assert re.search(r"is intact, with 1 runs?, and was not changed", refused.sentence)
 
 
 def test_a_home_without_a_journal_is_one_sentence(bench: Bench) -> None:

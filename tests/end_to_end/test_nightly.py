@@ -137,7 +137,7 @@ def test_without_its_baseline_program_a_suspect_is_inconclusive(board: Board, be
     document = json.loads(ran.out)
     assert ran.code == 4
     assert changes(document)["nf4 latency_ms"] == "inconclusive"
-    assert "no earlier night of this series can be the baseline" in document["changes"][0]["sentence"]
+    assert "no earlier night of this series can serve as the baseline" in document["changes"][0]["sentence"]
 
 
 def test_a_measurement_that_failed_is_an_error_not_a_verdict(board: Board, bench: Bench, first_night: str) -> None:
@@ -155,7 +155,7 @@ def test_two_nights_never_overlap(board: Board, bench: Bench) -> None:
     with FileLock(bench.home / "locks" / "night.lock"):
         ran = bench("nightly")
     assert ran.code == 2
-    assert "Another night is going on" in ran.sentence
+    assert "Another night is in progress" in ran.sentence
 
 
 def test_a_night_that_was_broken_off_after_its_verdicts_is_judged_once(
@@ -185,7 +185,7 @@ def test_a_night_that_was_broken_off_is_taken_up(board: Board, bench: Bench, mon
         patch.setattr("suite.nightly.night.judge", interrupt)
         assert bench("nightly").code == 130
     resumed = bench("run", "--resume")
-    assert "is a night: go on with it by `suite nightly`" in resumed.sentence
+    assert "is a night: continue it with `suite nightly`" in resumed.sentence
     ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
     assert len(bench.runs()) == 1

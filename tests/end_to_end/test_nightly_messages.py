@@ -78,7 +78,7 @@ def test_a_series_is_accepted_from_its_newest_point_on(bench: Bench, regressed: 
     assert ran.out == f"accepted {LATENCY} from run {regressed} on\n"
     again = bench("accept", "nf4/latency_ms", "--why", "known")
     assert again.code == 2
-    assert "is accepted from run" in again.sentence
+    assert "was already accepted from run" in again.sentence
     assert "by ada" in again.sentence
 
 
@@ -137,11 +137,11 @@ def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Benc
         (bench.home / name).write_text("in the way")
     night = bench("nightly", "--json")
     assert (night.code, night.document["exit_code"], night.document["series"] > 0) == (2, 0, True), night.err
-    assert "reports cannot be made" in night.document["report"]["unavailable"]
-    assert "reports cannot be made" in night.err and "home/nights" in night.err
+    assert "reports cannot be created" in night.document["report"]["unavailable"]
+    assert "reports cannot be created" in night.err and "home/nights" in night.err
     compared = bench("compare", "previous", "latest", "--all")
     assert compared.code == 2 and "latency_ms" in compared.out and "report:" not in compared.out
-    assert "reports cannot be made" in compared.err
+    assert "reports cannot be created" in compared.err
 
 
 def test_programs_are_compared_in_the_runs_that_measured_them_last(bench: Bench, regressed: str) -> None:
@@ -172,6 +172,6 @@ def test_a_webhook_out_of_reach_is_a_note_and_changes_nothing(
         ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
     assert ran.document["verdicts"]["insufficient"] == ran.document["series"]
-    assert f"the webhook at 127.0.0.1:{port} did not take the night" in ran.err
+    assert f"the webhook at 127.0.0.1:{port} did not accept the night" in ran.err
     kept = [path.read_bytes() for path in bench.home.rglob("*") if path.is_file() and path.stat().st_size < 10**7]
     assert not any(b"T0KEN" in content for content in [*kept, ran.err.encode(), ran.out.encode()])

@@ -86,4 +86,4 @@ def test_dry_run_of_a_plan_file_tells_each_plan(bench: Bench, plan: Path) -> Non
     ran = bench("run", "--plan", str(plan), "--dry-run")
     assert ran.code == 0
     assert "4 sessions of 3 measured steps, interleaved over fp32, nf4" in ran.out
-    assert "to do it: suite run --plan" in ran.out
+    assert "to measure it: suite run --plan" in ran.out

@@ -41,8 +41,8 @@ def test_a_tag_that_is_taken_is_refused_before_anything_is_measured(bench: Bench
     taken = bench(*QUICK, "--tag", "v1")
     assert taken.code == 2
     assert f"tag v1 is run {first}, by ada" in taken.sentence
-    assert "can be no tag" in bench(*QUICK, "--tag", "latest").sentence
-    assert "can be no tag" in bench(*QUICK, "--tag", "two words", "--dry-run").sentence
+    assert "can't be a tag" in bench(*QUICK, "--tag", "latest").sentence
+    assert "can't be a tag" in bench(*QUICK, "--tag", "two words", "--dry-run").sentence
     assert "leave out --tag" in bench("run", "--resume", "--tag", "v2").sentence
     assert bench.runs() == [(first, "finished")]
 
@@ -58,7 +58,7 @@ def test_tags_are_listed_moved_and_freed(bench: Bench, board: Board) -> None:
     assert bench("tag", "base", "latest", "--move").code == 0
     (listed,) = bench("tag", "--json").document
     assert (listed["name"], listed["run_id"], listed["author"]) == ("base", second, "ada")
-    assert bench("tag", "--delete", "base").out == f"base is no tag any more; it was run {second}\n"
+    assert bench("tag", "--delete", "base").out == f"deleted tag base, which was run {second}\n"
     assert bench("tag", "--json").document == []
     assert "there is no tag 'base'" in bench("tag", "--delete", "base").sentence
     assert "NAME is missing" in bench("tag", "--delete").sentence

@@ -92,7 +92,7 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     service.write_text(service.read_text().replace('"--if-due" "--at" "03:15" ', ""))  # as an earlier version wrote it
     status = empty_bench("schedule", "status")
     assert "next night: Mon 2026-11-23 02:30:00 UTC" in status.out
-    assert "loses the night when clocks go forward: `suite schedule install` again mends it" in status.out
+    assert "skips the night when clocks go forward: run `suite schedule install` again" in status.out
     assert empty_bench("schedule", "remove").code == 0
     assert unit_files(empty_bench) == []
     assert (systemd / "told").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]
@@ -145,11 +145,11 @@ def test_a_crontab_that_cannot_be_read_is_not_written(cron: Path, empty_bench: B
 
 
 def test_a_schedule_that_could_not_run_is_refused(tools: Path, empty_bench: Bench) -> None:
-    assert "Neither a systemd of this user nor `crontab`" in empty_bench("schedule", "install").sentence
+    assert "This user has neither systemd nor `crontab`" in empty_bench("schedule", "install").sentence
     assert "write it as 02:30" in empty_bench("schedule", "install", "--at", "noon").sentence
     assert "there is nothing to remove" in empty_bench("schedule", "remove").sentence
     assert "other.yaml" in empty_bench("schedule", "install", "--plan", "other.yaml").sentence
-    assert "`suite schedule install` does it" in empty_bench("schedule", "status").out
+    assert "`suite schedule install` schedules nights" in empty_bench("schedule", "status").out
 
 
 def test_a_webhook_file_that_others_can_read_is_told(tools: Path, empty_bench: Bench) -> None:

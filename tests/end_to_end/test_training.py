@@ -142,7 +142,7 @@ def test_without_an_adapter_the_model_is_evaluated_on_its_way(bench: Bench, meth
     assert [path.name for path in states] == ["step-000000004.safetensors", "step-000000006.safetensors"]
     assert not (bench.workdir / "jobs").exists()  # where the device had the state for the next process
     refused = bench("adapters", "export", trained["training_id"], str(bench.folder / "none"))
-    assert (refused.code, f"they are in {states[-1]}" in refused.sentence) == (2, True)
+    assert (refused.code, f"find them in {states[-1]}" in refused.sentence) == (2, True)
 
 
 def _states(bench: Bench, training: dict[str, Any]) -> list[Path]:
@@ -221,7 +221,7 @@ def test_a_race_trains_every_contender_with_every_seed(bench: Bench) -> None:
     assert trained == [(name, seed, "finished") for seed in (7, 8) for name in ("prge", "mezo-lora-fa")]
     (race,) = ran.document["races"]
     assert [contender["seeds"] for contender in race["contenders"]] == [[7, 8], [7, 8]]
-    assert ran.err.count("lost the beginning of their text") <= 2
+    assert ran.err.count("lost the start of their text") <= 2
 
 
 def test_an_interrupted_race_goes_on_with_the_same_contenders(bench: Bench) -> None:

@@ -41,7 +41,7 @@ def test_a_run_id_cannot_leave_its_folder(tmp_path, name):
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot be made .*error 20.*set SUITE_HOME"):
+    with pytest.raises(UserError, match=r"cannot be created .*error 20.*set SUITE_HOME"):
         _ = Home(tmp_path / "file").artifacts
 
 
@@ -51,7 +51,7 @@ def test_a_home_on_a_file_system_without_locks_is_one_sentence(tmp_path, monkeyp
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match=r"lock .* cannot be made .*error 38.*set SUITE_HOME"), lock(Home(tmp_path)):
+    with pytest.raises(UserError, match=r"lock .* cannot be created .*error 38.*set SUITE_HOME"), lock(Home(tmp_path)):
         pytest.fail("nothing is locked")
 
 

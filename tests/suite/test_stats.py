@@ -26,7 +26,7 @@ def test_median_of_nothing_is_an_error():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_fewer_than_three_sessions_have_no_interval(count):
     found = stats.session_interval([1.0] * count)
-    assert found == Unavailable(f"{count} sessions, at least 3 are needed for an interval")
+    assert found == Unavailable(f"{count} sessions, but an interval needs at least 3")
 
 
 def test_equal_sessions_have_an_interval_of_width_zero():

@@ -1,4 +1,4 @@
 """`suite devices` and its commands.
 
-Start at inventory.py, which has the group and all commands but `calibrate`.
+Start at inventory.py, which has the group and all commands except `calibrate`.
 """

@@ -1,4 +1,4 @@
-"""`suite devices calibrate`: the unit and the sign of a device's power gauge."""
+"""`suite devices calibrate`: finds the unit and sign of a device's power gauge."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _DEFAULT_SECONDS = 10.0
 
 @click.command("calibrate")
 @click.argument("name", shell_complete=complete_device)
-@click.option("--yes", is_flag=True, help="Write what was found into the inventory without asking.")
+@click.option("--yes", is_flag=True, help="Write the result into the inventory without asking.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=1.0, max=600.0),
     default=_DEFAULT_SECONDS,
     show_default=True,
-    help="How long to idle, to compute, and to idle again.",
+    help="Length of each stretch: idle, computing, idle again.",
 )
 @click.option(
     "--meter-mw",
     type=click.FloatRange(min=1.0, max=1e6),
-    help="What a meter shows while all cores are busy, in mW: gives any factor, such as 2 for one of two cells.",
+    help="A meter's reading while all cores are busy, in mW: finds any factor, such as 2 for one of two cells.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; writes only with --yes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; write only with --yes.")
 @inventory_option
 def calibrate_device(
     name: str, yes: bool, seconds: float, meter_mw: float | None, as_json: bool, inventory_path: Path
 ) -> int:
-    """Find unit and sign of a device's power gauge from idle against load, and write them into the inventory.
+    """Find the unit and sign of a device's power gauge by comparing load with idle, and write them to the inventory.
 
-    Unplug the charger first: a phone is reached over Wi-Fi meanwhile.
+    Unplug the charger first; a phone has to be reached over Wi-Fi for this.
 
     \b
     suite devices calibrate phone
@@ -51,7 +51,7 @@ def calibrate_device(
     suite devices calibrate phone --meter-mw 3600
     """
     if math.isnan(seconds) or (meter_mw is not None and math.isnan(meter_mw)):
-        raise click.UsageError("--seconds and --meter-mw are numbers, and nan is none")
+        raise click.UsageError("--seconds and --meter-mw take numbers, and nan is not one")
     inventory, home = open_inventory(inventory_path)
     chosen = inventory.select(name)
     if len(chosen) != 1:
@@ -67,9 +67,9 @@ def calibrate_device(
         print_line(str(found))
     if yes or (not as_json and click.confirm(_question(found, inventory_path))):
         change_device(inventory_path, entry.name, {"power": {"scale": found.scale, "sign": found.sign}})
-        print_plain(f"{inventory_path} has it now; `suite devices check {entry.name}` shows the power", err=as_json)
+        print_plain(f"written to {inventory_path}; `suite devices check {entry.name}` prints the power", err=as_json)
     elif not as_json:
-        print_plain(f"{inventory_path} stays as it is")
+        print_plain(f"{inventory_path} was not changed")
     return ExitCode.OK
 
 

@@ -1,8 +1,7 @@
-"""`suite devices`: what is in the inventory, what can be measured on devices and by meters beside them, and how to fix
-what is missing.
+"""`suite devices`: lists the inventory, and checks what can be measured on devices and by their meters.
 
-`add`, `enroll`, `remove` write a device into the inventory, its key once the user has compared it, or take it out;
-`schema` prints the inventory's JSON Schema, for editors.
+`check` also prints how to fix what is missing. `add` and `remove` change the inventory; `enroll` writes a device's
+host key into it after the user has compared the key; `schema` prints the inventory's JSON Schema, for editors.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
-    """Prints the rows as a table; their text may come from a device."""
+    """Prints the rows as a table. Their text may come from a device."""
     table = TextTable(pads=True)
-    for name in ("", "item", "what is there", "how to mend it"):
+    for name in ("", "item", "what is there", "how to fix it"):
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_texts((_MARKS[row.state], row.item, row.detail, row.remedy))
@@ -66,12 +65,12 @@ def list_devices(as_json: bool, inventory_path: Path) -> int:
     return ExitCode.OK
 
 
-@devices_group.command("check", short_help="What is there, what is missing, how to mend it.")
+@devices_group.command("check", short_help="Check what is there, and how to fix what is missing.")
 @click.argument("selection", metavar="NAME[,NAME]", default="all", shell_complete=complete_devices)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
-    """What is there, what is missing, and how to mend it.
+    """Check what is there, what is missing, and how to fix it.
 
     \b
     suite devices check local
@@ -88,7 +87,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
 
 
 def _inspected(entry: DeviceEntry, home: Home) -> Inspection:
-    """Returns what is on the device, and the meter beside it."""
+    """Returns what is on the device, and the state of its meter."""
     from suite.energy.meter_program import meter_rows  # loads numpy, which a list of the inventory does not need
 
     found = check_entry(entry, home.locks)
@@ -104,7 +103,7 @@ def _document(inspection: Inspection) -> dict[str, object]:
     }
 
 
-# The time it takes to find the phone, unlock it and read its question.
+# Enough to find the phone, unlock it and read its question.
 _ANSWER_S = 120.0
 
 
@@ -112,10 +111,10 @@ _ANSWER_S = 120.0
 @click.argument("name")
 @click.option("--kind", required=True, help=f"One of {', '.join(KIND_DEFAULTS)}.")
 @click.option("--host", help="Name or address; for SSH, or adb over the network.")
-@click.option("--port", type=int, help="Where it listens, if not where its kind usually does.")
-@click.option("--user", help="Who to log in as.")
-@click.option("--serial", help="Which phone, as `adb devices` lists it.")
-@click.option("--key-file", help="The private key to log in with: a whole path, or one from ~/.")
+@click.option("--port", type=int, help="Port, if not the usual one of its kind.")
+@click.option("--user", help="User to log in as.")
+@click.option("--serial", help="Serial number of the phone, as `adb devices` lists it.")
+@click.option("--key-file", help="Private key to log in with: an absolute path, or one that begins with ~/.")
 @click.option("--password-env", metavar="VARIABLE", help="Environment variable that holds the password.")
 @click.option("--transport", help="ssh, adb or local, if not the one of its kind.")
 @click.option("--workdir", help="The device's folder for programs and jobs.")
@@ -124,7 +123,7 @@ _ANSWER_S = 120.0
 @click.option("--notes", help="A remark for people.")
 @inventory_option
 def add(name: str, inventory_path: Path, **values: Any) -> int:
-    """Write a device into the inventory; what else is in the file stays as it is.
+    """Write a device into the inventory; the rest of the file is not changed.
 
     \b
     suite devices add jetson --kind jetson --host 192.168.1.30 --user bench
@@ -143,9 +142,9 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
 @click.argument("name", shell_complete=complete_device)
 @inventory_option
 def remove(name: str, inventory_path: Path) -> int:
-    """Take a device out of the inventory and its groups; what else is in the file stays as it is.
+    """Take a device out of the inventory and its groups; the rest of the file is not changed.
 
-    What was measured of it stays. Clear its own cache first, while it can be reached.
+    Its measurements stay. Clear the cache on the device first, while it can be reached.
 
     \b
     suite gc --device jetson --keep-artifacts-days 0
@@ -159,10 +158,10 @@ def remove(name: str, inventory_path: Path) -> int:
         if name in members:
             print_plain(f"nor has its group {group}{'' if after.groups[group] else ', which is empty now'}")
     print_line(
-        "what was measured of it stays, with its reports; programs and runners that only it needed go with `suite gc` "
-        "some time after their last use"
+        "its measurements and reports stay; `suite gc` removes programs and runners that only it needed, some time "
+        "after their last use"
     )
-    print_plain(f"what is on the device itself stays, too, in {entry.workdir}")
+    print_plain(f"files on the device itself stay too, in {entry.workdir}")
     return ExitCode.OK
 
 
@@ -179,7 +178,9 @@ def schema() -> int:
 
 @devices_group.command("enroll", short_help="Take a host key, or have a phone authorise you.")
 @click.argument("name", shell_complete=complete_device)
-@click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
+@click.option(
+    "--fingerprint", help="The expected fingerprint of the device's key: SHA256:…, as printed by `ssh-keygen -l`."
+)
 @click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")
 @click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")
 @inventory_option
@@ -202,11 +203,11 @@ def enroll(
 
     if inventory.devices[name].transport == "adb":
         return _authorise(inventory.devices[name])
-    from devices.access.enrollment import enroll as enroll_entry  # loads libraries that adding a device does not need
+    from devices.access.enrollment import enroll as enroll_entry  # loads libraries that `add` does not need
 
     def judge(endpoint: Endpoint, text: str) -> None:
         expected = jump_fingerprint if endpoint.is_jump else (fingerprint,) if fingerprint else ()
-        print_line(f"{endpoint.label} shows the host key")
+        print_line(f"{endpoint.label} presents the host key")
         print_line(f"  {text}")
         if expected:
             _compare(endpoint, text, expected)
@@ -215,7 +216,7 @@ def enroll(
 
     values = enroll_entry(inventory.devices[name], judge)
     if not values:
-        print_line(f"{name} is enrolled already, and shows the same key")
+        print_line(f"{name} is enrolled already and presents the same key")
         return ExitCode.OK
     change_device(inventory_path, name, values)
     print_line(f"{inventory_path} has the host key of {name} now; next: suite devices check {name}")
@@ -223,10 +224,10 @@ def enroll(
 
 
 def _authorise(entry: DeviceEntry) -> int:
-    """Waits for consent on the phone: over adb the device asks and keeps the answer, so nothing is written here."""
+    """Waits for consent on the phone. Over adb the phone asks and keeps the answer, so nothing is written here."""
     from devices.access.enrollment import await_authorisation  # its library takes a while to load
 
-    print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself keeps who may use it")
+    print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself remembers who may use it")
     await_authorisation(entry, print_line, wait_s=_ANSWER_S if sys.stdin.isatty() else 0.0)
     print_line(f"{entry.name} has authorised this computer and answers; next: suite devices check {entry.name}")
     return ExitCode.OK
@@ -235,8 +236,8 @@ def _authorise(entry: DeviceEntry) -> int:
 def _compare(endpoint: Endpoint, text: str, expected: Sequence[str]) -> None:
     if text.split()[-1:] not in [one.split()[-1:] for one in expected]:
         raise HostKeyRefused(
-            f"{endpoint.label} shows the host key {text}, and {' or '.join(expected)} was expected; nothing was "
-            "written: look on the device itself which of them is its own."
+            f"{endpoint.label} presents the host key {text}, but {' or '.join(expected)} was expected; nothing was "
+            "written: check on the device itself which of them is its own."
         )
 
 
@@ -244,11 +245,11 @@ def _ask(endpoint: Endpoint, text: str) -> None:
     if not sys.stdin.isatty():
         option = "--jump-fingerprint" if endpoint.is_jump else "--fingerprint"
         raise HostKeyRefused(
-            f"{endpoint.label} shows the host key {text}, and there is no terminal to ask on; nothing was written: "
+            f"{endpoint.label} presents the host key {text}, and there is no terminal to ask on; nothing was written: "
             f"compare it and pass it with --yes {option} {text.split()[-1]}."
         )
     kind = text.split()[0].removeprefix("ssh-").split("-")[0]
-    print_line("compare it with what the device itself says:")
+    print_line("compare it with what this prints on the device itself:")
     print_line(f"  ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
     if not click.confirm("Is it the same?"):
         raise HostKeyRefused(

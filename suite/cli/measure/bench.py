@@ -1,4 +1,4 @@
-"""`suite bench peers`: the suite's steps beside other programs that do their work on this host."""
+"""`suite bench peers`: compares the suite's steps with other programs that do the same work on this host."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _QUICK: Mapping[str, object] = {"model": "tiny", "sessions": 1, "steps": 3, "ene
 
 @click.group("bench")
 def bench_group() -> None:
-    """Measure the suite beside other programs."""
+    """Compare the suite with other programs."""
 
 
 @bench_group.command()
-@one_device_option("This host as a device; its `threads` and `cpus` are everyone's.")
+@one_device_option("This host as a device; its `threads` and `cpus` apply to every program.")
 @click.option(
     "--model",
     default="smollm2-135m",
@@ -45,7 +45,7 @@ def bench_group() -> None:
     shell_complete=complete_model,
     help="A named model, or a Hugging Face folder or GGUF file of your own.",
 )
-@listed("--quant", "quants", DEFAULT_SETTINGS, f"The suite's own settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
+@listed("--quant", "quants", DEFAULT_SETTINGS, f"The suite's own settings, from {', '.join(QUANTIZATION_SETTINGS)}.")
 @click.option("-q", "q", default=4, show_default=True, help="Queries of a step, of 2 forward passes each.")
 @click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
 @click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
@@ -56,25 +56,30 @@ def bench_group() -> None:
     default=_EVERY,
     show_default=True,
     shell_complete=complete_peers,
-    help=f"Names, or patterns such as llama-*, of {', '.join(PEERS)}.",
+    help=f"Names, or patterns such as llama-*, from {', '.join(PEERS)}.",
 )
 @click.option(
-    "--rounds", "sessions", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, one a round."
+    "--rounds",
+    "sessions",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Processes of each, one per round.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Measured steps of a process, behind two that warm up.",
+    help="Measured steps of a process, after two that warm up.",
 )
-@click.option("--quick", is_flag=True, help="A single round of three steps of the model tiny, without intervals.")
+@click.option("--quick", is_flag=True, help="A single round of three steps with the model tiny, without intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def peers(selection: str, patterns: str, quick: bool, as_json: bool, inventory_path: Path, **settings: Any) -> int:
-    """Measure PyTorch, transformers and llama.cpp at the work of a training step, beside the suite's own.
+    """Measure PyTorch, transformers and llama.cpp doing the work of a training step, and compare the suite with them.
 
-    Same model, shape and threads, each in processes of its own; which work a peer does is proven by its logits
+    All use the same model, shape and threads, each in its own processes. A peer's logits prove which work it does
     (docs/peers.md).
 
     \b

@@ -1,4 +1,4 @@
-"""`suite bisect`: which of the programs between two nights a series changed with."""
+"""`suite bisect`: finds the program, of those between two nights, with which a series changed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from suite.store.finding import find_run, find_series
 @click.argument("name", metavar="SERIES", shell_complete=complete_series)
 @click.option("--good", metavar="RUN", shell_complete=complete_run, help="Default: the night before it regressed.")
 @click.option("--bad", metavar="RUN", shell_complete=complete_run, help="Default: the newest night.")
-@click.option("--dry-run", is_flag=True, help="List the programs between, and measure nothing.")
+@click.option("--dry-run", is_flag=True, help="List the programs in between; measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def bisect(name: str, good: str | None, bad: str | None, dry_run: bool, as_json: bool, inventory_path: Path) -> int:
-    """Find the program that a series changed with.
+    """Find the program with which a series changed.
 
-    Programs that nights were measured with are kept in the suite home. Those between the good night and the bad one
-    are measured in turn with the good one, on the device of the series, until one is left that the change came with.
+    The suite home keeps the programs that nights measured. Those between the good night and the bad one are measured
+    in turn with the good one, on the device of the series, until only one is left that can have brought the change.
 
     \b
     suite bisect jetson/int8/latency

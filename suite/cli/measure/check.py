@@ -1,6 +1,6 @@
-"""`suite check`: the suite measures itself; `suite selftest`: it tries its own rules on simulated numbers.
+"""`suite check`: measures the suite itself; `suite selftest`: tests its rules on simulated numbers.
 
-The simulation is not part of the installed package: it is among the benchmarks of a checkout (docs/regression.md).
+The simulation is not part of the installed package: a checkout has it among its benchmarks (docs/regression.md).
 """
 
 from __future__ import annotations
@@ -37,24 +37,28 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
     try:
         return tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"'{value}' is no list of numbers, such as 1e-2,1e-3.") from None
+        raise click.BadParameter(f"'{value}' is not a list of numbers, such as 1e-2,1e-3.") from None
 
 
 @click.command()
 @shape_options
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
-@click.option("--gradient", is_flag=True, help="How projected gradients agree with the exact derivative, by eps.")
+@click.option(
+    "--gradient", is_flag=True, help="How well projected gradients agree with the exact derivative, for each eps."
+)
 @one_device_option("One device of the inventory.")
 @click.option("--quant", help="Setting whose steps are timed, int8-dynamic by default; for --gradient a list.")
-@click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler and sessions without.")
+@click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler, and as many without.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of such a session.")
-@click.option("--perturbations", default=64, show_default=True, help="Of each setting and eps, at least.")
+@click.option(
+    "--perturbations", default=64, show_default=True, help="Perturbations for each setting and eps, at least."
+)
 @click.option("--eps", "sizes", default=_SIZES, show_default=True, callback=_numbers, help="Sizes of perturbations.")
 @click.option(
     "--adapter",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="A PEFT adapter whose gradients to take, of a training in progress, say; zero without.",
+    help="A PEFT adapter at which to take gradients, such as that of a training in progress; default: zero.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
@@ -70,7 +74,7 @@ def check(
     inventory_path: Path,
     **settings: Any,
 ) -> int:
-    """Check what the suite itself costs, and what a setting does to the gradient.
+    """Check what the suite itself costs, or what a setting does to the gradient.
 
     \b
     suite check --overhead --device local --quant nf4
@@ -78,7 +82,7 @@ def check(
     suite check --gradient --device jetson --quant fp16 --adapter FOLDER
     """
     if overhead == gradient:
-        raise UserError("Nothing to check is named, or too much: add --overhead or --gradient.")
+        raise UserError("One check at a time: give either --overhead or --gradient.")
     if adapter is not None and not gradient:
         raise UserError("--adapter is for --gradient: leave it out, or check gradients.")
     if perturbations < 3:
@@ -88,7 +92,7 @@ def check(
     default = ",".join(DEFAULT_SETTINGS) if gradient else "int8-dynamic"
     quants = tuple(part.strip() for part in (quant or default).split(","))
     if overhead and len(quants) != 1:
-        raise UserError(f"--overhead times the steps of one setting, and {len(quants)} are named: name one.")
+        raise UserError(f"--overhead times the steps of one setting, but {len(quants)} are named: name one.")
     plan = plan_of((entry.name,), {**settings, "quants": quants, "method": METHODS[0]})
     for eps in sizes:
         dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
@@ -112,8 +116,9 @@ def _print_overhead(cost: Overhead, as_json: bool) -> int:
 
 
 def _print_gradients(qualities: Iterable[GradientQuality], quants: Sequence[str], as_json: bool) -> int:
-    """Prints a line as soon as it is known, or one document at the end; returns the exit code: incomplete unless there
-    is one of each setting.
+    """Prints a line for each quality as it arrives, or one document at the end.
+
+    Returns the exit code: incomplete unless there is a quality for each setting.
     """
     found: list[GradientQuality] = []
     for quality in qualities:
@@ -128,15 +133,15 @@ def _print_gradients(qualities: Iterable[GradientQuality], quants: Sequence[str]
 
 @click.group("selftest")
 def selftest_group() -> None:
-    """Try the suite's own rules on simulated numbers."""
+    """Test the suite's rules on simulated numbers."""
 
 
 @selftest_group.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def regression(arguments: tuple[str, ...]) -> int:
-    """Count false alerts, steps caught and sessions spent, beside the rules of public tools.
+    """Count false alerts, caught steps and spent sessions, and compare them with the rules of public tools.
 
-    The same as `python -m benchmarks.regression` in a checkout of the project, which has the options (--help).
+    The same as `python -m benchmarks.regression` in a checkout of the project; its --help lists the options.
     """
     if not (_CHECKOUT / "benchmarks" / "regression").is_dir():
         raise UserError(

@@ -1,4 +1,4 @@
-"""`suite experiment`: a question about devices, answered by measuring."""
+"""`suite experiment`: answers a question about devices by measuring."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ _WITH_SHOW = ("experiment_id", "as_json", "inventory_path")
 @click.command()
 @click.argument("name", metavar="NAME|list", required=False, shell_complete=complete_experiment)
 @devices_option
-@click.option("--model", shell_complete=complete_model, help="Instead of the models of the experiment's plan.")
-@click.option("--task", help="Also on this task of yours, by name or file: generalization.")
-@click.option("--template", help="How its file is read (docs/tasks.md).")
-@click.option("--quick", is_flag=True, help="The small version: the tiny model, a minute or so.")
-@click.option("--resume", is_flag=True, help="Go on with the newest one that was interrupted.")
-@click.option("--show", "experiment_id", metavar="ID|latest", help="Answer one that was made, from what it measured.")
+@click.option("--model", shell_complete=complete_model, help="A model to use instead of the plan's.")
+@click.option("--task", help="A task of yours, by name or file, to measure as well (generalization only).")
+@click.option("--template", help="How the task's file is read (docs/tasks.md).")
+@click.option("--quick", is_flag=True, help="The small version: the tiny model, about a minute.")
+@click.option("--resume", is_flag=True, help="Continue the newest interrupted experiment.")
+@click.option(
+    "--show",
+    "experiment_id",
+    metavar="ID|latest",
+    help="Compute an earlier experiment's answer again from what it measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def experiment(
@@ -63,7 +68,7 @@ def experiment(
     from suite.experiments.kept import open_experiment, read_experiment
 
     if experiment_id is not None:
-        refuse_settings("--show answers an experiment that was made before", _WITH_SHOW)
+        refuse_settings("--show answers an earlier experiment", _WITH_SHOW)
         home = Home.locate(inventory_path)
         found = read_experiment(experiment_id, home)
         return _print_experiment(conduct.answered(found, load_definition(found.name), home), home, as_json)
@@ -71,10 +76,10 @@ def experiment(
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     bench = Bench(inventory, home, Display(), ("suite", *words))
     if resume:
-        refuse_settings("--resume goes on with the interrupted experiment", _WITH_RESUME)
+        refuse_settings("--resume continues the interrupted experiment", _WITH_RESUME)
         return _print_experiment(conduct.go_on(open_experiment(name, home), bench), home, as_json)
     if name is None:
-        raise UserError("No experiment is named: `suite experiment list` says what there is.")
+        raise UserError("No experiment is named: `suite experiment list` lists them.")
     devices = tuple(entry.name for entry in inventory.select(selection or "local"))
     task = None if task is None else resolve_task(task, Path.cwd())
     template = None if template is None else resolve_template(template, Path.cwd())
@@ -123,7 +128,7 @@ def _when_and_where(found: Experiment) -> str:
 
 
 def _print_experiment(found: Experiment, home: Home, as_json: bool) -> int:
-    """Prints the answers, of which the page is written anew, and returns the exit code."""
+    """Rewrites the page, prints the answers and returns the exit code."""
     from reports.files import page_or_reason
     from suite.experiments.kept import write_experiment_page
 

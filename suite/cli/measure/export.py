@@ -1,4 +1,4 @@
-"""`suite export`: make programs without measuring them."""
+"""`suite export`: exports programs without measuring them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`suite nightly`: what the timer runs; the exit code says whether something regressed."""
+"""`suite nightly`: the command that the timer runs. Its exit code reports whether something regressed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ _MOST_ROWS = 10
 
 @click.command()
 @night_plan_option
-@click.option("--quick", is_flag=True, help="One short session for each workload: to try the plan, not to judge.")
+@click.option(
+    "--quick", is_flag=True, help="One short session for each workload: for trying the plan, not for verdicts."
+)
 @label_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 @click.option(
     "--annotate",
     is_flag=True,
-    help="Print annotations for GitHub, as its own steps do; beside --json on standard error.",
+    help="Print annotations for GitHub Actions; with --json, on standard error.",
 )
 @click.option(
     "--metrics",
@@ -42,7 +44,7 @@ _MOST_ROWS = 10
     type=click.Path(path_type=Path),
     metavar="FILE",
     envvar="SUITE_METRICS_FILE",
-    help="Write the newest numbers for Prometheus there; default: $SUITE_METRICS_FILE, if that is set.",
+    help="Write the newest numbers for Prometheus to this file; default: $SUITE_METRICS_FILE, if set.",
 )
 @inventory_option
 def nightly(
@@ -54,11 +56,11 @@ def nightly(
     metrics_path: Path | None,
     inventory_path: Path,
 ) -> int:
-    """Measure the plan, screen every series, confirm suspects beside their baseline, and judge.
+    """Measure the plan, screen every series, confirm suspects in turn with their baseline, and judge.
 
-    Leaves junit.xml, summary.md and night.json in the suite home's nights/RUN/. Ends with 3 when something regressed,
-    with 4 when something is inconclusive or failed. One that was broken off is taken up again. What --json prints is
-    also posted to the URL in $SUITE_WEBHOOK_URL, when there is one, and the summary mailed to $SUITE_MAIL_TO.
+    Writes junit.xml, summary.md and night.json to nights/RUN/ of the suite home. The exit code is 3 if something
+    regressed, 4 if something is inconclusive or failed. An interrupted night is resumed. What --json prints is also
+    posted to the URL in $SUITE_WEBHOOK_URL, if set, and the summary is mailed to $SUITE_MAIL_TO.
 
     \b
     suite nightly --plan nightly.yaml
@@ -69,7 +71,7 @@ def nightly(
     display = Display()
     night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words], label)
     line = json.dumps(document(night), allow_nan=False)
-    # First: posting takes up to 90 s, and whoever reads the output may stop reading.
+    # Before printing: the reader of the output may stop reading. Posting takes up to 90 s.
     summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
     metrics = None if metrics_path is None else page_or_reason(lambda: _write_metrics(metrics_path, inventory_path))
     _send(night, line, display)
@@ -92,14 +94,14 @@ def nightly(
 
 
 def _send(night: Night, line: str, display: Display) -> None:
-    """Posts and mails the night to whoever the environment names, and notes how that went."""
+    """Posts and mails the night to the addresses in the environment, and prints how that went."""
     for sent in (post(line.encode()), send_mail(f"Night {night.run_id}: {banner(night)}", markdown(night))):
         if sent is not None:
             display.note(sent.sentence)
 
 
 def _write_metrics(path: Path, inventory_path: Path) -> Path:
-    from suite.exchange.openmetrics import openmetrics  # with what reads the store for reports
+    from suite.exchange.openmetrics import openmetrics  # loads what reads the store for reports
     from suite.report_data.source import StoreSource
 
     with open_store(inventory_path) as store:
@@ -108,14 +110,14 @@ def _write_metrics(path: Path, inventory_path: Path) -> Path:
         write_atomic(path, text.encode())
     except OSError as error:
         raise UserError(
-            f"the metrics cannot be written to {path} ({error.strerror}, error {error.errno}): name a file in a folder "
-            "that can be written"
+            f"the metrics cannot be written to {path} ({error.strerror}, error {error.errno}): name a file in a "
+            "writable folder"
         ) from error
     return path
 
 
 def _print(night: Night) -> None:
-    """Prints the findings, then the rows behind them, of which many are left to the summary, and what all comes to."""
+    """Prints the findings, the first rows behind them (the summary has all), the gaps and the totals."""
     for one in night.findings:
         print_line(typeable(finding_line(one)))
         for detail in one.details:
@@ -128,7 +130,7 @@ def _print(night: Night) -> None:
     for row in rows[:_MOST_ROWS] if night.findings else rows:
         print_line(row)
     if night.findings and len(rows) > _MOST_ROWS:
-        print_line(f"and {len(rows) - _MOST_ROWS} more series and measurements, which the summary lists")
+        print_line(f"and {len(rows) - _MOST_ROWS} more series and measurements, listed in the summary")
     for gap in night.gaps:
         print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
     print_line(typeable(banner(night)))

@@ -1,4 +1,4 @@
-"""`suite plan check`: what a plan file amounts to, device by device, before anything runs."""
+"""`suite plan check`: prints what a plan file amounts to, device by device, before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("model", "shape", "settings", "devices", "sessions", "steps", "time 
 
 @click.group("plan")
 def plan_group() -> None:
-    """Look at plan files, which `suite run --plan` and `suite nightly` measure."""
+    """Check plan files, which `suite run --plan` and `suite nightly` measure."""
 
 
 @plan_group.command("check")
@@ -77,7 +77,7 @@ def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
 
 
 def _against(plan: RunPlan, seconds: float) -> str:
-    """Says how the budget limits the plan."""
+    """Formats how the estimate compares with the plan's budget."""
     if plan.budget_minutes is None:
         return ""
     share = seconds / 60 / plan.budget_minutes

@@ -1,4 +1,4 @@
-"""`suite profile`: where the time of a training step goes on a device."""
+"""`suite profile`: finds where the time of a training step goes on a device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUICK_STEPS = 3
 @click.command()
 @one_device_option("One device.")
 @workload_options
-@click.option("--steps", default=10, show_default=True, help="Profiled steps, and as many without the profile.")
+@click.option("--steps", default=10, show_default=True, help="Profiled steps, and as many without profiling.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--quick", is_flag=True, help=f"{_QUICK_STEPS} steps of each kind.")
 @click.option(
@@ -36,7 +36,7 @@ _QUICK_STEPS = 3
     "profile_id",
     metavar="ID|latest|list",
     shell_complete=complete_profile,
-    help="Print a profile that was made before, or the ids of all.",
+    help="Print an earlier profile, or the ids of all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
@@ -51,7 +51,7 @@ def profile(
     suite profile --show latest
     """
     if profile_id is not None:
-        refuse_settings("--show prints a profile that was made before", _WITH_SHOW)
+        refuse_settings("--show prints an earlier profile", _WITH_SHOW)
         return _print_kept(profile_id, Home.locate(inventory_path), as_json)
     inventory, home = open_inventory(inventory_path)
     entry = one_device(inventory, selection)
@@ -80,7 +80,7 @@ def _print_kept(name: str, home: Home, as_json: bool) -> int:
 
 
 def _print_profile(found: Profile, home: Home, as_json: bool) -> int:
-    """Prints the profile, of which the page is written anew, and returns the exit code."""
+    """Rewrites the page, prints the profile and returns the exit code."""
     from suite.profiling.kept import write_profile_page
 
     page = page_or_reason(lambda: write_profile_page(found, home))

@@ -1,4 +1,4 @@
-"""`suite run`: deploy, measure, report; at the end a table of device x setting in the terminal."""
+"""`suite run`: deploys, measures, reports, and prints a table of device x setting."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _NUMBERS = (
 
 
 def results_table(measurements: Sequence[Measurement]) -> TextTable:
-    """Lists latency with its interval, peak memory, energy per step and ratio to the reference, a row per setting."""
+    """Returns the results, a row per setting: latency with its interval, peak memory, energy per step and ratio."""
     table = TextTable()
     table.add_column("device")
     table.add_column("setting")
-    differing = _differing(measurements)
+    differing = _differing_keys(measurements)
     if differing:
         table.add_column("workload")
     reference = _reference(measurements)
@@ -70,8 +70,8 @@ def results_table(measurements: Sequence[Measurement]) -> TextTable:
     return table
 
 
-def _differing(measurements: Sequence[Measurement]) -> list[str]:
-    """Returns the workloads' keys besides the setting that tell its measurements apart."""
+def _differing_keys(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns the workloads' keys that tell measurements of the same setting apart."""
     keys = dict.fromkeys(key for item in measurements for key in item.workload if key != "quant")
     return [key for key in keys if len({str(item.workload.get(key)) for item in measurements}) > 1]
 
@@ -88,7 +88,7 @@ def _fact(name: str, found: Json) -> str:
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
-    differing = _differing(measurements)
+    differing = _differing_keys(measurements)
     names = [" ".join((item.device, item.setting, _own_words(item, differing))).rstrip() for item in measurements]
     lines = [
         f"{name}: {item.status}: {item.reason}" for name, item in zip(names, measurements, strict=True) if item.reason
@@ -106,7 +106,7 @@ def reasons(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def findings(measurements: Sequence[Measurement]) -> list[str]:
-    """Returns what can be said of the settings of each device, after what stands against it."""
+    """Returns a sentence on each device's settings, preceded by warnings about busy devices."""
     sentences = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
     return [
         *(f"{sentence}: these numbers are a first look" for sentence in busy_sentences(measurements)),
@@ -115,7 +115,7 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _reference(measurements: Sequence[Measurement]) -> str:
-    """Returns the setting that the ratios refer to: fp32, or the one that replaced it."""
+    """Returns the setting that the ratios refer to: fp32, or the one that stands in for it."""
     settings = {setting for item in measurements if isinstance(setting := item.ratio.setting, str)}
     return "/".join(sorted(settings)) or "fp32"
 
@@ -136,7 +136,7 @@ def _row(item: Measurement) -> list[str]:
 
 
 def _spread(item: Measurement) -> str:
-    """Formats the interval; of too few sessions for one their range and number."""
+    """Formats the interval, or the range and number of sessions if they are too few for one."""
     ends, known = item.latency.ci95_ms, item.latency.range_ms
     if not isinstance(ends, Unavailable):
         return f"{format_rounded(ends.low)}-{format_rounded(ends.high)}"
@@ -149,7 +149,7 @@ def _spread(item: Measurement) -> str:
 
 
 def _energy(item: Measurement) -> str:
-    """Formats what a page has too: net energy, gross energy named, a short window marked."""
+    """Formats net and gross energy, with a mark for a short window."""
     gross, net = item.energy.gross_mj, item.energy.net_mj
     if isinstance(gross, Unavailable):
         return "-"
@@ -159,7 +159,7 @@ def _energy(item: Measurement) -> str:
 
 
 def _number(found: Number, factor: float = 1.0) -> str:
-    """Formats the number times `factor`, a dash if it is unavailable."""
+    """Formats the number times `factor`, or a dash if it is unavailable."""
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
@@ -173,7 +173,9 @@ _WITH_PLAN = ("plan_path", "tag", "label", "quick", "dry_run", "as_json", "inven
 @click.option(
     "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
 )
-@click.option("--sessions", default=5, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option(
+    "--sessions", default=5, show_default=True, help="Sessions (processes) for each setting; an interval needs 3."
+)
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option(
     "--energy-window",
@@ -181,23 +183,27 @@ _WITH_PLAN = ("plan_path", "tag", "label", "quick", "dry_run", "as_json", "inven
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="Where power is read, a session measures at least so long; 60 for a figure that others will quote.",
+    help="Minimum length of a session where power is read; 60 for a figure that others will quote.",
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
 @click.option(
-    "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+    "--eps",
+    type=OwnOrNumber(),
+    default="auto",
+    show_default=True,
+    help="Size of the perturbations; auto: the setting's.",
 )
-@click.option(
-    "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
-)
+@click.option("--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure a plan file.")
 @click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")
 @label_option
 @click.option(
-    "--quick", is_flag=True, help="One short session for each setting; --sessions and others given beside it count."
+    "--quick", is_flag=True, help="One short session for each setting; options such as --sessions override it."
 )
-@click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
+@click.option("--resume", is_flag=True, help="Continue the newest run that was interrupted or killed.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; measure nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def run(
@@ -226,7 +232,7 @@ def run(
         checked_tag(tag)
     inventory, home = open_inventory(inventory_path)
     if resume:
-        refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
+        refuse_settings("--resume continues the plan of the interrupted run", _WITH_RESUME)
         return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
@@ -248,8 +254,8 @@ def _measure(
     tag: str | None = None,
     label: str | None = None,
 ) -> Outcome:
-    """Carries out a new run or, without a plan, resumes the interrupted one."""
-    # Imported here because store, pages and transports take longer to load than checking a plan or a dry run.
+    """Carries out a new run, or resumes the interrupted one if there is no plan."""
+    # Imported here because loading store, pages and transports takes longer than a dry run.
     from suite.display import Display
     from suite.measuring import orchestrate
 
@@ -259,7 +265,7 @@ def _measure(
 
 
 def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> tuple[Plan, ...]:
-    """Returns the plan of the options, or with --total one for each shape."""
+    """Returns the plan that the options describe, or with --total one for each shape."""
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
     devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
@@ -299,6 +305,6 @@ def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], a
         print_plain("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         if len(forecasts) > 1:
             size = format_rounded(demands.files_bytes(plan, found) / 1e6)
-            print_plain(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
-        print_plain(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
+            print_plain(f"disk of all plans: {size} MB of programs and weights, shared files counted once")
+        print_plain(f"to measure it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`suite schedule`: nights that start on their own."""
+"""`suite schedule`: starts nights by a timer."""
 
 from __future__ import annotations
 
@@ -41,21 +41,24 @@ By = Literal["systemd", "cron"]
 
 @click.group("schedule")
 def schedule_group() -> None:
-    """Let `suite nightly` run every night by itself."""
+    """Run `suite nightly` every night by a timer."""
 
 
 @schedule_group.command("install")
-@click.option("--at", default="02:30", show_default=True, metavar="HH:MM", help="When nights begin, local time.")
+@click.option("--at", default="02:30", show_default=True, metavar="HH:MM", help="When nights start, local time.")
 @night_plan_option
 @click.option(
-    "--with", "chosen", type=click.Choice(["systemd", "cron"]), help="Default: systemd, and cron where there is none."
+    "--with",
+    "chosen",
+    type=click.Choice(["systemd", "cron"]),
+    help="Default: systemd, or cron where there is no systemd.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written; write nothing.")
 @inventory_option
 def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventory_path: Path) -> int:
-    """Start a night every day by a timer of the user's systemd, or by cron. Installing again replaces it.
+    """Start a night every day by a timer of the user's systemd, or by cron. Installing again replaces the timer.
 
-    A night that was missed while the host was off is made up for. Logs are in the suite home's logs/.
+    A night that was missed while the host was off is made up for. Logs are in logs/ of the suite home.
 
     \b
     suite schedule install --at 02:30
@@ -73,10 +76,10 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
         print_line("nothing was written")
         return ExitCode.OK
     now = datetime.now().astimezone()
-    if is_due(read_record(home), schedule.at, now):  # nights count from now on, none was missed before
+    if is_due(read_record(home), schedule.at, now):  # nights count from now on; none was missed before
         write_record(home, Started(now, now))
     (systemd.install if by == "systemd" else cron.install)(schedule)
-    print_line(f"a night begins every day at {schedule.clock}; see `suite schedule status`")
+    print_line(f"a night starts every day at {schedule.clock}; see `suite schedule status`")
     print_line(f"a webhook's URL goes into {secrets_file()} (chmod 600), as SUITE_WEBHOOK_URL='https://...'")
     print_line("so do SUITE_MAIL_TO='you@example.org' for mail and SUITE_METRICS_FILE for Prometheus (docs/nightly.md)")
     if by == "systemd" and systemd.lingers() is False:
@@ -88,14 +91,14 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def status(as_json: bool, inventory_path: Path) -> int:
-    """Tell when the next night begins, and how the last one ended."""
+    """Print when the next night starts, and how the last one ended."""
     home = Home.locate(inventory_path)
     found = _status(home)
     if as_json:
         print_json(found.document())
         return ExitCode.OK
     if found.by is None:
-        print_line(f"nothing is scheduled for {home.root}: `suite schedule install` does it")
+        print_line(f"nothing is scheduled for {home.root}: `suite schedule install` schedules nights")
     else:
         print_line(f"scheduled by {found.by}: {found.name}")
         print_line(f"next night: {found.next or 'unknown'}")
@@ -105,7 +108,7 @@ def status(as_json: bool, inventory_path: Path) -> int:
     elif last is not None:
         ended = "did not end" if last.ended is None else f"ended {_moment(last.ended)}"
         code = "" if last.exit_code is None else f" with {last.exit_code}"
-        print_line(f"last night: begun {_moment(last.started)}, {ended}{code}: {last.meaning}")
+        print_line(f"last night: started {_moment(last.started)}, {ended}{code}: {last.meaning}")
         if last.log:
             print_line(f"log: {last.log}")
     for note in found.notes:
@@ -116,7 +119,7 @@ def status(as_json: bool, inventory_path: Path) -> int:
 @schedule_group.command("remove")
 @inventory_option
 def remove(inventory_path: Path) -> int:
-    """Take timer or cron line away; logs and everything measured stay."""
+    """Remove the timer or cron line; logs and measurements stay."""
     home = Home.locate(inventory_path)
     name = schedule_name(home.root)
     by = _installed(name)
@@ -128,7 +131,7 @@ def remove(inventory_path: Path) -> int:
 
 
 def _schedule(at: str, home: Home, inventory_path: Path, plan_path: Path) -> Schedule:
-    # Not resolved: the interpreter of a virtual environment is a link, and its name decides which environment it uses.
+    # Not resolved: a virtual environment's interpreter is a link, and its name decides which environment it uses.
     python = Path(sys.executable)
     path = absolute_entries(os.environ.get("PATH", os.defpath))
     return Schedule(clock_time(at), python, home.root, inventory_path.resolve(), plan_path.resolve(), path)
@@ -139,7 +142,7 @@ def _best() -> By:
         return "systemd"
     if cron.is_available():
         return "cron"
-    raise UserError("Neither a systemd of this user nor `crontab` is there: install cron, or log in with systemd.")
+    raise UserError("This user has neither systemd nor `crontab`: install cron, or log in with systemd.")
 
 
 def _installed(name: str) -> By | None:
@@ -151,12 +154,12 @@ def _installed(name: str) -> By | None:
 def _refuse_second(name: str, by: By) -> None:
     other = _installed(name)
     if other is not None and other != by:
-        raise UserError(f"{name} is scheduled by {other} already: `suite schedule remove` first.")
+        raise UserError(f"{name} is scheduled by {other} already: run `suite schedule remove` first.")
 
 
 def _print_schedule(schedule: Schedule, by: By) -> None:
     if by == "cron":
-        print_line("# to the crontab, other lines stay:")
+        print_line("# added to the crontab; its other lines stay:")
         print_plain(entry(schedule))
         return
     for path, text in systemd.units(schedule).items():
@@ -168,7 +171,7 @@ def _print_schedule(schedule: Schedule, by: By) -> None:
 
 @dataclass(frozen=True)
 class _Status:
-    """What is scheduled and when it begins next, how the last night ended, and what keeps nights from running."""
+    """What is scheduled, when it starts next, how the last night ended, and what keeps nights from running."""
 
     name: str
     by: By | None
@@ -216,13 +219,13 @@ def _notes(name: str, by: By | None) -> list[str]:
     if by == "systemd":
         state = systemd.timer_says(name).get("ActiveState")
         if state is None:
-            notes.append("the user's systemd does not answer, so no night begins: log in, or see `systemctl --user`")
+            notes.append("the user's systemd does not answer, so no night starts: log in, or see `systemctl --user`")
         elif state != "active":
             notes.append(f"the timer is {state}: `systemctl --user start {name}.timer`")
         if systemd.clock(name) is None:
-            notes.append("the timer loses the night when clocks go forward: `suite schedule install` again mends it")
+            notes.append("the timer skips the night when clocks go forward: run `suite schedule install` again")
         if systemd.lingers() is not True:
-            notes.append("lingering is off, nights run only while you are logged in: `loginctl enable-linger`")
+            notes.append("lingering is off, so nights run only while you are logged in: `loginctl enable-linger`")
     secrets = secrets_file()
     if secrets.is_file() and secrets.stat().st_mode & 0o077:
         notes.append(f"others can read {secrets}: `chmod 600 {shlex.quote(str(secrets))}`")

@@ -1,4 +1,4 @@
-"""Commands for results: viewing, naming and exporting them, and removing what nobody needs.
+"""Commands that view, name and export results, and remove what nobody needs.
 
 Start at history.py.
 """

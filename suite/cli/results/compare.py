@@ -1,4 +1,4 @@
-"""`suite compare`: two runs side by side, or two programs in the runs that measured them last."""
+"""`suite compare`: compares two runs, or two programs in the runs that measured them last."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class StateOfPlace:
 
 @dataclass(frozen=True)
 class TwoSides:
-    """The two sides, their metrics, what else differs, and where a device was in another state."""
+    """The two sides, their metrics, what else differs, and the devices whose state differed."""
 
     before: Side
     after: Side
@@ -63,12 +63,12 @@ class TwoSides:
 
 
 def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
-    """Compares two sides. UserError for the same run twice, or programs of different workloads."""
+    """Compares two sides. Raises UserError for the same run twice, or programs of different workloads."""
     if before.run_id == after.run_id:
-        raise UserError(f"both sides are run {before.run_id}: name two runs of `suite history --runs`")
+        raise UserError(f"both sides are run {before.run_id}: name two runs from `suite history --runs`")
     keys = {side.workload_key for side in (before, after) if side.workload_key is not None}
     if len(keys) > 1:
-        raise UserError(f"the programs are of different workloads, {' and '.join(sorted(keys))}: nothing is comparable")
+        raise UserError(f"the programs are of different workloads, {' and '.join(sorted(keys))}: name two of the same")
     key = next(iter(keys), None)
     compared = StoreSource(store).compared(before.run_id, after.run_id)
     states = _states(store, before.run_id, after.run_id)
@@ -117,16 +117,16 @@ _MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "mi
     "changed",
     default=True,
     show_default=True,
-    help="List what got worse or better, or every metric.",
+    help="List only what got worse or better, or every metric.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every metric.")
 @inventory_option
 def compare(before: str, after: str, changed: bool, as_json: bool, inventory_path: Path) -> int:
-    """Compare B with the earlier A: the metrics that changed, how many did not, and what else differs between the two.
+    """Compare B with the earlier A: which metrics changed, how many did not, and what else differs.
 
-    A and B are runs (their ids or the begin of them), tags (`suite tag`), `latest`, `previous`, dates (the night of
-    that day), or hashes of programs. It says whether numbers differ, not why: for that, `suite nightly` measures both
-    in turn.
+    A and B are runs (ids or the start of one), tags (`suite tag`), `latest`, `previous`, dates (the night of that
+    day) or hashes of programs. The comparison finds whether numbers differ, not why: for that, `suite nightly`
+    measures both in turn.
 
     \b
     suite compare previous latest
@@ -154,7 +154,7 @@ def _print(found: TwoSides, *, changed: bool) -> None:
     _print_metrics(compared.metrics, listed)
     if any(metric.outcome == "insufficient" for metric in listed):
         print_line(
-            f"insufficient: one number a run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
+            f"insufficient: one number per run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
         )
     for state in found.states:
         words = "; ".join(str(difference) for difference in state.differences)
@@ -164,16 +164,16 @@ def _print(found: TwoSides, *, changed: bool) -> None:
 
 
 def _changes(metrics: Sequence[ComparedMetric]) -> Sequence[ComparedMetric]:
-    """Returns what got worse or better; everything where nothing could be tested, as between two short runs."""
+    """Returns the metrics that got worse or better, or all if none could be tested, as between two short runs."""
     if any(metric.outcome in (*_CHANGED, "same") and metric.p is not None for metric in metrics):
         return [metric for metric in metrics if metric.outcome in _CHANGED]
     return metrics
 
 
 def _print_metrics(metrics: Sequence[ComparedMetric], listed: Sequence[ComparedMetric]) -> None:
-    """Prints those that are `listed`, and counts all."""
+    """Prints the `listed` metrics and counts all."""
     if not metrics:
-        print_line("Nothing was measured in both.")
+        print_line("No metric was measured on both sides.")
         return
     shared, own = shared_parts([workload_key(metric.workload) for metric in metrics])
     if listed:

@@ -1,5 +1,6 @@
-"""`suite data`: runs as tables, as files for other labs, and theirs in; `suite trace`: a run for ui.perfetto.dev;
-`suite store rebuild`: the store anew from what is kept beside it.
+"""`suite data`: exports runs as tables or for other labs, and imports theirs.
+
+`suite trace` writes a run for ui.perfetto.dev; `suite store rebuild` rebuilds the store from its journal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from suite.store.store import Store
 
 @click.group("data")
 def data_group() -> None:
-    """Take measurements out of the store, or another lab's in."""
+    """Export measurements from the store, or import another lab's."""
 
 
 @data_group.command("export")
@@ -35,10 +36,15 @@ def data_group() -> None:
     type=click.Choice(("csv", "json", "parquet")),
     default="csv",
     show_default=True,
-    help="csv and parquet: five tables over all runs; json: a file for each run, which another lab can import.",
+    help="csv and parquet: five tables over all runs; json: a file per run, which another lab can import.",
 )
 @click.option(
-    "--to", "folder", type=click.Path(path_type=Path), default=Path("export"), show_default=True, help="Their folder."
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("export"),
+    show_default=True,
+    help="Folder for the files.",
 )
 @inventory_option
 def export_data(selection: str, file_format: str, folder: Path, inventory_path: Path) -> int:
@@ -61,10 +67,12 @@ def export_data(selection: str, file_format: str, folder: Path, inventory_path: 
 
 @data_group.command("import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--from", "lab", required=True, metavar="LAB", help="Who measured it; goes before its devices' names.")
+@click.option(
+    "--from", "lab", required=True, metavar="LAB", help="Who measured them; becomes a prefix of its devices' names."
+)
 @inventory_option
 def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
-    """Bring runs that another lab exported as JSON into the store, told apart from one's own.
+    """Import runs that another lab exported as JSON into the store, kept apart from your own.
 
     \b
     suite data import 2026-11-22T14-03-22-ab12.json --from bonn
@@ -80,7 +88,7 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
             if found.new:
                 print_line(f"{found.run_id}: {found.measurements} measurements, {found.sessions} sessions of {lab}")
             else:
-                print_line(f"{found.run_id} is there already, nothing was changed")
+                print_line(f"{found.run_id} is in the store already; nothing was changed")
     finally:
         if store is not None:
             store.close()
@@ -93,11 +101,11 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
     "--to",
     "path",
     type=click.Path(path_type=Path),
-    help="The file; compressed if it ends with .gz. Default: trace-RUN.json, with .gz when it is large.",
+    help="The file; compressed if its name ends in .gz. Default: trace-RUN.json, with .gz if it is large.",
 )
 @inventory_option
 def trace(run: str, path: Path | None, inventory_path: Path) -> int:
-    """Write the steps and sensors of a run as one trace, to be opened at https://ui.perfetto.dev.
+    """Write the steps and sensors of a run as a trace that https://ui.perfetto.dev opens.
 
     \b
     suite trace latest
@@ -116,15 +124,15 @@ _NAMES = {
 
 @click.group("store")
 def store_group() -> None:
-    """Look after the store of all measurements."""
+    """Maintain the store of all measurements."""
 
 
 @store_group.command("rebuild")
 @inventory_option
 def rebuild_store(inventory_path: Path) -> int:
-    """Make a store that is damaged or gone anew, from the journal that is kept beside it.
+    """Rebuild a damaged or missing store from the journal beside it.
 
-    The damaged file stays under another name; a store that is whole is left as it is.
+    The damaged file is kept under another name; an intact store is not changed.
 
     \b
     suite store rebuild
@@ -137,15 +145,15 @@ def rebuild_store(inventory_path: Path) -> int:
 
 def _lines(found: Rebuilt) -> list[str]:
     counts = ", ".join(f"{count} {name}s" for name, count in found.counts.items())
-    lines = [f"the store was made anew from its journal: {counts}"]
+    lines = [f"the store was rebuilt from its journal: {counts}"]
     if found.aside is not None:
-        lines.append(f"the damaged file is {found.aside} now")
+        lines.append(f"the damaged file was renamed to {found.aside}")
     for name, lost in found.lost.items():
         if lost:
             what = f"{len(lost)} {_NAMES[name]}" + (f" ({listed(lost)})" if name in ("run", "training") else "")
-            lines.append(f"not in the journal, since they are older than it: {what}")
+            lines.append(f"not in the journal, as they are older than it: {what}")
     if any(found.lost.values()):
-        lines.append("a copy of the store would have those; the raw output of runs is in runs/")
+        lines.append("only a copy of the store would have those; the raw output of runs is in runs/")
     if found.unusable:
         lines.append(
             f"{found.unusable} lines or transactions of the journal are damaged, or refer to what is not in it"

@@ -1,4 +1,4 @@
-"""`suite findings`: what the newest night found; `suite mute`: what nobody is to be told of, and for how long."""
+"""`suite findings`: lists what a night found; `suite mute`: keeps a finding or a device from raising alarms."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LONGEST = 2000
 
 @click.command()
 @click.argument("run_text", metavar="[NIGHT]", required=False, shell_complete=complete_run)
-@click.option("--all", "every", is_flag=True, help="Also what is fixed, accepted or muted.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with all of it.")
+@click.option("--all", "every", is_flag=True, help="Also list what is fixed, accepted or muted.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every finding.")
 @inventory_option
 def findings(run_text: str | None, every: bool, as_json: bool, inventory_path: Path) -> int:
-    """List what a night (the newest unless one is named) found: one line for each cause, then what is known of it.
+    """List what a night (by default the newest) found: one line for each cause, followed by the details.
 
     \b
     suite findings
@@ -56,7 +56,7 @@ def findings(run_text: str | None, every: bool, as_json: bool, inventory_path: P
 
 
 def finding_lines(one: Finding) -> list[str]:
-    """Returns a finding as the terminal has it."""
+    """Returns a finding as lines for the terminal."""
     lines = [f"{one.id}  {one.category}, {one.life}: {one.headline}", *(f"  {detail}" for detail in one.details)]
     return [*map(typeable, lines), *(f"  {command}" for command in one.commands[:1])]
 
@@ -64,16 +64,16 @@ def finding_lines(one: Finding) -> list[str]:
 def _newest_night(store: Store) -> str:
     found = next((run.run_id for run in StoreSource(store).runs() if run.purpose == "nightly"), None)
     if found is None:
-        raise UserError("There was no night yet: `suite nightly` measures what nightly.yaml says.")
+        raise UserError("There was no night yet: `suite nightly` measures the plan in nightly.yaml.")
     return found
 
 
 @click.command()
 @click.argument("target", metavar="[FINDING|DEVICE]", required=False, shell_complete=complete_finding_or_device)
-@click.option("--why", metavar="TEXT", help="The reason, for those who miss it.")
-@click.option("--from", "since", metavar="DATE", help="The first night; from the first on unless given.")
-@click.option("--until", metavar="DATE", help="The first night that is told again; never unless given.")
-@click.option("--end", is_flag=True, help="Tell of it again from now on.")
+@click.option("--why", metavar="TEXT", help="The reason, for those who wonder where it is.")
+@click.option("--from", "since", metavar="DATE", help="The first muted night; default: from the first one on.")
+@click.option("--until", metavar="DATE", help="The first night that raises alarms again; default: never.")
+@click.option("--end", is_flag=True, help="End the muting now.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is muted as one JSON document.")
 @inventory_option
 def mute(
@@ -85,9 +85,9 @@ def mute(
     as_json: bool,
     inventory_path: Path,
 ) -> int:
-    """Mute a finding, or what is found on one device alone: it stays on the pages, is counted, and raises no alarm.
+    """Mute a finding, or all that concern one device alone: they stay on the pages, are counted and raise no alarm.
 
-    Without a name, list what is muted.
+    Without a name, lists what is muted.
 
     \b
     suite mute F-1a2b3c --why "known, waits for the vendor" --until 2026-12-01
@@ -105,13 +105,13 @@ def mute(
     if end and any((why, since, until)):
         raise UserError("--end takes the name alone: leave out --why, --from and --until.")
     if not end and not (why or "").strip():
-        raise UserError("--why is missing: say in a few words why nobody is to be told.")
+        raise UserError("--why is missing: give the reason in a few words.")
     with open_store(inventory_path, read_only=False) as store:
         about = _target(store, target, inventory_path)
         if end:
             known = require_muted(store, about.get("finding") or about["device"])
             add_note(store, "unmute", author(), "", **about)
-            print_line(f"{known.target} is not muted any more")
+            print_line(f"{known.target} is no longer muted")
         else:
             add_note(store, "mute", author(), printable(why or "", _LONGEST), since=first, until=last, **about)
             print_line(f"muted {_window(about.get('finding') or about['device'], first or '', last or '')}")
@@ -128,11 +128,11 @@ def _target(store: Store, text: str, inventory_path: Path) -> dict[str, str]:
 
 
 def _moment(text: str, name: str) -> str:
-    """Returns the start of a date, in local time, or a moment, as UTC."""
+    """Returns a date's start in local time, or a moment, as UTC."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
-        raise UserError(f"--{name} {printable(text, 40)} is no date: write it as 2026-11-22.") from None
+        raise UserError(f"--{name} {printable(text, 40)} is not a date: write it as 2026-11-22.") from None
 
 
 def _list_mutes(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
@@ -151,5 +151,5 @@ def _list_mutes(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
 
 
 def _window(target: str, since: str, until: str) -> str:
-    begun = f" from {local_time(since)}" if since else ""
-    return f"{target}{begun}{f' until {local_time(until)}' if until else ''}"
+    start = f" from {local_time(since)}" if since else ""
+    return f"{target}{start}{f' until {local_time(until)}' if until else ''}"

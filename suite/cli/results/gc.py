@@ -1,4 +1,4 @@
-"""`suite gc`: removes what nobody needs any more from this host or from devices, never measurements."""
+"""`suite gc`: removes what is no longer needed from this host or from devices, but never measurements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from suite.store.store import Store
     "selection",
     metavar="NAME|all",
     shell_complete=complete_devices,
-    help="Clear the caches of devices instead of this host.",
+    help="Clear the caches of these devices instead of this host.",
 )
 @click.option(
     "--keep-artifacts-days",
@@ -38,17 +38,17 @@ from suite.store.store import Store
     type=click.FloatRange(min=0, max=36500),
     default=30.0,
     show_default=True,
-    help="How long programs and runners stay after their last use.",
+    help="How long to keep programs and runners after their last use.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would go and why; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed and why; remove nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; needs --yes or --dry-run.")
 @inventory_option
 def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_json: bool, inventory_path: Path) -> int:
     """Remove programs and runners that are no longer needed, and compress the raw output of ended runs.
 
-    What future nights may compare with stays: of each series, program and runner of its comparison window. Nothing
-    that was measured is removed.
+    Programs and runners that future nights may compare with stay: those in the comparison window of each series.
+    Measurements are never removed.
 
     \b
     suite gc --dry-run
@@ -56,18 +56,18 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     suite gc --device phone
     """
     if as_json and not (yes or dry_run):
-        raise UserError("--json asks nothing: add --yes to remove, or --dry-run to look.")
+        raise UserError("--json can't ask: add --yes to remove, or --dry-run to look.")
     rules = Rules(keep_days, datetime.now(UTC))
     if selection is not None:
         return _on_devices(selection, rules, inventory_path, dry_run=dry_run, yes=yes, as_json=as_json)
     home = Home.locate(inventory_path)
-    items = _surveyed(home, rules)
+    items = _survey(home, rules)
     going = [item for item in items if item.action != "keep"]
     planned = [(item.action, item.what, _place(item, home), item.size_bytes, item.why) for item in going]
     kept = [item.size_bytes for item in items if item.action == "keep"]
     done = Done()
     if _may_start(planned, kept, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _surveyed_home(home, rules) as now:
+        with _survey_home(home, rules) as now:
             agreed = {(item.path, item.action) for item in going}
             done = carry_out(item for item in now if (item.path, item.action) in agreed)
     if as_json:
@@ -78,16 +78,16 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     return ExitCode.ERROR if done.failures else ExitCode.OK
 
 
-def _surveyed(home: Home, rules: Rules) -> list[Item]:
-    """Surveys the home and releases it, so that nobody waits while the user decides."""
-    with _surveyed_home(home, rules) as items:
+def _survey(home: Home, rules: Rules) -> list[Item]:
+    """Surveys the home, and releases it so that nobody waits while the user decides."""
+    with _survey_home(home, rules) as items:
         return items
 
 
 @contextlib.contextmanager
-def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
+def _survey_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
     """Surveys the home; no run starts during the block."""
-    # In this order: opening a store of an earlier schema upgrades it, which needs the home to itself.
+    # In this order: opening a store with an earlier schema upgrades it, which needs the home to itself.
     store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None
     with contextlib.closing(store) if store is not None else contextlib.nullcontext(), alone(home) as free:
         items = survey(home, store, rules)
@@ -95,7 +95,7 @@ def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
 
 
 def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    """Clears the caches of devices; one that cannot be reached never stops the others."""
+    """Clears the caches of devices. One that cannot be reached does not stop the others."""
     inventory, home = open_inventory(inventory_path)
     entries = {entry.name: entry for entry in inventory.select(selection)}
     items: list[DeviceItem] = []
@@ -128,7 +128,7 @@ def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: 
 
 
 _Row = tuple[str, str, str, int, str]
-"""What is done (`remove`, `compress`) to what, its name and bytes, and why."""
+"""The action (`remove`, `compress`), its object, the object's name and bytes, and the reason."""
 _PAST = {"remove": "removed", "compress": "compressed"}
 
 
@@ -137,7 +137,7 @@ def _device_rows(items: Iterable[DeviceItem]) -> list[_Row]:
 
 
 def _may_start(planned: Sequence[_Row], kept: Sequence[int], *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Prints what is planned, unless --yes leaves nothing to decide; returns whether it is to be done."""
+    """Prints what is planned, unless --yes leaves nothing to decide. Returns whether to do it."""
     if not as_json and (dry_run or not yes):
         _print(planned)
         _print_kept(kept)
@@ -146,9 +146,9 @@ def _may_start(planned: Sequence[_Row], kept: Sequence[int], *, dry_run: bool, y
 
 def _agreed(count: int) -> bool:
     try:
-        return click.confirm(f"Do that to {count} {'item' if count == 1 else 'items'}?")
+        return click.confirm(f"Do this to {count} {'item' if count == 1 else 'items'}?")
     except click.Abort:
-        raise UserError(f"Nobody answered, so nothing was removed of {count}: add --yes, or --dry-run.") from None
+        raise UserError(f"Nobody answered, so none of {count} items was removed: add --yes, or --dry-run.") from None
 
 
 def _print_document(items: Sequence[dict[str, Any]], freed_bytes: int, failures: Sequence[str]) -> None:
@@ -156,7 +156,7 @@ def _print_document(items: Sequence[dict[str, Any]], freed_bytes: int, failures:
 
 
 def _print_end(rows: Sequence[_Row], kept: Sequence[int], done: Done, *, dry_run: bool, listed: bool) -> None:
-    """Prints what was done. `listed`: its items stand above already, as what was planned."""
+    """Prints what was done. `listed`: the items were printed above already, as the plan."""
     if not (listed or dry_run):
         _print([(_PAST[action], what, name, size_bytes, why) for action, what, name, size_bytes, why in rows])
         _print_kept(kept)
@@ -169,7 +169,7 @@ def _print_end(rows: Sequence[_Row], kept: Sequence[int], done: Done, *, dry_run
 
 def _print(rows: Sequence[_Row]) -> None:
     if not rows:
-        print_line("nothing has to go")
+        print_line("nothing to remove")
         return
     table = TextTable(pads=True)
     for name in ("what", "name", "size", "why"):
@@ -181,7 +181,9 @@ def _print(rows: Sequence[_Row]) -> None:
 
 def _print_kept(sizes: Sequence[int]) -> None:
     if sizes:
-        print_line(f"{len(sizes)} programs, weights and runners stay, {_mb(sum(sizes))}; --json --dry-run says why")
+        print_line(
+            f"{len(sizes)} programs, weights and runners stay, {_mb(sum(sizes))}; --json --dry-run lists the reasons"
+        )
 
 
 def _place(item: Item, home: Home) -> str:

@@ -1,4 +1,4 @@
-"""`suite history`: the runs there are, the series, and all that is known of one."""
+"""`suite history`: lists runs and series, or prints one series in full."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _COLUMNS = ("series", "latest", f"last {RECENT_POINTS}", "lowest-highest", "verd
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def history(words: tuple[str, ...], runs: bool, as_json: bool, inventory_path: Path) -> int:
-    """List the series with their newest values and verdicts, or tell all of one: its points by segment, where its level
-    moved, drift, verdicts and remarks.
+    """List the series with their newest values and verdicts, or print one in full: its points by segment, where its
+    level moved, drift, verdicts and remarks.
 
-    Words choose: parts of a series' name, their begin or what stands within them, several in their order with slashes
-    between them, or a verdict. One series that they leave is told whole.
+    WORDS select series: by a verdict, by a part of the name or any text within a part, or by several parts in their
+    order, joined by slashes. If only one series is left, it is printed in full.
 
     \b
     suite history
@@ -82,17 +82,17 @@ _Lines = Sequence[str | TextTable]
 
 
 def _runs(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
-    """Returns the runs whose line has all words, as a document and as lines."""
+    """Returns the runs whose line contains all words, as a document and as lines."""
     found = {
-        f"{run.run_id}  {run.status}  {', '.join(run.devices)}  {run.command}{_tagged(run.tags)}": run
+        f"{run.run_id}  {run.status}  {', '.join(run.devices)}  {run.command}{_format_tags(run.tags)}": run
         for run in StoreSource(store).runs()
     }
     lines = [line for line in found if all(word in line for word in words)]
-    return [dataclasses.asdict(found[line]) for line in lines], lines or ["no run has these words"] * bool(words)
+    return [dataclasses.asdict(found[line]) for line in lines], lines or ["no run matches these words"] * bool(words)
 
 
 def _series(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
-    """Returns the series that words choose, or all of the one they leave, as a document and as lines."""
+    """Returns the series that the words select, or all about the only one, as a document and as lines."""
     verdicts = [word for word in words if word in _VERDICTS]
     known = {item.name: item for item in series_names(store)}
     names = choose_series(list(known), [word for word in words if word not in _VERDICTS])
@@ -158,10 +158,10 @@ def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]
     """Yields the points by segment with the changes between them, then verdicts and remarks."""
     changes = {change.at: change for change in found.changes}
     for number, segment in enumerate(found.segments):
-        yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
+        yield f"segment {number}: {_format_count(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
         for index in range(segment.start, segment.stop):
             if index in changes:
-                yield f"  ── {_moved(found.metric, changes[index])}"
+                yield f"  ── {_format_move(found.metric, changes[index])}"
             yield f"  {_point(found.metric, found.points[index])}"
     if found.drift:
         yield f"total drift: {found.drift}"
@@ -175,7 +175,7 @@ def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]
         yield f"{remark.kind} {local_time(remark.at)} by {remark.author}{where}: {remark.text}"
 
 
-def _tagged(tags: Sequence[str]) -> str:
+def _format_tags(tags: Sequence[str]) -> str:
     return f"  tagged {', '.join(tags)}" if tags else ""
 
 
@@ -189,11 +189,11 @@ def _point(metric: str, point: HistoryPoint) -> str:
     return f"{local_time(point.at)}  {value}  {point.status}{word}{aside}  {point.run_id}"
 
 
-def _moved(metric: str, change: Change) -> str:
+def _format_move(metric: str, change: Change) -> str:
     moved = 100 * (change.after / change.before - 1)
     levels = f"from {format_value(metric, change.before)} to {format_value(metric, change.after)}"
     return f"the level moved by {moved:+.1f} %, {levels} ({change.side})"
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What people decide and note: `suite accept` a new level, `suite annotate` a remark, `suite tag` a run's name."""
+"""Records what people decide: `suite accept` a new level, `suite annotate` with a remark, `suite tag` a run."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _LONGEST = 2000
     "run_text",
     metavar="RUN",
     shell_complete=complete_run,
-    help="Of a series: from this run on instead of its newest point.",
+    help="Accept a series from this run on, instead of from its newest point.",
 )
 @inventory_option
 def accept(target: str, why: str, run_text: str | None, inventory_path: Path) -> int:
-    """Accept a new level: from its newest point on, a series is compared with what came since.
+    """Accept a new level: from now on, a series is compared only with its newest point and later ones.
 
-    Of a run, all its regressed series are accepted. Names may be shortened to parts that tell them apart.
+    If a run is named, all its regressed series are accepted. Names may be shortened as long as they are unique.
 
     \b
     suite accept int8/latency_ms --why "the new kernel trades latency for memory"
     suite accept latest --why "new thermal paste"
     """
-    reason = _checked_remark(why, "--why")
+    reason = _check_remark(why, "--why")
     with open_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
             points = [newest_point(store, found, None if run_text is None else find_run(store, run_text))]
         elif run_text is not None:
-            raise UserError("--run goes with a series: leave it out, the run is named already.")
+            raise UserError("--run is for a series: leave it out, as a run is named already.")
         else:
             points = regressed_points(store, found)
             if not points:
@@ -57,7 +57,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
                 what = f"All {known} series that regressed" if known else "Nothing regressed"
                 already = " are accepted already" if known else ""
                 raise UserError(
-                    f"{what} in run {found}{already}: name a series of `suite history` to accept its level."
+                    f"{what} in run {found}{already}: name a series from `suite history` to accept its level."
                 )
         accept_points(store, points, author(), reason)
     for point in points:
@@ -68,11 +68,11 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
 @click.command()
 @click.argument("target", metavar="FINDING|SERIES|RUN", shell_complete=complete_remarkable)
 @click.argument("text", required=False)
-@click.option("--note", metavar="TEXT", help="The remark, instead of TEXT behind the name.")
-@click.option("--link", metavar="URL", help="Where a finding is dealt with, such as an issue.")
+@click.option("--note", metavar="TEXT", help="The remark, instead of TEXT after the name.")
+@click.option("--link", metavar="URL", help="Where a finding is tracked, such as an issue.")
 @inventory_option
 def annotate(target: str, text: str | None, note: str | None, link: str | None, inventory_path: Path) -> int:
-    """Keep a remark about a finding, a series or a run; `suite findings`, `suite history` and the reports show it.
+    """Add a remark to a finding, a series or a run; `suite findings`, `suite history` and the reports print it.
 
     \b
     suite annotate F-1a2b3c --link https://bugs.example/17 --note "the new kernel"
@@ -81,20 +81,20 @@ def annotate(target: str, text: str | None, note: str | None, link: str | None, 
     """
     if text is not None and note is not None:
         raise UserError("TEXT and --note are both given: leave out one of them.")
-    said = note if text is None else text
-    if said is None and link is None:
-        raise UserError("The remark is missing: write it behind the name, or give --link.")
-    remark = None if said is None else _checked_remark(said, "TEXT" if note is None else "--note")
+    given = note if text is None else text
+    if given is None and link is None:
+        raise UserError("The remark is missing: write it after the name, or give --link.")
+    remark = None if given is None else _check_remark(given, "TEXT" if note is None else "--note")
     with open_store(inventory_path, read_only=False) as store:
         if is_finding(target):
             key = find_finding(store, target)
-            for kind, words in (("link", link and _checked_link(link)), ("note", remark)):
+            for kind, words in (("link", link and _check_link(link)), ("note", remark)):
                 if words:
                     add_note(store, kind, author(), words, finding=key)
             print_line(f"noted on {key}")
             return ExitCode.OK
         if link is not None or remark is None:
-            raise UserError("--link goes with a finding, which `suite findings` lists: put the address into TEXT.")
+            raise UserError("--link is only for findings (see `suite findings`): put the address into TEXT.")
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
             store.annotate(author(), remark, series_id=newest_point(store, found).series_id)
@@ -104,29 +104,29 @@ def annotate(target: str, text: str | None, note: str | None, link: str | None, 
     return ExitCode.OK
 
 
-def _checked_link(link: str) -> str:
+def _check_link(link: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", link) or len(link) > _LONGEST or not link.isprintable():
-        raise UserError("--link is no address: give one that begins with https:// and a host.")
+        raise UserError("--link is not an address: give one that begins with https:// and a host.")
     return link
 
 
-def _checked_remark(text: str, where: str) -> str:
+def _check_remark(text: str, where: str) -> str:
     if not text.strip():
-        raise UserError(f"{where} is empty: say it in a few words.")
+        raise UserError(f"{where} is empty: write a few words.")
     if len(text) > _LONGEST:
-        raise UserError(f"{where} has {len(text)} characters, {_LONGEST} are kept: shorten it.")
+        raise UserError(f"{where} has {len(text)} characters, but at most {_LONGEST} are kept: shorten it.")
     return printable(text, _LONGEST)
 
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_tag)
 @click.argument("run_text", metavar="[RUN]", required=False, shell_complete=complete_run)
-@click.option("--move", is_flag=True, help="Let a name that is another run's mean this one.")
-@click.option("--delete", is_flag=True, help="Free the name.")
+@click.option("--move", is_flag=True, help="Move a tag that another run has to this one.")
+@click.option("--delete", is_flag=True, help="Delete the tag.")
 @click.option("--json", "as_json", is_flag=True, help="Print the tags as one JSON document.")
 @inventory_option
 def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_json: bool, inventory_path: Path) -> int:
-    """List the tags, or give a run (the newest unless one is named) a name that `suite compare` and others take.
+    """List the tags, or tag a run (by default the newest) with a name that `suite compare` and others take.
 
     \b
     suite tag before-upgrade
@@ -135,7 +135,7 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
     suite tag
     """
     if name is None:
-        return _listed(inventory_path, as_json, changes=move or delete)
+        return _list_tags(inventory_path, as_json, changes=move or delete)
     if as_json:
         raise UserError("--json lists the tags: leave NAME out.")
     if delete:
@@ -143,7 +143,7 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
             raise UserError("--delete takes the name alone: leave out RUN and --move.")
         with open_store(inventory_path, read_only=False) as store:
             freed = take_away(store, name, author())
-        print_line(f"{freed.name} is no tag any more; it was run {freed.run_id}")
+        print_line(f"deleted tag {freed.name}, which was run {freed.run_id}")
         return ExitCode.OK
     checked_tag(name)
     with open_store(inventory_path, read_only=False) as store:
@@ -153,9 +153,9 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
     return ExitCode.OK
 
 
-def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
+def _list_tags(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
     if changes:
-        raise UserError("NAME is missing: say which tag --move or --delete is for.")
+        raise UserError("NAME is missing: name the tag for --move or --delete.")
     with open_store(inventory_path) as store:
         tags = tag_list(store)
     if as_json:

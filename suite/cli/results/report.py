@@ -1,4 +1,4 @@
-"""`suite report`: write the pages again; `suite serve`: browse them."""
+"""`suite report`: writes the pages that have changed; `suite serve`: serves them to browsers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from suite.report_data.source import StoreSource
 from suite.store.finding import find_run
 
 Reporter: TypeAlias = Callable[[ReportSource, str | None], str]
-"""Returns the text for a run, or for all that the source has if there is none."""
+"""Returns the text for a run, or for everything in the source if none is given."""
 
 
 def _accept(name: str, loaded: object) -> Reporter:
     found: Any = require_callable(name, loaded)
-    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+    return found  # type: ignore[no-any-return]  # what it returns is checked when it is called
 
 
 REPORTERS: Registry[Reporter] = Registry("reporters", {"openmetrics": openmetrics, "pytorch": pytorch_records}, _accept)
@@ -45,7 +45,7 @@ REPORTERS: Registry[Reporter] = Registry("reporters", {"openmetrics": openmetric
     "--out", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
 )
 @click.option(
-    "--single-file", "single", type=click.Path(path_type=Path), metavar="FILE", help="Write one page with all it needs."
+    "--single-file", "single", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page."
 )
 @click.option("--page", metavar="PATH", help="Which page of the site --single-file takes; default: the run's.")
 @click.option(
@@ -53,7 +53,7 @@ REPORTERS: Registry[Reporter] = Registry("reporters", {"openmetrics": openmetric
     "reporter",
     metavar="NAME",
     shell_complete=complete_reporter,
-    help="Instead of pages: openmetrics, pytorch, or what a plugin has; to the file of --out, else to standard output.",
+    help="Instead of pages: openmetrics, pytorch or a plugin's format; to the file of --out, or to standard output.",
 )
 @inventory_option
 def report(
@@ -86,9 +86,9 @@ def report(
 
 
 def _report_as(name: str, run: str | None, out: Path | None, single: Path | None, inventory_path: Path) -> int:
-    """Writes what a reporter has to say of a run, or of all."""
+    """Writes a reporter's text on a run, or on everything."""
     if single is not None:
-        raise UserError("--single-file is a page, and --as is none: leave out either.")
+        raise UserError("--single-file writes a page, and --as something else: leave out one of them.")
     with open_source(inventory_path) as (source, _):
         chosen = None if run is None else _run_id(run, inventory_path)
         text = _text_of(name, source, chosen)
@@ -101,7 +101,7 @@ def _report_as(name: str, run: str | None, out: Path | None, single: Path | None
 
 
 def _text_of(name: str, source: ReportSource, run_id: str | None) -> str:
-    """Returns what the reporter of that name says of a run, or of everything. Raises UserError for an unknown one."""
+    """Returns the text of the reporter of that name, on a run or on everything. Raises UserError if it is unknown."""
     if name not in REPORTERS:
         raise unknown_name("reporter", name, REPORTERS)
     report = REPORTERS[name]
@@ -114,7 +114,7 @@ def _text_of(name: str, source: ReportSource, run_id: str | None) -> str:
 
 @contextmanager
 def open_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
-    """Opens the data to report and its home for the block. UserError if nothing was measured yet."""
+    """Opens the data to report and its home. Raises UserError if nothing was measured yet."""
     with open_store(inventory_path, nothing="nothing to report yet") as store:
         yield StoreSource(store), Home.locate(inventory_path)
 
@@ -128,18 +128,20 @@ def _page(folder: Path, name: str) -> Path:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or path.suffix != ".html" or not path.is_file():
         raise UserError(
-            f"There is no page {name!r} in {folder}: name one by its path there, as in devices/NAME/index.html."
+            f"There is no page {name!r} in {folder}: give its path in that folder, as in devices/NAME/index.html."
         )
     return path
 
 
 @click.command()
-@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen at.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any free one."
+)
 @click.option(
     "--site", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
 )
-@click.option("--no-build", is_flag=True, help="Serve the pages as they are, without building what has changed.")
+@click.option("--no-build", is_flag=True, help="Serve the existing pages without building what has changed.")
 @inventory_option
 def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_path: Path) -> int:
     """Build what has changed and serve the reports to browsers on this machine, until Ctrl-C.
@@ -157,9 +159,7 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
             build(source, folder)
     with SiteServer(folder, host, port, {"/metrics": lambda: _metrics(inventory_path)}) as server:
         if not server.is_local:
-            print_plain(
-                f"suite: everyone who reaches {host} can read these reports: nobody is asked for a name", err=True
-            )
+            print_plain(f"suite: everyone who reaches {host} can read these reports: there is no login", err=True)
         print_plain(server.url)
         try:
             server.serve_forever()
@@ -169,7 +169,7 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
 
 
 def _metrics(inventory_path: Path) -> tuple[str, bytes]:
-    """Returns the type and content of /metrics, from the store as it is now. Raises NotNow where it can't be read."""
+    """Returns the type and content of /metrics, read from the store. Raises NotNow if the store can't be read."""
     try:
         with open_source(inventory_path) as (source, _):
             return CONTENT_TYPE, openmetrics(source).encode()

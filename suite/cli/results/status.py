@@ -1,4 +1,4 @@
-"""`suite status`: the lab on one screen: its devices, its last night, what can be gone on with, and its disk."""
+"""`suite status`: prints the lab on one screen: devices, last night, what is running or interrupted, free disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GO_ON = {"run": "suite run --resume", "night": "suite nightly", "training": "su
 
 @dataclass(frozen=True)
 class Open:
-    """A run, night or training that has not ended, and the command that goes on with it once nobody does."""
+    """A run, night or training that has not ended, and the command that continues it if it is not in progress."""
 
     what: str
     id: str
@@ -44,7 +44,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Status:
-    """All that the screen has; `night` is the newest one, None before the first."""
+    """The contents of the screen; `night` is the newest one, None before the first."""
 
     devices: Sequence[DeviceSummary]
     night: RunSummary | None
@@ -96,7 +96,7 @@ def _read(inventory: Inventory, home: Home) -> Status:
 
 
 def _open_runs(runs: Sequence[RunSummary], home: Home) -> Iterator[Open]:
-    """Yields those in progress, and of each purpose the newest that was interrupted, which is gone on with."""
+    """Yields the runs in progress, and for each purpose the newest interrupted one, which --resume continues."""
     interrupted: set[str] = set()
     for run in runs:
         if run.status not in ("running", "interrupted") or run.purpose not in _WHAT:
@@ -110,7 +110,7 @@ def _open_runs(runs: Sequence[RunSummary], home: Home) -> Iterator[Open]:
 
 
 def _open_training(groups: Sequence[TrainingGroupSummary], home: Home) -> Iterator[Open]:
-    """Yields the newest one that did not finish, as `suite train --resume` takes it, and those in progress."""
+    """Yields the newest unfinished training, which `suite train --resume` continues, and those in progress."""
     for place, group in enumerate([group for group in groups if group.status != "finished"]):
         if is_claimed(home, group.group_id):
             yield Open("training", group.group_id, group.started_at, "running", "")
@@ -172,11 +172,11 @@ def _ended(device: DeviceSummary) -> str:
 
 def _night_line(night: RunSummary | None) -> str:
     if night is None:
-        return "last night: there was none yet; `suite nightly` measures what nightly.yaml says"
+        return "last night: none yet; `suite nightly` measures the plan in nightly.yaml"
     verdicts = ", ".join(f"{night.verdicts[word]} {word}" for word in _VERDICTS if night.verdicts.get(word))
     return f"last night: {night.run_id}, {night.status}: {verdicts or 'no verdicts'}"
 
 
 def _open_line(one: Open) -> str:
-    begun = f"{one.what} {one.id} is {one.state}, begun {local_time(one.started_at)}"
-    return f"{begun}: `{one.command}` goes on with it" if one.command else begun
+    state = f"{one.what} {one.id} is {one.state}, started {local_time(one.started_at)}"
+    return f"{state}: `{one.command}` continues it" if one.command else state

@@ -1,4 +1,4 @@
-"""Commands that train on devices and hand out what was trained.
+"""Commands that train on devices and export what was trained.
 
 Start at train.py.
 """

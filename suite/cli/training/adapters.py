@@ -1,4 +1,4 @@
-"""`suite adapters`: what was trained, and its adapters as folders that PEFT reads."""
+"""`suite adapters`: lists trainings, and writes their adapters as folders that PEFT reads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _row(one: Training) -> list[str]:
 @click.argument("folder", type=click.Path(path_type=Path))
 @inventory_option
 def export_adapter(training_id: str, folder: Path, inventory_path: Path) -> int:
-    """Write the adapter of a training into a new FOLDER, as PEFT saves one.
+    """Write the adapter of a training into a new FOLDER, in PEFT's format.
 
     \b
     suite adapters list

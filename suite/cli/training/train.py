@@ -1,6 +1,6 @@
-"""`suite train`: train on devices, see what that is worth on the way, and keep it.
+"""`suite train`: trains on devices, evaluates along the way, and keeps the adapters.
 
-`suite race`: ways of training against each other: cost to an accuracy, accuracy under a budget, the Pareto front.
+`suite race`: compares ways of training: cost to an accuracy, accuracy under a budget, the Pareto front.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _training_options(function: _F) -> _F:
 
 
 def _training_fields(settings: dict[str, Any]) -> dict[str, Any]:
-    """Takes the fields of a TrainingPlan, all but its Plan, out of `settings` and returns them."""
+    """Removes the fields of a TrainingPlan, except its Plan, from `settings` and returns them."""
     own = {name: settings.pop(name) for name in (*_OF_TRAINING, *_BUDGETS)}
     adapter = own["adapter"]
     return own | {"adapter": None if adapter is None else str(adapter.resolve())}
@@ -73,10 +73,10 @@ _OPTIONS = (
         show_default=True,
         help="How the learning rate falls.",
     ),
-    click.option("--budget-minutes", type=float, help="End when the steps have taken so long on the device."),
-    click.option("--budget-joules", type=float, help="End when the steps have taken so much energy."),
+    click.option("--budget-minutes", type=float, help="End when the steps have taken this many minutes on the device."),
+    click.option("--budget-joules", type=float, help="End when the steps have taken this much energy."),
     click.option(
-        "--target", type=float, metavar="SHARE", help="End when so many held-out answers are right, such as 0.8."
+        "--target", type=float, metavar="SHARE", help="End when this share of held-out answers is right, such as 0.8."
     ),
     click.option("--adapter", type=click.Path(path_type=Path), metavar="FOLDER", help="A PEFT adapter to start from."),
     click.option(
@@ -84,14 +84,18 @@ _OPTIONS = (
         type=click.Choice(INITS),
         default=_PLAN.init,
         show_default=True,
-        help="The A of the adapters: drawn, or what tells the task's answers apart (docs/training.md).",
+        help="A of the adapters: drawn, or computed to tell the task's answers apart (docs/training.md).",
     ),
     click.option("--seed", default=7, show_default=True, help="Seed of noise, batches and the held-out part."),
     click.option(
         "--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's."
     ),
     click.option(
-        "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+        "--eps",
+        type=OwnOrNumber(),
+        default="auto",
+        show_default=True,
+        help="Size of the perturbations; auto: the setting's.",
     ),
 )
 
@@ -100,11 +104,11 @@ _OPTIONS = (
 @devices_option
 @workload_options
 @_training_options
-@click.option("--resume", is_flag=True, help="Go on with the newest training that was interrupted, killed or lost.")
+@click.option("--resume", is_flag=True, help="Continue the newest training that was interrupted, killed or lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Path, **settings: Any) -> int:
-    """Train on devices, evaluate on held-out examples there, and keep what was trained.
+    """Train on devices, evaluate on held-out examples there, and keep the adapters.
 
     \b
     suite train --device jetson --quant fp16 --steps 500
@@ -121,7 +125,7 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
     command = ["suite", *words]
     if resume:
         refuse_settings(
-            "--resume goes on with the plan of the interrupted training", ("resume", "as_json", "inventory_path")
+            "--resume continues the plan of the interrupted training", ("resume", "as_json", "inventory_path")
         )
         trained = conduct.resume(inventory, home, Display(), command)
     else:
@@ -134,7 +138,7 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
 
 
 def write_report(home: Home, trained: Sequence[Training]) -> str | Unavailable:
-    """Writes the page of the trainings of a command; returns its path, or why it could not. Raises StoreError."""
+    """Writes the page of a command's trainings. Returns its path, or why it was not written. Raises StoreError."""
     # Imported here because pages and store take longer to load than checking options.
     from reports.files import page_or_reason
     from reports.site.build import build_training
@@ -203,19 +207,19 @@ def _row(one: Training) -> list[str]:
 
 @click.command()
 @devices_option
-@listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, of {', '.join(METHODS)}.")
-@listed("--quants", "quants", ("fp32",), f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
+@listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, from {', '.join(METHODS)}.")
+@listed("--quants", "quants", ("fp32",), f"Quantization settings, from {', '.join(QUANTIZATION_SETTINGS)}.")
 @click.option(
     "--contender",
     "contenders",
     multiple=True,
     metavar="WORDS",
-    help="Instead of --methods and --quants: a method, then what this contender has of its own, as key=value of "
+    help="Instead of --methods and --quants: a method, then the contender's own options, as key=value with the keys "
     f"{', '.join(CONTENDER_KEYS)}; once for each contender.",
 )
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each contender; an interval needs 3.")
 @click.option(
-    "--robustness", is_flag=True, help="Make each training again with a busy device and an interruption, and compare."
+    "--robustness", is_flag=True, help="Repeat each training with a busy device and an interruption, and compare."
 )
 @shape_options
 @_training_options
@@ -232,7 +236,7 @@ def race(
     inventory_path: Path,
     **settings: Any,
 ) -> int:
-    """Train in several ways, and say which is best, by how much, or that it can't be told.
+    """Train in several ways and report which is best and by how much, or that it can't be told.
 
     The ways are every method with every setting, or contenders, each with its own learning rate, schedule and shape.
 
@@ -243,7 +247,7 @@ def race(
     suite race --device jetson --methods prge,fo-lora-fa --target 0.8 --robustness
     suite race --device jetson --contender "prge q=4 b=4 lr=1e-3" --contender "fo-lora-fa b=16 lr=5e-3 schedule=linear"
     suite race --device jetson --contender "prge total=16 quant=nf4" --contender "fzoo q=15 b=1 quant=nf4" --target 0.8
-    suite train --resume     goes on with a race that was interrupted
+    suite train --resume     continues an interrupted race
     """
     from suite.display import Display
     from suite.training import conduct
@@ -264,12 +268,12 @@ def race(
 
 
 def _refuse_lists() -> None:
-    """Raises UserError if methods or settings are listed beside contenders, each of which names its own."""
+    """Raises UserError if methods or settings are listed as well as contenders, each of which names its own."""
     for name in ("methods", "quants"):
         if is_given(name):
             raise UserError(
-                f"A race is between --contender or between --methods and --quants: leave out --{name}, and name "
-                "method and quant in each contender."
+                f"A race takes either --contender or --methods and --quants: leave out --{name}, and name method "
+                "and quant in each contender."
             )
 
 
@@ -300,7 +304,7 @@ def _print_race(one: Race) -> None:
         for words in (*(contender.cost.missed if contender.cost else ()), *contender.quality.remarks):
             print_line(f"{one.device} {contender.name}: {words}")
     if one.why_no_energy:
-        print_line(f"{one.device}: the Pareto front is over seconds, as energy is unavailable: {one.why_no_energy}")
+        print_line(f"{one.device}: the Pareto front uses seconds, as energy is unavailable: {one.why_no_energy}")
     for words in one.winners:
         print_line(typeable(f"{one.device}: {words}"))
     for each in one.robustness:
@@ -308,7 +312,7 @@ def _print_race(one: Race) -> None:
 
 
 def _race_table(one: Race) -> TextTable:
-    """Lists a race, a row per contender: value and 95 % interval, or the range of fewer than 3 seeds in brackets."""
+    """Returns a table with a row per contender: values with 95 % intervals, or ranges of fewer than 3 seeds."""
     table = TextTable()
     table.add_column("device")
     table.add_column("contender")

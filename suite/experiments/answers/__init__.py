@@ -1,1 +1,1 @@
-"""The answers, a module for each experiment: from what was measured to a sentence, a picture and its evidence."""
+"""A module for each experiment that turns what was measured into a sentence, a picture and the evidence."""

@@ -1,6 +1,6 @@
-"""What holds a step up: its operators under the device's own peaks, what follows from that, and whether it comes true.
+"""What holds a step up: compares its operators with the device's peaks, advises changes and measures them.
 
-Verified are the best change of the first setting, and the best change of shape of the fastest setting.
+Measured are the best change of the first setting and the best change of shape of the fastest setting.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from suite.stats import ratio_interval
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
 _VARIED = ("quant", "q", "b")
 _DRAWN_PERCENT = 0.5
-"""Operators that take less of a step would only hide the others."""
+"""The picture leaves out operators below this share of a step, as they would only hide the others."""
 _TOO_HIGH = 1.1
-"""A share of a roof that no noise of a few percent explains."""
+"""A share of a roof above this is not explained by noise of a few percent."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Peaking:
     kind: PartKind = "own"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Measures them, in seconds; anew after an interruption, if they were not kept."""
+        """Measures them within seconds; again after an interruption, unless they were saved."""
         if not made_id or read_peaks(made_id, bench.home) is None:
             measure_peaks(bench.inventory.devices[self.device], bench.home, bench.display, begun)
         return True
@@ -60,23 +60,25 @@ class _Peaking:
 
 @dataclass(frozen=True)
 class _Verifying:
-    """Measures steps as they are beside steps as advised, interleaved. `plan` is what was profiled."""
+    """Measures steps with and without the advised changes, interleaved. `plan` is what was profiled."""
 
     plan: Plan
     profile: Profile
     kind: PartKind = "measure"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Measures, or measures what is left. Raises SuiteError without peaks, since nothing is advised then."""
+        """Measures what has not been measured yet. Raises SuiteError without peaks, as nothing is advised then."""
         peaks = latest_peaks(self.profile.device, bench.home)
         if peaks is None:
-            raise SuiteError(f"without peaks of {self.profile.device} no change can be advised: make it again.")
+            raise SuiteError(
+                f"without peaks of {self.profile.device} no change can be advised: run the experiment again."
+            )
         run = verification(self.plan, to_verify(self.profile, peaks))
         return Measuring(run, "experiment bottleneck: verify").carry_out(bench, made_id, begun)
 
 
 def more_parts(material: Material) -> Mapping[str, Work]:
-    """Returns what is done once the profiles are there: peaks of each device, and the check of what they advise."""
+    """Returns the work that follows the profiles: each device's peaks, and measurements of the advised changes."""
     found = material.experiment
     plans = planned(found.name, quick=found.quick)
     own: Fields = plans.parts[_VERIFY].own or {}
@@ -91,7 +93,7 @@ def more_parts(material: Material) -> Mapping[str, Work]:
 
 
 def to_verify(profile: Profile, peaks: Peaks) -> list[tuple[SettingProfile, Advice]]:
-    """Returns the changes that are measured, with the setting that each one changes."""
+    """Returns the changes to measure, each with the profiled setting that it changes."""
     first, fastest = profile.settings[0], min(profile.settings, key=lambda one: median(one.plain_ms))
     found = [(first, advise(first, peaks)[0])]
     of_shape = next(one for one in advise(fastest, peaks) if "quant" not in one.change)
@@ -101,7 +103,7 @@ def to_verify(profile: Profile, peaks: Peaks) -> list[tuple[SettingProfile, Advi
 
 
 def verification(plan: Plan, changes: Sequence[tuple[SettingProfile, Advice]]) -> RunPlan:
-    """Returns the run that measures each change beside what it changes: a plan for each shape."""
+    """Returns the run that measures each change and its original: a plan for each shape."""
     quants: dict[tuple[int, int], list[str]] = {}
     for setting, advice in changes:
         now = described_workload(setting.workload)
@@ -114,7 +116,7 @@ def verification(plan: Plan, changes: Sequence[tuple[SettingProfile, Advice]]) -
 
 @dataclass(frozen=True)
 class _Verified:
-    """A change and what it gained; `gain` is None where it was not measured."""
+    """A change and its measured gain; `gain` is None if it was not measured."""
 
     setting: SettingProfile
     advice: Advice
@@ -127,7 +129,7 @@ class _Verified:
 
     @property
     def words(self) -> str:
-        """The change with its forecast and what became of it."""
+        """The change, its forecast and the measured gain."""
         setting = self.setting.setting
         quant = self.advice.change.get("quant")
         forecast = f"{self.advice.words} with {setting}" if quant is None else f"{quant} instead of {setting}"
@@ -143,14 +145,14 @@ def answer(material: Material, device: str) -> Answer:
     if profile is None or not profile.settings:
         return Answer(f"There is no profile of {device}, so what holds a step up can't be told.")
     if peaks is None:
-        return Answer(f"There are no peaks of {device}, so no operator can be held against them.")
+        return Answer(f"There are no peaks of {device}, so no operator can be compared with them.")
     steps = material.measurements(share_name(_VERIFY, device), device)
-    verified = [_verified(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
+    verified = [_verify(setting, advice, steps) for setting, advice in to_verify(profile, peaks)]
     evidence = (_groups(profile, peaks), _changes(profile, peaks), _verification(verified), _peaks_table(peaks))
     return Answer(_sentence(profile, peaks, verified), _picture(profile, peaks), evidence)
 
 
-def _verified(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
+def _verify(setting: SettingProfile, advice: Advice, steps: Sequence[Measurement]) -> _Verified:
     now = described_workload(setting.workload)
     then = replace(now, **advice.change)  # type: ignore[arg-type]  # its own fields
     work = then.forward_tokens / now.forward_tokens
@@ -178,17 +180,19 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     words += [one.words for one in verified]
     if all(one.advice.gain < WORTH for one in verified):
         words.append(f"no change of q, b or setting is forecast to gain {100 * (WORTH - 1):.0f} %")
-    above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
+    above = {
+        point.group for one in profile.settings for point in _points_to_draw(one, peaks) if point.share > _TOO_HIGH
+    }
     if above:
         words.append(
-            f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else had "
-            "the memory while those were measured, or times of microseconds are too short to tell"
+            f"{format_list(sorted(above))} {'exceeds' if len(above) == 1 else 'exceed'} the peaks: something else used "
+            "the memory while those were measured, or times of microseconds are too short to measure"
         )
     return "; ".join(words) + "."
 
 
 def _picture(profile: Profile, peaks: Peaks) -> Picture:
-    points = {one.setting: _drawn(one, peaks) for one in profile.settings}
+    points = {one.setting: _points_to_draw(one, peaks) for one in profile.settings}
     every = [point for each in points.values() for point in each]
     curves = [
         Curve(
@@ -207,14 +211,14 @@ def _picture(profile: Profile, peaks: Peaks) -> Picture:
         "operations for each byte",
         "GFLOP/s",
         (*curves, *(_roof_curve(peaks, dtype, place, every) for dtype, place in _roofs(every))),
-        caption="A point is an operator over all layers: the nearer to the line above it, the less there is to gain. "
-        "Under the slope it waits for bytes, under the flat for arithmetic.",
+        caption="A point is an operator, summed over all layers: the nearer it is to the line above it, the less there "
+        "is to gain. Under the slope it waits for bytes, under the flat part for arithmetic.",
         x_log=True,
         y_log=True,
     )
 
 
-def _drawn(setting: SettingProfile, peaks: Peaks) -> list[Point]:
+def _points_to_draw(setting: SettingProfile, peaks: Peaks) -> list[Point]:
     least = _DRAWN_PERCENT / 100 * setting.step_ms
     return [point for point in points_of(setting, peaks) if point.flops and point.ms >= least]
 
@@ -251,8 +255,8 @@ def _groups(profile: Profile, peaks: Peaks) -> Evidence:
         for one in profile.settings
         for share in group_shares(one, peaks)
     ]
-    note = "Over 100 % something else had the memory while peaks were measured, or times are too short to tell."
-    return table_of("Which roof each group of operators is under", rows, note)
+    note = "Above 100 %, something else used the memory while peaks were measured, or times are too short to measure."
+    return table_of("The roof of each group of operators", rows, note)
 
 
 def _changes(profile: Profile, peaks: Peaks) -> Evidence:
@@ -262,8 +266,8 @@ def _changes(profile: Profile, peaks: Peaks) -> Evidence:
         for one in profile.settings
         for advice in advise(one, peaks)
     ]  # fmt: skip
-    note = "Of time alone, for the same forward tokens: what q and a setting do to accuracy other experiments say."
-    return table_of("What changes are forecast to gain", rows, note)
+    note = "Gains in time alone, for the same forward tokens; other experiments measure the effect on accuracy."
+    return table_of("Forecast gains of changes", rows, note)
 
 
 def _verification(verified: Sequence[_Verified]) -> Evidence:
@@ -273,7 +277,7 @@ def _verification(verified: Sequence[_Verified]) -> Evidence:
             {"setting": one.setting.setting, "change": one.advice.words, "forecast": one.advice.gain,
              "measured": one.gain, **interval_cells(one.interval), "forecast is off by, %": one.error_percent}
         )  # fmt: skip
-    return table_of("Forecasts, measured", rows, "Times as fast; 95 % intervals over sessions.")
+    return table_of("Forecast and measured gains", rows, "Times as fast; 95 % intervals over sessions.")
 
 
 def _peaks_table(peaks: Peaks) -> Evidence:

@@ -1,15 +1,15 @@
-"""Whether a claim holds on a device, from a figure and its interval.
+"""Decides whether a claim holds on a device, from a factor and its interval.
 
-Each claim says that a factor gets to a figure: "up to twice as fast" is that the best case gets to 2, "no slower" that
-the worst gets to 1. With the interval [low, high] of the factor that was measured, and `without`, what the factor
-would be if there were nothing in the claim:
+Each claim is that a factor reaches a figure: "up to twice as fast" means that the best case reaches 2, "no slower"
+that the worst case reaches 1. With the interval [low, high] of the measured factor, and `without`, the value that the
+factor would have without the claim:
 
     high < figure                          it does not hold
     low >= figure                          it holds
-    low <= figure <= high, low > without   it holds: the interval holds the figure, and excludes that there is nothing
-    else                                   it can't be told: the interval holds the figure and what it would be without
+    low <= figure <= high, low > without   it holds: the interval contains the figure and excludes `without`
+    else                                   it can't be told: the interval contains both
 
-No interval (too few sessions or seeds, or nothing measured) can't tell either. Every function is pure.
+Without an interval (too few sessions or seeds, or nothing measured) it can't be told either. Every function is pure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Word = Literal["agrees", "does not", "can't be told"]
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody says of a factor. `best`: of several cases the best one counts, otherwise the worst."""
+    """A claim about a factor. `best`: the best of several cases decides, otherwise the worst."""
 
     words: str
     source: str
@@ -40,20 +40,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor as measured, or why there is none, with its 95 % interval, or why there is none."""
+    """A measured factor and its 95 % interval, each with the reason instead if there is none."""
 
     value: Number
     interval: Interval | Unavailable
 
     @classmethod
     def missing(cls, reason: str) -> Factor:
-        """Returns one that was not measured."""
+        """Returns a factor that was not measured."""
         return cls(Unavailable(reason), Unavailable(reason))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds; `reason` says why that can't be told."""
+    """Whether a claim holds; `reason` is why that can't be told."""
 
     word: Word
     reason: str = ""
@@ -69,14 +69,14 @@ def judge(claim: Claim, factor: Factor) -> Verdict:
     if found.low >= claim.figure or found.low > claim.without:
         return Verdict("agrees")
     both = f"{claim.figure:g}" if claim.figure == claim.without else f"{claim.figure:g} and {claim.without:g}"
-    return Verdict("can't be told", f"its interval, {found.low:.3g} to {found.high:.3g}, holds {both}")
+    return Verdict("can't be told", f"its interval, {found.low:.3g} to {found.high:.3g}, contains {both}")
 
 
 def decide(claim: Claim, factors: Sequence[Factor]) -> tuple[int, Verdict] | None:
-    """Returns which of several cases decides a claim, and how: one that agrees is enough for a claim of the best case,
-    one that does not is enough against a claim of all. None without any case.
+    """Returns the case that decides a claim, and the verdict; None if there is no case.
 
-    Cases without a figure count only if no other has one.
+    A claim about the best case needs one case that agrees; a claim about all cases fails with one that does not.
+    Cases without a factor count only if no other has one.
     """
     known = [place for place, one in enumerate(factors) if not isinstance(one.value, Unavailable)]
     verdicts = {place: judge(claim, factors[place]) for place in known or range(len(factors))}
@@ -95,7 +95,7 @@ def decide(claim: Claim, factors: Sequence[Factor]) -> tuple[int, Verdict] | Non
 
 
 def factor_of(above: Sequence[float], below: Sequence[float]) -> Factor:
-    """Returns the ratio of two levels, each from the figures of its sessions."""
+    """Returns the ratio of two levels, each given by the figures of its sessions."""
     if not above or not below:
         return Factor.missing("a side of the comparison has no session that counts")
     if min(*above, *below) <= 0:
@@ -104,7 +104,7 @@ def factor_of(above: Sequence[float], below: Sequence[float]) -> Factor:
 
 
 def factor_over(amount: float, below: Sequence[float]) -> Factor:
-    """Returns an amount that is known exactly over a level, from the figures of its sessions."""
+    """Returns the ratio of an exactly known amount to a level, given by the figures of its sessions."""
     if not below or min(below) <= 0:
         return Factor.missing("there is no session that counts")
     level = session_interval(below)
@@ -113,7 +113,7 @@ def factor_over(amount: float, below: Sequence[float]) -> Factor:
 
 
 def factor_of_pairs(pairs: Sequence[tuple[float, float]]) -> Factor:
-    """Returns the geometric mean of ratios between paired figures, such as those of one seed."""
+    """Returns the geometric mean of the ratios of paired figures, such as those of one seed."""
     if not pairs:
         return Factor.missing("no seed has both sides")
     if min(min(pair) for pair in pairs) <= 0:
@@ -123,7 +123,7 @@ def factor_of_pairs(pairs: Sequence[tuple[float, float]]) -> Factor:
 
 
 def agreement(error: float, noise: float) -> Factor:
-    """Returns 1 less a relative error of which three standard deviations of `noise` either way are no error."""
+    """Returns 1 minus a relative error; the interval allows for three standard deviations of `noise` either way."""
     if not math.isfinite(error):
         return Factor.missing("the losses are not finite")
     reach = 3.0 * noise

@@ -1,6 +1,7 @@
-"""How far P-RGE and its relatives come with the same forward work, in accuracy over tokens, seconds and joules.
+"""How far P-RGE and its relatives come with the same forward work: accuracy over tokens, seconds and joules.
 
-The work of a step follows from its method's forward passes; the plan gives each method the steps that make it equal.
+The work of a step follows from its method's forward passes; the plan gives each method the number of steps that makes
+the total equal.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from suite.experiments.material import Material
 from suite.experiments.trained import NO_TIMES, Contender, apart, cells, contenders, renamed, standing
 
 _FIRST = "prge"
-"""The others are compared with it."""
+"""The method that the others are compared with."""
 _APART = 1e-9
-"""Forward tokens of two contenders are equal but for rounding."""
+"""Allowed relative difference of two contenders' forward tokens, which are equal except for rounding."""
 
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     trainings = material.trainings("race", device)
     found = renamed(contenders(trainings), lambda one: one.method)
-    evidence = with_rows(_end_table(found), _way_table(found))
+    evidence = with_rows(_end_table(found), _progress_table(found))
     reference = next((one for one in found if one.method == _FIRST), None)
     missing = _unequal(found)
     if reference is None or len(found) < 2:
-        sentence = f"Methods can't be compared: {_FIRST} and a relative of it have to finish their trainings."
+        sentence = f"Methods can't be compared: {_FIRST} and one of its relatives have to finish their trainings."
         return Answer(sentence, _picture(found), evidence, missing)
     others = [one for one in found if one is not reference]
     after = "" if reference.forward_tokens is None else f"after {reference.forward_tokens:,.0f} forward tokens each, "
@@ -39,17 +40,17 @@ def answer(material: Material, device: str) -> Answer:
 
 
 def _unequal(found: Sequence[Contender]) -> tuple[str, ...]:
-    """Returns a sentence for each contender that did other work than the first, as one that ended early has."""
+    """Returns a sentence for each contender whose work differs from the first one's, such as one that ended early."""
     known = [(one, tokens) for one in found if (tokens := one.forward_tokens) is not None]
     return tuple(
-        f"{one.name} did {tokens:,.0f} forward tokens of work instead of {known[0][1]:,.0f}: its end is no fair one"
+        f"{one.name} did {tokens:,.0f} forward tokens instead of {known[0][1]:,.0f}: its result is not comparable"
         for one, tokens in known
         if abs(tokens / known[0][1] - 1) > _APART
     )
 
 
 def _cost_words(reference: Contender, others: Sequence[Contender]) -> str:
-    """Returns which method takes the fewest seconds for that work, as far as that can be told."""
+    """Returns which method takes the fewest seconds for the work, as far as that can be told."""
     timed = [(one, found) for one in (reference, *others) if isinstance(found := one.seconds, Estimate)]
     best, least = min(timed, key=lambda pair: pair[1].value)
     if best is reference:
@@ -59,8 +60,8 @@ def _cost_words(reference: Contender, others: Sequence[Contender]) -> str:
         why = decided.reason if isinstance(decided, Unavailable) else "intervals overlap"
         return f"whether any takes fewer seconds than {reference.name} can't be told ({why})"
     close = [one.name for one, found in timed if one not in (best, reference) and apart(found, least) is not True]
-    beside = f", too close to {', '.join(close)} to tell" if close else ""
-    return f"{best.name} takes the fewest seconds, {least.value / own.value:.2f} of {reference.name}'s{beside}"
+    doubt = f", too close to {', '.join(close)} to tell" if close else ""
+    return f"{best.name} takes the fewest seconds, {least.value / own.value:.2f} of {reference.name}'s{doubt}"
 
 
 def _end_table(found: Sequence[Contender]) -> Evidence:
@@ -85,8 +86,8 @@ def _end_table(found: Sequence[Contender]) -> Evidence:
             }
         )
     note = (
-        "Student's 95 % intervals over seeds; costs on their logarithms. Forward tokens are those of full rows; a pass "
-        "backwards counts as two forwards. Learning rates are the plan's, not tuned for each method."
+        "Student's 95 % intervals over seeds; for costs, on logarithms. Forward tokens are those of full rows; a "
+        "backward pass counts as two forward passes. Learning rates are the plan's, not tuned for each method."
     )
     return table_of("At the end", rows, note)
 
@@ -96,17 +97,17 @@ def _cell(training: Training, name: str) -> Cell:
     return found if isinstance(found, int | float | str) else None
 
 
-def _way_table(found: Sequence[Contender]) -> Evidence:
-    """Returns what each method had reached on the way, and what that had taken."""
+def _progress_table(found: Sequence[Contender]) -> Evidence:
+    """Returns each method's accuracy at each evaluation, and its cost up to there."""
     rows: list[dict[str, Cell]] = []
     for one in found:
         places = range(min(len(each.evaluations) for each in one.trainings))
         rows += [{"method": one.name, **_on_the_way(one.trainings, place)} for place in places]
-    return table_of("On the way", rows, "Means over seeds.")
+    return table_of("At each evaluation", rows, "Means over seeds.")
 
 
 def _on_the_way(trainings: Sequence[Training], place: int) -> dict[str, Cell]:
-    """Returns the means over seeds at an evaluation."""
+    """Returns means over seeds at one evaluation."""
     steps = [one.evaluations[place].step for one in trainings]
     energies = [one.energy_at(step) for one, step in zip(trainings, steps, strict=True)]
     known = [energy / 1e3 for energy in energies if not isinstance(energy, Unavailable)]

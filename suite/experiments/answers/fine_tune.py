@@ -1,11 +1,12 @@
-"""What does it take to fine-tune a model on a task to an accuracy: hours, joules, battery, memory, with intervals?
+"""What fine-tuning a model on a task to an accuracy takes: hours, joules, battery and memory, with intervals.
 
-Trainings say after how many steps each contender first reached the accuracy, and what these took on the device. Steps
-are the same ones on every device, so where a device did not train to the end (or has no energy of a training) it is
+Trainings give the number of steps after which each contender first reached the accuracy, and the cost of these steps
+on the device. Steps are the same on every device. So where a device finished no training, or has no energy of one,
+the cost is
 
-    steps of the trainings * what one step was measured to take
+    steps of the trainings * measured cost of one step
 
-with the products of both intervals' ends as the interval, which holds at least 90 % (Bonferroni).
+The interval's ends are the products of both intervals' ends, which cover at least 90 % (Bonferroni).
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from suite.stats import median, session_interval
 _OF_WORKLOAD = ("method", "quant", "q", "b", "T", "layers")
 _MJ_PER_MWH = 3600.0
 _LONG_SECONDS = 7200.0
-_EMULATED = Unavailable("the device is emulated: its seconds and joules are no measure")
+_EMULATED = Unavailable("the device is emulated: its seconds and joules are not measurements")
 Amount = Estimate | Unavailable
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a contender takes to the accuracy on a device. `forecast`: which of it are steps times a measured step.
-    `missed`: the seeds that did not reach it."""
+    """What a contender takes to reach the accuracy on a device.
+
+    `forecast`: the amounts that are steps times a measured step. `missed`: the seeds that did not reach the accuracy.
+    """
 
     name: str
     steps: Amount
@@ -56,7 +59,7 @@ def answer(material: Material, device: str) -> Answer:
     names = contender_names(everywhere)
     goals = [float(one.plan["target"]) for one in everywhere if one.plan.get("target") is not None]
     if not goals:
-        return Answer("No training was made, so what one takes can't be told.")
+        return Answer("There is no training, so what one takes can't be told.")
     capacity = _capacity(material.facts("steps", device))
     bills = []
     for name in dict.fromkeys(names[one.training_id] for one in everywhere):
@@ -80,8 +83,10 @@ def bill_of(
     measurements: Sequence[Measurement],
     capacity_mwh: float | Unavailable,
 ) -> Bill:
-    """Returns what one contender takes on a device; `trainings` are its own on all devices, `measurements` those of
-    any contender's steps on this one."""
+    """Returns what one contender takes on a device.
+
+    `trainings` are the contender's on all devices, `measurements` those of any contender's steps on this device.
+    """
     own = [one for one in trainings if one.device == device]
     elsewhere = [one for one in trainings if one.device != device]
     cost = cost_to_target(own, target) if own else None
@@ -120,7 +125,7 @@ def bill_of(
 
 
 def times_step(steps: Amount, of_step: Sequence[float] | Unavailable) -> Amount:
-    """Returns steps times what one takes, from the figures of its sessions."""
+    """Returns steps times the cost of one, which is given by the figures of its sessions."""
     if isinstance(steps, Unavailable):
         return steps
     if isinstance(of_step, Unavailable):
@@ -139,7 +144,7 @@ def times_step(steps: Amount, of_step: Sequence[float] | Unavailable) -> Amount:
 def _steps(
     own: Sequence[Training], cost: CostToTarget | None, elsewhere: Sequence[Training], target: float
 ) -> tuple[Amount, bool]:
-    """Returns the steps to the target, and whether they are those of another device: as none of its own finished."""
+    """Returns the steps to the target, and whether they are another device's because none of its own finished."""
     if cost is not None and (isinstance(cost.steps, Estimate) or any(one.status == "finished" for one in own)):
         return cost.steps, False
     for device in dict.fromkeys(one.device for one in elsewhere):
@@ -174,15 +179,15 @@ def _peak(one: Measurement) -> Amount:
 
 def _capacity(facts: Mapping[str, Json]) -> float | Unavailable:
     if not facts:
-        return Unavailable("what the device says of its battery is not known: no step was measured on it")
+        return Unavailable("the battery's capacity is unknown: no step was measured on the device")
     found = known_number(facts, "battery_mwh")
     if found is None and known_number(facts, "battery_percent") is None:
         return Unavailable("the device has no battery that reports itself")
-    return Unavailable("the battery does not report what it holds when it is full") if found is None else found
+    return Unavailable("the battery does not report its full capacity") if found is None else found
 
 
 def _share(energy: Amount, capacity_mwh: float | Unavailable) -> Amount:
-    """Returns an energy as percent of a full battery."""
+    """Returns an energy as a percentage of a full battery."""
     if isinstance(capacity_mwh, Unavailable):
         return capacity_mwh
     if isinstance(energy, Unavailable):
@@ -200,7 +205,7 @@ def _task(trainings: Sequence[Training]) -> str:
 
 
 def _sentence(what: str, target: float, bills: Sequence[Bill]) -> str:
-    """Says what the contender takes that needs the fewest seconds (where these mean nothing, the fewest steps)."""
+    """Returns the sentence on the contender with the fewest seconds (on emulated devices, the fewest steps)."""
     goal = f"fine-tune {what} to a held-out accuracy of {target:g}"
     ranked = sorted((one for one in bills if isinstance(one.steps, Estimate)), key=_rank)
     if not ranked:
@@ -212,13 +217,17 @@ def _sentence(what: str, target: float, bills: Sequence[Bill]) -> str:
         return f"What it takes to {goal} can't be told: {'; '.join(reasons)}."
     best = ranked[0]
     words = [f"it takes {_time_words(best)}"]
-    words += [_named("energy", best.energy_mj, "mJ"), _battery_words(best), _named("peak memory", best.peak_kib, "KiB")]
+    words += [
+        _name_amount("energy", best.energy_mj, "mJ"),
+        _battery_words(best),
+        _name_amount("peak memory", best.peak_kib, "KiB"),
+    ]
     found = f"To {goal} {', '.join(words)}, with {best.name}"
     if best.missed:
-        found += f" (of the {best.seeds} seeds, {len(best.missed)} did not get there)"
+        found += f" ({len(best.missed)} of the {best.seeds} seeds did not reach it)"
     frugal = min((one for one in ranked if isinstance(one.peak_kib, Estimate)), key=_peak_of, default=best)
     if frugal is not best:
-        least = _named("peak", frugal.peak_kib, "KiB")
+        least = _name_amount("peak", frugal.peak_kib, "KiB")
         found += f"; {frugal.name} needs the least memory, {least}, and {_time_words(frugal)}"
     never = [one.name for one in bills if one not in ranked]
     if never:
@@ -236,14 +245,14 @@ def _peak_of(one: Bill) -> float:
 
 
 def _time_words(one: Bill) -> str:
-    """Returns the time that it takes, or its steps where that is not known."""
+    """Returns the time that a contender takes, or its steps if the time is unknown."""
     found = one.seconds
     if isinstance(found, Estimate):
         return _span(found, "h", 1 / 3600) if found.value >= _LONG_SECONDS else _span(found, "ms", 1e3)
     return f"{one.steps.value:.0f} steps" if isinstance(one.steps, Estimate) else "unknown steps"
 
 
-def _named(name: str, found: Amount, unit: str) -> str:
+def _name_amount(name: str, found: Amount, unit: str) -> str:
     if isinstance(found, Unavailable):
         return f"{name} unknown ({found.reason})"
     return f"{name} {_span(found, unit)}"
@@ -285,13 +294,13 @@ def _bill_table(bills: Sequence[Bill]) -> Evidence:
             known = found if isinstance(found, Estimate) else None
             row[name] = None if known is None else known.value * factor
             row |= interval_cells(None if known is None else known.interval, f"{name}: ", factor)
-        row["seeds that got there"] = found.seeds if isinstance(found := one.steps, Estimate) else 0
+        row["seeds that reached it"] = found.seeds if isinstance(found := one.steps, Estimate) else 0
         rows.append(row)
     note = (
-        "Hours and joules are those of training steps on the device; evaluations and loading come on top. Means over "
-        "seeds (geometric) with 95 % intervals."
+        "Hours and joules are those of training steps on the device; evaluations and loading come on top. Geometric "
+        "means over seeds with 95 % intervals."
     )
-    return table_of("What each contender takes to the accuracy", rows, note)
+    return table_of("What each contender takes to reach the accuracy", rows, note)
 
 
 def _reasons_table(bills: Sequence[Bill]) -> Evidence:
@@ -306,7 +315,7 @@ def _reasons_table(bills: Sequence[Bill]) -> Evidence:
                 rows.append({"contender": one.name, "what": f"{name}: interval", "why": found.interval.reason})
         rows += [{"contender": one.name, "what": "forecast", "why": words} for words in one.forecast]
         rows += [{"contender": one.name, "what": "missed", "why": words} for words in one.missed]
-    return table_of("What is not known, and why", rows)
+    return table_of("What is unknown, and why", rows)
 
 
 def _step_table(
@@ -325,12 +334,12 @@ def _step_table(
                 "step measured, ms": 1e3 * median(of_sessions) if isinstance(of_sessions, list) else None,
             }
         )
-    note = "A training also has programs for shorter rows, so that its steps may take less than a full one."
-    return table_of("Steps in training and measured alone", rows, note)
+    note = "A training also has programs for shorter rows, so its steps may take less time than a full one."
+    return table_of("Steps in training and in measurements", rows, note)
 
 
 def _command_table(trainings: Sequence[Training], model: str | None) -> Evidence:
-    return table_of("The command that trains again", [{"command": race_command(trainings, model)}])
+    return table_of("The command that repeats the trainings", [{"command": race_command(trainings, model)}])
 
 
 def _picture(trainings: Sequence[Training], names: Mapping[str, str], target: float) -> Picture | None:
@@ -344,7 +353,7 @@ def _picture(trainings: Sequence[Training], names: Mapping[str, str], target: fl
         return None
     latest = max(float(minutes) for one in curves for minutes in one.x)
     goal = Curve(f"target {target:g}", (0.0, latest), (target, target), look="dashes")
-    caption = "Means over seeds. A training ends once it has reached the accuracy, and keeps its last one here."
+    caption = "Means over seeds. A training ends when it reaches the accuracy; from there on its last value counts."
     return Picture("Accuracy over the time of steps", "minutes of steps", "accuracy", (*curves, goal), caption)
 
 
@@ -356,5 +365,5 @@ def _curve(name: str, own: Sequence[Training]) -> Curve:
         known = [each.accuracy for found in last for each in found]
         minutes.append(sum(one.seconds_at(step) for one in going_on) / len(going_on) / 60)
         accuracies.append(sum(known) / len(known))
-        words.append(f"step {step}, {len(going_on)} of {len(own)} seeds go on")
+        words.append(f"step {step}, {len(going_on)} of {len(own)} seeds continue")
     return Curve(name, tuple(minutes), tuple(accuracies), words=tuple(words))

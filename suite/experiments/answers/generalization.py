@@ -1,7 +1,7 @@
-"""What P-RGE does on tasks outside of the paper's: long rows, code, and a task of the user's.
+"""How P-RGE does on tasks beyond the paper's: long rows, code and the user's own task.
 
-Each task has the same forward work, once by P-RGE and once by MeZO on the same adapters, which is what P-RGE makes
-faster. The first part, short rows as the paper has them, is what the others are compared with.
+P-RGE and MeZO on the same adapters, which P-RGE makes faster, do the same forward work on each task. The first part,
+with short rows like the paper's, is what the others are compared with.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _YOURS = "your task"
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a method came to on a task."""
+    """A method's result on a task."""
 
     task: str
     contender: Contender
 
     @property
     def length(self) -> int:
-        """The positions of a row."""
+        """The number of positions in a row."""
         return int(str(self.contender.trainings[0].workload["T"]))
 
     @property
     def token_ms(self) -> Estimated:
-        """Milliseconds for each thousand forward tokens."""
+        """Milliseconds per thousand forward tokens."""
         return self.contender.cost(_ms_of_a_thousand_tokens)
 
 
@@ -54,7 +54,7 @@ def answer(material: Material, device: str) -> Answer:
     evidence = with_rows(_accuracy_table(found), _cost_table(found), _speed_table(found))
     own = [one for one in found if one.contender.method == _METHOD]
     if not own:
-        return Answer("No training of prge finished, so nothing can be told.", None, evidence, missing)
+        return Answer("No training of prge finished, so there is no answer.", None, evidence, missing)
     words = [_learned_words(own)]
     if device in material.experiment.emulated:
         words.append(NO_TIMES)
@@ -66,11 +66,11 @@ def answer(material: Material, device: str) -> Answer:
 def _not_asked(material: Material) -> tuple[str, ...]:
     if material.experiment.task is not None:
         return ()
-    return (f"{_YOURS}: none was named: give one with --task FILE, and --template where its columns need one",)
+    return (f"{_YOURS}: none was named: give one with --task FILE, and with --template if its columns need one",)
 
 
 def _trained(material: Material, device: str) -> list[_Trained]:
-    """Returns what finished, task by task in the plan's order."""
+    """Returns the results of trainings that finished, task by task in the plan's order."""
     return [
         _Trained(part, one)
         for part in planned(material.experiment.name, quick=material.experiment.quick).parts
@@ -79,7 +79,7 @@ def _trained(material: Material, device: str) -> list[_Trained]:
 
 
 def _learned_words(own: Sequence[_Trained]) -> str:
-    rose, fell, undecided, why = list[str](), list[str](), list[str](), "the change's interval holds zero"
+    rose, fell, undecided, why = list[str](), list[str](), list[str](), "the change's interval contains zero"
     for one in own:
         gain = one.contender.gain
         ends = gain.interval
@@ -99,22 +99,24 @@ def _learned_words(own: Sequence[_Trained]) -> str:
 
 
 def _cost_words(own: Sequence[_Trained]) -> list[str]:
-    """Returns on which task a forward token costs the most and a step needs the most memory, against the first one."""
+    """Returns the task with the slowest forward token and the one with the most memory, compared with the first."""
     first, *others = own
     words = []
-    ratios = [(ratio, one) for one in others if isinstance(ratio := _paired(one.contender, first.contender), Estimate)]
+    ratios = [
+        (ratio, one) for one in others if isinstance(ratio := _compare_seeds(one.contender, first.contender), Estimate)
+    ]
     if ratios:
         ratio, one = max(ratios, key=lambda pair: pair[0].value)
         ends = ratio.interval
         if isinstance(ends, Unavailable):
-            words.append(f"whether a forward token takes longer on any of them can't be told ({ends.reason})")
+            words.append(f"whether a forward token takes longer on any task can't be told ({ends.reason})")
         elif ends.low > 1:
             words.append(
                 f"a forward token takes up to {ratio.value:.2f} times ({ends.low:.2f} to {ends.high:.2f}) as long, on "
                 f"{one.task}, as on {first.task}"
             )
         else:
-            words.append("whether a forward token takes longer on any of them can't be told")
+            words.append("whether a forward token takes longer on any task can't be told")
     sized = [(peak, one) for one in others if (peak := one.contender.peak_mib) is not None]
     if sized and (base := first.contender.peak_mib) is not None:
         peak, one = max(sized, key=lambda pair: pair[0])
@@ -122,8 +124,8 @@ def _cost_words(own: Sequence[_Trained]) -> list[str]:
     return words
 
 
-def _paired(one: Contender, other: Contender) -> Estimated:
-    """Returns how many times as long a forward token takes, seed by seed, over the seeds that both have."""
+def _compare_seeds(one: Contender, other: Contender) -> Estimated:
+    """Returns how many times as long one's forward token takes as the other's, over the seeds that both have."""
     by_seed = {each.seed: each for each in other.trainings}
     ratios = []
     for each in one.trainings:
@@ -152,7 +154,9 @@ def _accuracy_table(found: Sequence[_Trained]) -> Evidence:
         }
         for one in found
     ]
-    return table_of("Accuracy", rows, "Held-out examples; Student's 95 % intervals over seeds, gains seed by seed.")
+    return table_of(
+        "Accuracy", rows, "On held-out examples; Student's 95 % intervals over seeds; gains are computed seed by seed."
+    )
 
 
 def _cost_table(found: Sequence[_Trained]) -> Evidence:
@@ -171,7 +175,7 @@ def _cost_table(found: Sequence[_Trained]) -> Evidence:
     return table_of(
         "Cost",
         rows,
-        "Forward tokens are those of full rows: where a task's rows are shorter than T, what they take is less.",
+        "Forward tokens are those of full rows; a task's rows that are shorter than T cost less.",
     )
 
 
@@ -181,8 +185,8 @@ def _speed_table(found: Sequence[_Trained]) -> Evidence:
     for task in dict.fromkeys(one.task for one in found):
         by_method = {one.contender.method: one.contender for one in found if one.task == task}
         if _METHOD in by_method and _RIVAL in by_method:
-            rows.append({"task": task, **cells("times as fast", _paired(by_method[_RIVAL], by_method[_METHOD]))})
-    return table_of(f"{_METHOD} against {_RIVAL}, the same forward work", rows, "Seed by seed, 95 % intervals.")
+            rows.append({"task": task, **cells("times as fast", _compare_seeds(by_method[_RIVAL], by_method[_METHOD]))})
+    return table_of(f"{_METHOD} against {_RIVAL}, same forward work", rows, "Seed by seed; 95 % intervals.")
 
 
 def _picture(found: Sequence[_Trained]) -> Picture:
@@ -206,5 +210,5 @@ def _picture(found: Sequence[_Trained]) -> Picture:
         "task",
         "held-out accuracy",
         tuple(curves),
-        caption="Bars: the mean of the seeds with its 95 % interval; points: before training.",
+        caption="Bars: means over seeds with 95 % intervals; points: before training.",
     )

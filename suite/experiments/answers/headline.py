@@ -1,5 +1,6 @@
-"""Do the claims of the paper hold on a device? Each claim with what the device says, its interval, and a verdict; where
-it does not hold, why. What is compared is in headline_cases.py, by which rules in claims.py.
+"""Do the claims of the paper hold on a device? Each claim gets a measured factor, its interval, a verdict and a reason.
+
+headline_cases.py has what is compared, claims.py the rules.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ class _Finding:
 
     @property
     def share(self) -> float | None:
-        """What was measured, as a multiple of the figure claimed."""
+        """The measured factor as a multiple of the claimed figure."""
         value = self.case.factor.value
         return None if isinstance(value, Unavailable) else value / self.claim.figure
 
     @property
     def share_ends(self) -> tuple[float, float]:
-        """Both ends of its interval; without one both are the share, which draws no bar."""
+        """The ends of the share's interval; without one, both are the share itself, so no bar is drawn."""
         ends = self.case.factor.interval
         if isinstance(ends, Unavailable):
             return self.share or 0.0, self.share or 0.0
@@ -91,7 +92,7 @@ def _finding(name: str, claim: Claim, cases: Sequence[Case], profiles: Mapping[s
     own = [one for one in cases if one.claim == name]
     decided = decide(claim, [one.factor for one in own])
     if decided is None:
-        nothing = "what it compares was not measured"
+        nothing = "nothing that it compares was measured"
         return _Finding(name, claim, Case(name, "-", Factor.missing(nothing)), Verdict("can't be told", nothing))
     place, verdict = decided
     why = _why(own[place], profiles) if verdict.word == "does not" else verdict.reason
@@ -99,20 +100,20 @@ def _finding(name: str, claim: Claim, cases: Sequence[Case], profiles: Mapping[s
 
 
 def _why(case: Case, profiles: Mapping[str, SettingProfile]) -> str:
-    """Returns what stands against a claim: of memory the share of the weights, of time where it goes."""
+    """Returns why a claim does not hold: for memory the share of the weights, for time where it goes."""
     own = case.subject
     if own is None:
         return "the trainings' accuracies are below"
     if case.claim in (ADAPTERS, BACKPROP) or case.claim.startswith("memory"):
         weights, peaks = own.weight_bytes, peaks_of(own)
         if isinstance(weights, Unavailable) or not peaks:
-            return "what the memory consists of is not known"
+            return "what the memory consists of is unknown"
         return f"weights are {100 * weights / 1024 / max(peaks):.0f} % of its peak"
     if case.claim == ENGINE:
-        return "the loss check of the session says which step is off"
+        return "the session's loss check names the step that is off"
     found = profiles.get(own.setting)
     if found is None:
-        return f"no profile of {own.setting} says where the time goes"
+        return f"there is no profile of {own.setting}, so where the time goes is unknown"
     return f"of a step in {own.setting} with {shape_words(found.workload)} {_shares(found)}"
 
 
@@ -142,9 +143,9 @@ def _claims_table(findings: Sequence[_Finding]) -> Evidence:
             }
         )
     note = (
-        "Factors with 95 % intervals. A claim of the best case agrees if the interval of one case holds what is "
-        "claimed, or lies above it, and excludes that there is nothing in it; a claim of all cases does not if one "
-        "case lies below."
+        "Factors with 95 % intervals. A case agrees if its interval lies above the claimed figure, or contains it and "
+        "excludes the value without the claim. A claim about the best case needs one case that agrees; a claim about "
+        "all cases fails if one case lies below."
     )
     return table_of("The claims", rows, note)
 
@@ -155,7 +156,9 @@ def _cases_table(cases: Sequence[Case]) -> Evidence:
         for one in cases
         if one.claim != ENGINE
     ]
-    return table_of("All comparisons behind them", rows, "95 % intervals over sessions, of accuracies over seeds.")
+    return table_of(
+        "All comparisons behind the claims", rows, "95 % intervals over sessions; for accuracies, over seeds."
+    )
 
 
 def _engine_table(steps: Sequence[Measurement]) -> Evidence:
@@ -169,8 +172,8 @@ def _engine_table(steps: Sequence[Measurement]) -> Evidence:
         }
         for one in steps
     ]
-    note = "Noise: by how much two correct implementations differ, one standard deviation."
-    return table_of("Losses of the program against those of the eager reference", rows, note)
+    note = "Noise: the difference between two correct implementations, one standard deviation."
+    return table_of("Losses of the program compared with those of the eager reference", rows, note)
 
 
 def _trainings_table(trainings: Sequence[Training]) -> Evidence:
@@ -203,9 +206,7 @@ def _profile_table(profiles: Mapping[str, SettingProfile]) -> Evidence:
                 "frozen products, GFLOP/s": None if frozen is None else frozen.gflops_per_s,
             }
         )
-    return table_of(
-        "Where a step's time goes", rows, "Side by side, + and - share the reading and decoding of weights."
-    )
+    return table_of("Where a step's time goes", rows, "+ and - side by side share the reading and decoding of weights.")
 
 
 def _known(value: float | Unavailable) -> float | None:
@@ -217,16 +218,18 @@ def _sentence(findings: Sequence[_Finding]) -> str:
     agreeing, against, open_ones = (by_word[word] for word in _WORDS)
     words = f"{len(agreeing)} of {format_count(len(findings), 'claim')} hold here"
     if against:
-        words += f", {len(against)} {'does' if len(against) == 1 else 'do'} not ({format_list(_named(against))})"
+        words += (
+            f", {len(against)} {'does' if len(against) == 1 else 'do'} not ({format_list(_name_findings(against))})"
+        )
     if open_ones:
-        words += f", and of {len(open_ones)} it can't be told ({format_list(_named(open_ones))})"
+        words += f", and for {len(open_ones)} it can't be told ({format_list(_name_findings(open_ones))})"
     inner = next((one.case.factor.value for one in agreeing if one.name == INNER), None)
     if isinstance(inner, float):
         words += f"; + and - side by side make a step {inner:.2f} times as fast at best"
     return f"{words}."
 
 
-def _named(findings: Sequence[_Finding]) -> list[str]:
+def _name_findings(findings: Sequence[_Finding]) -> list[str]:
     values = [(one.name, one.case.factor.value) for one in findings]
     return [name if isinstance(value, Unavailable) else f"{name} {times(value)}" for name, value in values]
 
@@ -251,10 +254,10 @@ def _picture(findings: Sequence[_Finding]) -> Picture | None:
     if not curves:
         return None
     return Picture(
-        "How far this device reaches what is claimed",
+        "How far this device reaches the claimed figures",
         "claim",
         "measured / claimed",
         tuple(curves),
-        caption="At 1 and above it reaches the figure that is claimed. Bars: 95 % intervals.",
+        caption="At 1 and above it reaches the claimed figure. Bars: 95 % intervals.",
         y_log=True,
     )

@@ -1,5 +1,6 @@
-"""The claims of the paper, and what is compared for each: steps of one run, trainings of one seed, losses with those of
-the eager reference. All are factors that should get to a figure (claims.py).
+"""The claims of the paper and what is compared for each: steps of a run, trainings of a seed, losses and the reference.
+
+All are factors that should reach a figure (claims.py).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from suite.experiments.answers.claims import Claim, Factor, agreement, factor_of
 from suite.experiments.commands import race_command, run_command
 
 _PAPER = "MobiZO, arXiv 2409.15520"
-_SECOND_HAND = f"second-hand of {_PAPER}"
-_OWN = "asked here; the paper's table could not be had"
+_SECOND_HAND = f"cited second-hand from {_PAPER}"
+_OWN = "our own question; the paper's table was not available"
 
 INNER, OUTER, FULL = "inner loop", "outer loop", "all weights"
 ADAPTERS, BACKPROP = "memory: fo-lora-fa", "memory: fo-full"
@@ -25,17 +26,17 @@ ENGINE = "engine"
 _QUERIES, _LATENCY, _MEMORY = "accuracy: q={}", "latency: {}", "memory: {}"
 _QUANTIZED = ("int8", "nf4")
 _OF_LOSSES = ("the reference", "not finite")
-"""What reasons say of a session whose losses are wrong (suite/sessions/validity.py)."""
+"""Words in the reason of a session whose losses are wrong (suite/sessions/validity.py)."""
 
 CLAIMS: dict[str, Claim] = {
     INNER: Claim("+ and - side by side make a step up to 2 times as fast as in turn", _PAPER, 2.0, best=True),
     OUTER: Claim(
-        "at equal q * b more queries cost no time: 0.9 times as fast as one query, or more", _PAPER, 0.9, without=0.9
+        "at equal q * b more queries cost no time: 0.9 times as fast as one query or faster", _PAPER, 0.9, without=0.9
     ),
     FULL: Claim("a step is up to 4.3 times as fast as MeZO on all weights", _SECOND_HAND, 4.3, best=True),
     ADAPTERS: Claim("a step needs less memory than backpropagation through the same adapters", _PAPER, 1.0),
     BACKPROP: Claim(
-        "a step needs less memory than weights and gradients of backpropagation through the whole model alone",
+        "a step needs less memory than just weights and gradients of backpropagation through the model",
         _PAPER,
         1.0,
     ),
@@ -48,8 +49,8 @@ CLAIMS: dict[str, Claim] = {
         for quant in _QUANTIZED
     },
     ENGINE: Claim(
-        "the program loses no accuracy: its losses agree with the eager reference's to 99 %, the noise of their "
-        "arithmetic aside",
+        "the program loses no accuracy: its losses agree with the eager reference's to 99 %, apart from the noise of "
+        "their arithmetic",
         _PAPER,
         0.99,
         without=0.99,
@@ -58,7 +59,7 @@ CLAIMS: dict[str, Claim] = {
 
 
 def claims_of_queries(trainings: Sequence[Training]) -> dict[str, Claim]:
-    """Returns the claims about the accuracy of q queries: of those that were trained, else those of the paper."""
+    """Returns the claims about the accuracy of q queries: for each q that was trained, or for the paper's."""
     trained = sorted({_whole(one.workload, "q") for one in trainings} - {1})
     return {
         _QUERIES.format(queries): Claim(
@@ -73,8 +74,10 @@ def claims_of_queries(trainings: Sequence[Training]) -> dict[str, Claim]:
 
 @dataclass(frozen=True)
 class Case:
-    """A factor for a claim: what was compared, and which commands do it again. `subject`: the side that the claim is
-    about."""
+    """A factor for a claim: what was compared, and the commands that repeat it.
+
+    `subject`: the side that the claim is about.
+    """
 
     claim: str
     words: str
@@ -84,17 +87,17 @@ class Case:
 
 
 def cases_of_steps(steps: Sequence[Measurement], model: str | None) -> Iterator[Case]:
-    """Yields the comparisons between steps, and of their losses with the reference's."""
+    """Yields the comparisons between steps, and those of their losses with the reference's."""
     for one in (each for each in steps if each.comparable):
         on = {name: value for name, value in one.workload.items() if not name.endswith("_parallel")}
         if one.workload.get("inner_parallel") is False:
-            yield from _compared(INNER, _find(steps, on), one, model)
+            yield from _compare(INNER, _find(steps, on), one, model)
         if one.workload.get("method") == "mezo-full":
             for rival in _of_total(steps, on):
-                yield from _compared(FULL, rival, one, model)
+                yield from _compare(FULL, rival, one, model)
         if one.workload.get("method") == "fo-lora-fa":
             for rival in _of_total(steps, on):
-                yield from _compared(ADAPTERS, rival, one, model, memory=True)
+                yield from _compare(ADAPTERS, rival, one, model, memory=True)
                 yield _against_backprop(rival, model)
         if _is_prge(one) and (one.workload.get("q"), one.workload.get("quant")) != (1, "fp32"):
             yield from _cases_of_step(steps, one, model)
@@ -102,21 +105,21 @@ def cases_of_steps(steps: Sequence[Measurement], model: str | None) -> Iterator[
 
 
 def _cases_of_step(steps: Sequence[Measurement], one: Measurement, model: str | None) -> Iterator[Case]:
-    """Yields a P-RGE step against one query, and against fp16."""
+    """Yields the comparisons of a P-RGE step with one query, and with fp16."""
     found = one.workload
     queries, rows = _whole(found, "q"), _whole(found, "b")
     if queries > 1:
-        yield from _compared(OUTER, one, _find(steps, {**found, "q": 1, "b": queries * rows}), model)
+        yield from _compare(OUTER, one, _find(steps, {**found, "q": 1, "b": queries * rows}), model)
     if str(found.get("quant")) in _QUANTIZED and queries > 1:
         half, quant = _find(steps, {**found, "quant": "fp16"}), str(found["quant"])
-        yield from _compared(_LATENCY.format(quant), one, half, model)
-        yield from _compared(_MEMORY.format(quant), one, half, model, memory=True)
+        yield from _compare(_LATENCY.format(quant), one, half, model)
+        yield from _compare(_MEMORY.format(quant), one, half, model, memory=True)
 
 
-def _compared(
+def _compare(
     claim: str, own: Measurement | None, other: Measurement | None, model: str | None, *, memory: bool = False
 ) -> Iterator[Case]:
-    """Yields by which factor `own` needs less time, or memory, than `other`, if both were measured."""
+    """Yields the factor by which `own` needs less time, or memory, than `other`, if both were measured."""
     if own is not None and other is not None:
         above, below = (peaks_of(one) if memory else one.latency.medians_ms for one in (other, own))
         commands = (run_command(own, model), run_command(other, model))
@@ -144,7 +147,7 @@ def _cases_of_engine(steps: Sequence[Measurement], model: str | None) -> Iterato
 
 
 def cases_of_accuracy(trainings: Sequence[Training], model: str | None) -> Iterator[Case]:
-    """Yields q queries against one, by the seeds that both have finished with."""
+    """Yields the comparisons of q queries with one, over the seeds that both have finished."""
     by_queries: dict[int, dict[int, Training]] = {}
     for one in trainings:
         by_queries.setdefault(_whole(one.workload, "q"), {})[one.seed] = one
@@ -158,13 +161,13 @@ def cases_of_accuracy(trainings: Sequence[Training], model: str | None) -> Itera
         ]
         factor = factor_of_pairs(pairs)
         if pairs and not learned:
-            factor = Factor(factor.value, Unavailable("no training became better than it was untrained"))
+            factor = Factor(factor.value, Unavailable("no training became better than the untrained model"))
         words = f"{format_count(len(pairs), 'seed')}, {format_count(max(one.steps for one in trainings), 'step')}"
         yield Case(_QUERIES.format(queries), words, factor, (race_command(trainings, model),))
 
 
 def _gains(own: Sequence[Training]) -> bool:
-    """Returns whether trainings have clearly more accuracy at the end than untrained."""
+    """Returns whether trainings are clearly more accurate at the end than before the first step."""
     pairs = [(one.evaluations[-1].accuracy, one.evaluations[0].accuracy) for one in own if _whole_training(one)]
     gain = factor_of_pairs(pairs).interval
     return isinstance(gain, Interval) and gain.low > 1.0
@@ -179,7 +182,7 @@ def _find(steps: Sequence[Measurement], wanted: Mapping[str, Json]) -> Measureme
 
 
 def _of_total(steps: Sequence[Measurement], rival: Mapping[str, Json]) -> Iterator[Measurement]:
-    """Yields the P-RGE steps of as many rows in the setting and length of another method's."""
+    """Yields the P-RGE steps with the same setting, row length and number of rows as another method's step."""
     for one in steps:
         found = one.workload
         alike = all(found.get(name) == rival.get(name) for name in ("model", "quant", "T"))
@@ -197,7 +200,7 @@ def _whole(workload: Mapping[str, Json], name: str) -> int:
 
 
 def peaks_of(one: Measurement) -> Sequence[float]:
-    """Returns the peaks of memory of its sessions, in KiB."""
+    """Returns the memory peaks of its sessions, in KiB."""
     return [each.hwm_kib for each in one.sessions if each.status == "ok" and isinstance(each.hwm_kib, float | int)]
 
 

@@ -1,4 +1,4 @@
-"""Whether the memory of a training grows with its steps, from readings between the steps of one long session."""
+"""Whether a training's memory grows with its steps, from readings between the steps of one long session."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WORDS = {
     MemoryVerdict.LEAK: "leaks memory",
     MemoryVerdict.FRAGMENTATION: "fragments its memory",
     MemoryVerdict.NONE: "needs no more memory the longer it goes on",
-    MemoryVerdict.UNKNOWN: "may need more memory the longer it goes on, which can't be told",
+    MemoryVerdict.UNKNOWN: "may need more memory the longer it goes on, but that can't be told",
 }
 _LOOKS: Mapping[str, Literal["line", "dashes"]] = {"resident": "line", "heap in use": "dashes"}
 _ROWS = 40
 
 
 def more_parts(material: Material) -> Mapping[str, Work]:
-    """Returns the sessions to take."""
+    """Returns the sessions to measure."""
     return long_sessions(material, _PART)
 
 
@@ -51,11 +51,11 @@ def _sentence(quant: str, finding: MemoryFinding, session: LongSession) -> str:
     passes = steps / session.batches
     asked = finding.allocations
     if isinstance(asked, Unavailable):
-        words = f"how often a step asks for memory can't be told ({asked.reason})"
+        words = f"how often a step requests memory can't be told ({asked.reason})"
     elif asked.asking == 0:
-        words = "no step asks for any"
+        words = "no step requests any"
     else:
-        words = f"{asked.asking:,} of {asked.steps:,} steps ask for some, up to {asked.most} times"
+        words = f"{asked.asking:,} of {asked.steps:,} steps request some, up to {asked.most} times"
     return (
         f"training in {quant} {_WORDS[finding.verdict]}: over {steps:,} steps, {passes:.0f} times through its batches, "
         f"{finding.reason}; {words}"
@@ -67,7 +67,7 @@ def _growth_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
         {
             "setting": quant,
             "memory": name,
-            "at first, MiB": growth.level_kib / 1024,
+            "at the start, MiB": growth.level_kib / 1024,
             "gained, KiB": growth.gained_kib,
             **interval_cells(growth.interval),
             "bytes a step": 1024 * growth.kib_per_step,
@@ -78,10 +78,10 @@ def _growth_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
         if isinstance(growth, Growth)
     ]
     note = (
-        "95 % intervals of the whole gain: Student's t on the gains of ten equal parts of the session. Resident and "
+        "95 % intervals of the total gain: Student's t on the gains of ten equal parts of the session. Resident and "
         "anonymous memory include what was swapped out."
     )
-    return table_of("What memory gained", rows, note)
+    return table_of("Growth of memory", rows, note)
 
 
 def _allocation_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
@@ -89,7 +89,7 @@ def _allocation_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
         {
             "setting": quant,
             "steps": asked.steps,
-            "of them that ask for memory": asked.asking,
+            "steps that request memory": asked.asking,
             "times, median": asked.median,
             "times, most": asked.most,
             "bytes, most": asked.most_bytes,
@@ -98,7 +98,7 @@ def _allocation_table(findings: Mapping[str, MemoryFinding]) -> Evidence:
         if not isinstance(asked := finding.allocations, Unavailable)
     ]
     return table_of(
-        "Allocations of a measured step", rows, "Calls of malloc and its like, by all threads and libraries."
+        "Allocations of a measured step", rows, "Calls of malloc and the like, by all threads and libraries."
     )
 
 

@@ -1,7 +1,8 @@
 """How much faster loops that run side by side make a step, where that fades, and what other shapes will take.
 
-A step's time is modelled as  t = fixed + bytes of weights * per byte + operations * per operation,  all three not
-negative, fitted per setting over shapes and models to relative errors; shapes that it has not seen tell its worth.
+A step's time is modelled as  t = fixed + bytes of weights * per byte + operations * per operation.  The three
+coefficients are not negative and are fitted for each setting, over shapes and models, by least squares of relative
+errors. Shapes kept out of the fit show how good the forecasts are.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from workloads.models.named import model_config
 _CLAIM = 2.0
 """The inner loop makes a step up to twice as fast [MobiZO, arXiv 2409.15520]."""
 _WORTH = 1.1
-"""A speed-up below is one that nobody would miss."""
+"""A smaller speed-up would not be missed."""
 _ALLOWED_PERCENT = 10.0
 _ON = ("model", "quant", "q", "b", "T")
 
@@ -59,8 +60,10 @@ class _SpeedUp:
 
 @dataclass(frozen=True)
 class StepTimes:
-    """The fitted model of a setting: milliseconds fixed, per byte of weights, per operation. `errors`: the relative
-    error of each fitted step."""
+    """The fitted model of a setting: fixed milliseconds, and milliseconds per byte of weights and per operation.
+
+    `errors`: the relative error of each fitted step.
+    """
 
     fixed_ms: float
     ms_per_byte: float
@@ -68,17 +71,20 @@ class StepTimes:
     errors: tuple[float, ...]
 
     def milliseconds(self, weight_bytes: float, operations: float) -> float:
-        """Returns what a step takes."""
+        """Returns the forecast time of a step."""
         return self.fixed_ms + self.ms_per_byte * weight_bytes + self.ms_per_operation * operations
 
 
 def fit_step_times(found: Sequence[tuple[float, float, float]]) -> StepTimes:
-    """Fits the model to (bytes of weights, operations, milliseconds) by least squares of relative errors, no
-    coefficient below zero [Lawson & Hanson 1974]. ValueError with fewer than three."""
+    """Fits the model to steps, each (bytes of weights, operations, milliseconds).
+
+    By least squares of relative errors with non-negative coefficients [Lawson & Hanson 1974]. Raises ValueError for
+    fewer than three steps.
+    """
     from scipy.optimize import nnls  # takes most of a second to load
 
     if len(found) < 3:
-        raise ValueError(f"{len(found)} steps, three are needed for three coefficients")
+        raise ValueError(f"{len(found)} steps, but three coefficients need at least three")
     values = np.asarray(found, dtype=np.float64)
     times = values[:, 2]
     columns = np.column_stack([np.ones(len(values)), values[:, 0], values[:, 1]]) / times[:, None]
@@ -92,8 +98,10 @@ def fit_step_times(found: Sequence[tuple[float, float, float]]) -> StepTimes:
 
 
 def operations_of(workload: Mapping[str, Json]) -> float:
-    """Returns the floating-point operations of a step's forward passes: products with weights, attention, and the head
-    at one position of each row."""
+    """Returns the floating-point operations of a step's forward passes.
+
+    They are products with weights, attention, and the head at one position of each row.
+    """
     config = model_config(str(workload["model"]))
     rows = 2 * _whole(workload, "q") * _whole(workload, "b")
     length = _whole(workload, "T")
@@ -108,7 +116,7 @@ def answer(material: Material, device: str) -> Answer:
     steps = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
     known = [one for one in steps if isinstance(one.latency.median_ms, float)]
     ups = list(_speed_ups(known))
-    models = _fitted(material.measurements("shapes", device))
+    models = _fit_settings(material.measurements("shapes", device))
     forecasts = _forecasts(models, material.measurements("held_out", device))
     evidence = with_rows(_ups_table(ups), _model_table(models), forecasts)
     if not ups:
@@ -149,7 +157,7 @@ def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _fitted(found: Sequence[Measurement]) -> dict[str, StepTimes]:
+def _fit_settings(found: Sequence[Measurement]) -> dict[str, StepTimes]:
     by_setting: dict[str, list[Measurement]] = {}
     for one in found:
         by_setting.setdefault(str(one.workload["quant"]), []).append(one)
@@ -174,7 +182,7 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
                 "error, %": 100 * (expected / taken - 1),
             }
         )
-    return table_of("Forecasts of shapes that the model has not seen", rows)
+    return table_of("Forecasts of shapes kept out of the fit", rows)
 
 
 def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
@@ -190,7 +198,7 @@ def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
         }
         for one in ups
     ]
-    return table_of("Steps with a loop switched off, against both side by side", rows, "95 % intervals over sessions.")
+    return table_of("Steps with a loop switched off, compared with both on", rows, "95 % intervals over sessions.")
 
 
 def _model_table(models: Mapping[str, StepTimes]) -> Evidence:
@@ -218,8 +226,8 @@ def _sentence(ups: Sequence[_SpeedUp], forecasts: Evidence) -> str:
         verdict = "within" if worst <= _ALLOWED_PERCENT else "more than"
         shapes = format_count(len(forecasts.rows), "shape")
         words.append(
-            f"forecasts of {shapes} not measured before are off by {worst:.0f} % at most, {verdict} the "
-            f"{_ALLOWED_PERCENT:.0f} % asked for"
+            f"forecasts of {shapes} kept out of the fit are off by {worst:.0f} % at most, {verdict} the allowed "
+            f"{_ALLOWED_PERCENT:.0f} %"
         )
     text = "; ".join(word for word in words if word)
     return text[0].upper() + text[1:] + "."

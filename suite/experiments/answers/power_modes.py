@@ -1,4 +1,4 @@
-"""Which power mode of a device makes a step fastest, and which with the least energy, from rounds of runs in each."""
+"""Which power mode makes a step the fastest, and in which it takes the least energy, from rounds of runs in each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PART = "modes"
 
 @dataclass(frozen=True)
 class ModeCost:
-    """What steps cost in a mode, by round: milliseconds, and millijoules of the whole device where they are known."""
+    """The cost of a step in a mode, by round: milliseconds, and millijoules of the whole device if they are known."""
 
     mode: str
     sets: str
@@ -55,7 +55,7 @@ def answer(material: Material, device: str) -> Answer:
             curves.append(_curve(quant, costs))
             missing += _without_energy(quant, costs)
     if not sentences:
-        return Answer("No power mode was measured, so none is the fastest.", missing=tuple(missing))
+        return Answer("No power mode was measured, so the fastest can't be told.", missing=tuple(missing))
     joules = all(curve.look == "points" for curve in curves)
     axes = ("ms a step", "mJ a step") if joules else ("mode", "ms a step")
     picture = Picture("Steps by power mode", *axes, tuple(curves))
@@ -87,7 +87,7 @@ def _sentence(quant: str, taken: ModesTaken, costs: Sequence[ModeCost]) -> str:
 
 
 def _best(costs: Sequence[ModeCost], of: Callable[[ModeCost], Mapping[int, float]], word: str, unit: str) -> str:
-    """Returns which mode is the best, with what it can't be told from."""
+    """Returns the best mode, and the modes that it can't be told apart from."""
     ranked = sorted(costs, key=lambda cost: stats.median(list(of(cost).values())))
     best = ranked[0]
     level = f"{best.mode} is the {word} with {format_rounded(stats.median(list(of(best).values())))} {unit} a step"
@@ -101,14 +101,14 @@ def _best(costs: Sequence[ModeCost], of: Callable[[ModeCost], Mapping[int, float
             rivals.append(other.mode)
     second = f", {format_rounded(stats.median(list(of(ranked[1]).values())))} with {ranked[1].mode}"
     if unknown:
-        return f"{level}{second} (a first look, of less than {stats.MIN_SESSIONS} rounds)"
-    return f"{level}{second}" + (f", and can't be told from {', '.join(rivals)}" if rivals else "")
+        return f"{level}{second} (a first look, from fewer than {stats.MIN_SESSIONS} rounds)"
+    return f"{level}{second}" + (f", and can't be told apart from {', '.join(rivals)}" if rivals else "")
 
 
 def ratio_by_round(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval | Unavailable:
-    """Returns the 95 % interval of the ratio of two modes: Student's t on the logarithms of the ratios of each round.
+    """Returns the 95 % interval of the ratio of two modes: Student's t on the logarithms of each round's ratio.
 
-    The two runs of a round are near each other in time, so what drifts between rounds leaves their ratio.
+    The two runs of a round are close in time, so drift between rounds does not change their ratio.
     """
     return stats.session_interval([values[turn] / reference[turn] for turn in sorted(values.keys() & reference.keys())])
 
@@ -128,7 +128,7 @@ def _table(quant: str, costs: Sequence[ModeCost]) -> Evidence:
                 **interval_cells(mj, "mJ, "),
             }
         )
-    note = "Medians over rounds, 95 % intervals; energy is that of the whole device, idle power included."
+    note = "Medians over rounds, 95 % intervals; energy is that of the whole device, including idle power."
     return table_of(f"Steps in {quant} by power mode", rows, note)
 
 

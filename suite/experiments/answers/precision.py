@@ -1,5 +1,6 @@
-"""What each quantization setting costs in accuracy, and what it saves: trainings over seeds, interleaved steps, and the
-noise that a setting's arithmetic leaves in projected gradients.
+"""What each quantization setting costs in accuracy, and what it saves.
+
+From trainings over seeds, interleaved steps, and the noise that a setting's arithmetic leaves in projected gradients.
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ _NOISE = "noise"
 
 @dataclass(frozen=True)
 class GradientNoise:
-    """How projected gradients of a device agree with the exact derivative, a setting of the plan at a time, each at the
-    eps that it trains with."""
+    """Compares projected gradients on a device with exact derivatives, for each setting at the eps it trains with."""
 
     plan: Plan
     perturbations: int
@@ -53,19 +53,19 @@ class GradientNoise:
     kind: PartKind = "own"
 
     def carry_out(self, bench: Bench, made_id: str, begun: Callable[[str], None]) -> bool:
-        """Checks the settings that have no result yet; why one has none is kept in its place."""
-        del made_id  # always the same
+        """Checks the settings that have no result yet; one that fails gets its reason as its result."""
+        del made_id  # the id is always the same
         begun(self.path.stem)
         kept = read_own(self.path)
         found: dict[str, Json] = dict(kept) if isinstance(kept, Mapping) else {}
         for quant in self.plan.quants:
             if "correlation" not in (known if isinstance(known := found.get(quant), Mapping) else {}):
-                found[quant] = self._checked(quant, bench)
+                found[quant] = self._check(quant, bench)
                 keep_own(self.path, found)
         return all("reason" not in each for each in found.values() if isinstance(each, Mapping))
 
-    def _checked(self, quant: str, bench: Bench) -> Json:
-        from suite.checks import check_gradients  # takes seconds to import: only where it is used
+    def _check(self, quant: str, bench: Bench) -> Json:
+        from suite.checks import check_gradients  # takes seconds to import
 
         plan, (device,) = replace(self.plan, quants=(quant,)), self.plan.devices
         eps = plan.training(SETTINGS[quant]).eps
@@ -94,7 +94,7 @@ def more_parts(material: Material) -> Mapping[str, Work]:
 
 @dataclass(frozen=True)
 class _Setting:
-    """All that is known of a setting."""
+    """All results of a setting."""
 
     name: str
     trained: Contender | None
@@ -127,7 +127,7 @@ class _Setting:
         return correlation_interval(self.correlation or 0.0, 0 if count is None else int(count))
 
     def times_as_fast(self, reference: _Setting) -> tuple[float, Interval | Unavailable] | None:
-        """Returns the ratio of the reference's step to this one's, and its interval."""
+        """Returns the ratio of the reference's step time to this one's, and its interval."""
         if self.step_ms is None or reference.step_ms is None:
             return None
         return reference.step_ms / self.step_ms, ratio_interval(reference.medians_ms, self.medians_ms)
@@ -147,7 +147,7 @@ def answer(material: Material, device: str) -> Answer:
 
 
 def _settings(material: Material, device: str, noise: Mapping[str, Json]) -> list[_Setting]:
-    """Returns what there is of each setting, from the widest weights to the narrowest."""
+    """Returns the results of each setting, from the widest weights to the narrowest."""
     trained = {
         one.quant: one for one in renamed(contenders(material.trainings("curves", device)), lambda one: one.quant)
     }
@@ -166,7 +166,7 @@ def _accuracy_words(found: Sequence[_Setting]) -> str:
 
 
 def _cost_words(found: Sequence[_Setting], *, emulated: bool) -> list[str]:
-    """Returns which setting is the fastest and which needs the least memory, against the widest that was measured."""
+    """Returns the fastest setting and the one with the least memory, compared with the widest that was measured."""
     timed = [one for one in found if one.step_ms is not None]
     if len(timed) < 2:
         return []
@@ -176,8 +176,8 @@ def _cost_words(found: Sequence[_Setting], *, emulated: bool) -> list[str]:
     if sized and reference.memory_mib is not None:
         least = min(sized, key=lambda one: one.memory_mib or 0.0)
         share = 100 * (least.memory_mib or 0.0) / reference.memory_mib
-        beside = "" if least is reference else f", {share:.0f} % of {reference.name}'s"
-        words.append(f"{least.name} needs the least memory ({least.memory_mib:.0f} MiB{beside})")
+        share_text = "" if least is reference else f", {share:.0f} % of {reference.name}'s"
+        words.append(f"{least.name} needs the least memory ({least.memory_mib:.0f} MiB{share_text})")
     return words
 
 
@@ -199,15 +199,15 @@ def _fastest(reference: _Setting, timed: Sequence[_Setting]) -> str:
 
 
 def _slower(one: _Setting, best: _Setting) -> bool:
-    """Whether a setting's steps are known to be slower than the best one's."""
+    """Returns whether a setting's steps are certainly slower than the best one's."""
     compared = best.times_as_fast(one)
     return compared is not None and isinstance(compared[1], Interval) and compared[1].low > 1.0
 
 
 def correlation_interval(correlation: float, count: int) -> Interval | Unavailable:
-    """Returns the 95 % interval of a correlation of n pairs: tanh(artanh r -+ 1.96 / sqrt(n - 3)) [Fisher 1921]."""
+    """Returns the 95 % interval of a correlation over n pairs: tanh(artanh r -+ 1.96 / sqrt(n - 3)) [Fisher 1921]."""
     if count <= _FEW:
-        return Unavailable(f"of {count} perturbations, and an interval needs {_FEW + 1}")
+        return Unavailable(f"only {count} perturbations, and an interval needs {_FEW + 1}")
     middle = math.atanh(max(-_SURE, min(_SURE, correlation)))
     reach = 1.96 / math.sqrt(count - _FEW)
     return Interval(math.tanh(middle - reach), math.tanh(middle + reach))
@@ -228,7 +228,7 @@ def _noise_words(found: Sequence[_Setting]) -> str:
             undecided.append(one.name)
     if not (poor or undecided) and checked:
         one, correlation = min(checked, key=lambda pair: pair[1])
-        least = f"projected gradients correlate with exact ones by {correlation:.2f} ({one.name}) or more"
+        least = f"projected gradients correlate with exact ones by at least {correlation:.2f} ({one.name})"
     words = f"projected gradients are mostly noise in {format_list(poor)}, by their correlation with exact ones"
     doubt = f"whether projected gradients are mostly noise in {format_list(undecided)} can't be told"
     return least or "; ".join([*([words] if poor else []), *([doubt] if undecided else [])])
@@ -251,14 +251,14 @@ def _training_table(found: Sequence[_Setting]) -> Evidence:
                 "peak, MiB": one.peak_mib,
             }
         )
-    note = "Student's 95 % intervals over seeds; costs on their logarithms."
+    note = "Student's 95 % intervals over seeds; for costs, on logarithms."
     if half is not None:
-        note += f" Half of the way is an accuracy of {half:.3f}: between {trained[0].name}'s before and after training."
+        note += f" Halfway is an accuracy of {half:.3f}, between {trained[0].name}'s before and after training."
     return table_of("Trainings in each setting", rows, note)
 
 
 def _half_way(trained: Sequence[Contender]) -> float | None:
-    """Returns the accuracy half-way through the widest setting's training; None if it is not known to have learned."""
+    """Returns the accuracy halfway between the widest setting's before and after; None unless it certainly learned."""
     if not trained or not isinstance(ends := trained[0].gain.interval, Interval) or ends.low <= 0:
         return None
     return (trained[0].untrained.value + trained[0].accuracy.value) / 2
@@ -266,11 +266,11 @@ def _half_way(trained: Sequence[Contender]) -> float | None:
 
 def _convergence(one: Contender, half: float | None) -> dict[str, Cell]:
     if half is None:
-        return {"steps to half of the way": None, "seeds that came so far": None}
+        return {"steps to halfway": None, "seeds that got halfway": None}
     cost = cost_to_target(one.trainings, half)
     steps = None if isinstance(cost.steps, Unavailable) else cost.steps.value
     reached = len(one.trainings) - len(cost.missed)
-    return {"steps to half of the way": steps, "seeds that came so far": reached}
+    return {"steps to halfway": steps, "seeds that got halfway": reached}
 
 
 def _step_table(found: Sequence[_Setting]) -> Evidence:
@@ -290,7 +290,7 @@ def _step_table(found: Sequence[_Setting]) -> Evidence:
             }
         )
     return table_of(
-        "Steps, sessions of all settings in turn", rows, f"95 % intervals over sessions.{_no_energy(timed)}"
+        "Steps, with sessions of all settings in turn", rows, f"95 % intervals over sessions.{_no_energy(timed)}"
     )
 
 
@@ -308,8 +308,8 @@ def _noise_table(found: Sequence[_Setting]) -> Evidence:
         "eps": "eps",
         "perturbations": "perturbations",
         "correlation": "correlation with the fp32 model's",
-        "own_correlation": "with that of its own weights",
-        "noise": "noise beside it",
+        "own_correlation": "correlation with its own weights'",
+        "noise": "noise",
     }
     rows: list[dict[str, Cell]] = [
         {
@@ -320,7 +320,7 @@ def _noise_table(found: Sequence[_Setting]) -> Evidence:
         for one in found
         if one.correlation is not None
     ]
-    note = "Of one batch around a zero adapter, beside the exact derivative along the same perturbation."
+    note = "For one batch around a zero adapter, compared with the exact derivative along the same perturbation."
     return table_of("Noise of projected gradients", rows, note)
 
 
@@ -334,9 +334,9 @@ def _picture(found: Sequence[_Setting]) -> Picture | None:
     if not curves:
         return None
     return Picture(
-        "Accuracy after the same steps, over what a step takes",
+        "Accuracy after the same steps, over the time of a step",
         "step, ms",
         "held-out accuracy",
         tuple(curves),
-        caption="Up and to the left is better. Bars: 95 % intervals over seeds.",
+        caption="Higher and further left is better. Bars: 95 % intervals over seeds.",
     )

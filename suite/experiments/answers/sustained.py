@@ -1,4 +1,4 @@
-"""How fast training goes on after minutes of heat: first, warmed up and sustained steps of one session back to back."""
+"""How fast training is after minutes of heat: the first, warmed-up and sustained steps of one unpaused session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOKED_FOR = (("clock", FREQUENCY, "cpu-frequency"), ("temperature", TEMPERATUR
 
 
 def more_parts(material: Material) -> Mapping[str, Work]:
-    """Returns the sessions to take."""
+    """Returns the sessions to measure."""
     return long_sessions(material, _PART)
 
 
@@ -38,7 +38,7 @@ def answer(material: Material, device: str) -> Answer:
         else:
             paces[quant] = pace
     if not paces:
-        return Answer("No session is long enough, so how fast training goes on can't be told.", missing=tuple(missing))
+        return Answer("No session is long enough, so the sustained speed can't be told.", missing=tuple(missing))
     seen = {quant: changes(sessions[quant], *windows(sessions[quant], pace)) for quant, pace in paces.items()}
     sentences = [_sentence(quant, pace, why_slower(sessions[quant], seen[quant])) for quant, pace in paces.items()]
     for quant in paces:
@@ -60,8 +60,8 @@ def _sentence(quant: str, pace: Pace, evidence: str | None) -> str:
             return f"training in {quant} keeps its speed, {words}; {first}"
         most = 100 * (pace.factor_at_most - 1)
         return (
-            f"no knee is to be seen in training in {quant}, {words}, but it may have become up to {most:.0f} % slower: "
-            f"go on longer, or on a quieter device; {first}"
+            f"training in {quant} has no visible knee, {words}, but may have become up to {most:.0f} % slower: "
+            f"measure longer, or on a quieter device; {first}"
         )
     low, high = (100 * (1 - 1 / end) for end in (slower.interval.low, slower.interval.high))
     lost = f"{100 * pace.speed_lost:.0f} % of its speed (95 %: {low:.0f} to {high:.0f})"
@@ -69,7 +69,7 @@ def _sentence(quant: str, pace: Pace, evidence: str | None) -> str:
     levels = [format_rounded(ms) for ms in (pace.warmed_ms, pace.sustained_ms)]
     steps = f"{levels[0]} ms a step warmed up, {levels[1]} ms sustained, {first}"
     if evidence is None:
-        return f"training in {quant} loses {lost} {after}, and nothing that can be read says why: {steps}"
+        return f"training in {quant} loses {lost} {after}, and no reading explains why: {steps}"
     return f"training in {quant} loses {lost} to throttling {after} ({evidence}): {steps}"
 
 
@@ -90,8 +90,8 @@ def _pace_table(paces: Mapping[str, Pace]) -> Evidence:
         for quant, pace in paces.items()
     ]
     note = (
-        "Two levels and a ramp between them, fitted to medians of equal spans of steps; a knee is found if at most 1 % "
-        "of series that are as alike from span to span fit as well without one. 95 % intervals."
+        "Two levels and a ramp between them, fitted to medians of equal spans of steps. A knee is found if at most 1 % "
+        "of series without one, equally correlated from span to span, fit as well. 95 % intervals."
     )
     return table_of("First, warmed up and sustained", rows, note)
 
@@ -111,17 +111,17 @@ def _change_table(seen: Mapping[str, Sequence[Change]]) -> Evidence:
                 }
             )
     return table_of(
-        "What sensors read early and late", rows, "Before the knee and after it; else first and last fifth."
+        "Sensor readings early and late", rows, "Before and after the knee; without a knee, first and last fifth."
     )
 
 
 def _gaps(quant: str, session: LongSession) -> list[str]:
-    """Returns what can't be read of clock, heat and power, with its reason."""
+    """Returns which of clock, heat and power can't be read, with reasons."""
     found = []
     for words, quantity, name in _LOOKED_FOR:
         if not any(trace.quantity == quantity for trace in session.record.samples.values()):
             reasons = [reason for gap, reason in session.unavailable.items() if name in gap]
-            found.append(f"{quant}, {words}: {next(iter(reasons), 'no sensor of it was found')}")
+            found.append(f"{quant}, {words}: {next(iter(reasons), 'no sensor was found')}")
     power = power_mw(session, session.record.measured_window_ns or (0, 0))
     if isinstance(power, Unavailable):
         found.append(f"{quant}, power: {power.reason}")
@@ -137,8 +137,8 @@ def _picture(paces: Mapping[str, Pace], sessions: Mapping[str, LongSession]) -> 
         curves.append(Curve(f"{quant}, fit", pace.spans_s, percent[1], slot=slot(quant)))
         curves += _courses(quant, pace, sessions[quant])
     caption = (
-        "Step time, clock and power in percent of what they were when warmed up (of the first reading), temperature in "
-        "degrees Celsius."
+        "Step time in percent of the warmed-up level, clock and power in percent of their first reading, temperature "
+        "in degrees Celsius."
     )
     return Picture("Step time over the session", "seconds", "% of warmed up; degC", tuple(curves), caption)
 

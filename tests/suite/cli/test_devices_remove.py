@@ -20,7 +20,7 @@ def test_what_stays_of_a_removed_device_is_named(
     assert run_command(["devices", "remove", "pi"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[:2] == ["inventory.yaml has no device pi any more", "nor has its group boards, which is empty now"]
-    assert "what was measured of it stays" in printed[2]
-    assert printed[3].endswith("on the device itself stays, too, in /srv/bench")
+    assert "its measurements and reports stay" in printed[2]
+    assert printed[3].endswith("on the device itself stay too, in /srv/bench")
     assert run_command(["devices", "remove", "pi"]) == 2
     assert "suite devices add pi" in capsys.readouterr().err

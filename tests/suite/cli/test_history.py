@@ -108,7 +108,7 @@ def test_a_word_that_names_no_series_is_refused_with_what_was_meant(home, capsys
 def test_words_choose_runs_too(home, capsys):
     (found,) = document(capsys, "--runs", "phone")
     assert found["devices"] == ["phone"]
-    assert printed(capsys, "--runs", "no such") == "no run has these words\n"
+    assert printed(capsys, "--runs", "no such") == "no run matches these words\n"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_a_file_that_is_there_stays(folder: Path, capsys: pytest.CaptureFixture[
     (folder / "inventory.yaml").write_text("mine")
     assert run_command(["init"]) == 0
     assert (folder / "inventory.yaml").read_text() == "mine"
-    assert "inventory.yaml is there already and stays as it is" in capsys.readouterr().out
+    assert "inventory.yaml exists already and was not changed" in capsys.readouterr().out
     assert run_command(["init"]) == 2
     assert capsys.readouterr().err.startswith(
         "suite: All of inventory.yaml, nightly.yaml, inventory.schema.json are in"

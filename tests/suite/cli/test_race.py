@@ -69,7 +69,7 @@ def test_table_names_each_contender_whom_it_lacks_and_whether_someone_won(
     assert run_command(words.split()) == ExitCode.INCOMPLETE
     out = capsys.readouterr().out
     assert re.search(r"local +prge fp32 +3 of 3 ", out) and re.search(r"local +prge nf4 +2 of 3 ", out)
-    assert "local prge nf4: seed 9 came to 0.600 at most in 100 steps and is failed" in out
+    assert "local prge nf4: seed 9 reached 0.600 at most in 100 steps and is failed" in out
     assert "can't be told: prge fp32 against prge nf4: a seed of prge nf4 that did not reach it ended too early" in out
     assert "energy is unavailable" in out
     assert out.splitlines()[-1].startswith("report: ") and not set(out) & set("\u00a0\u2013\u2212")

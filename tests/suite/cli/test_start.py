@@ -118,7 +118,7 @@ def test_a_package_of_others_that_stands_in_for_ours_is_named(tmp_path: Path) ->
 
 
 def test_what_is_no_command_is_a_mistake_in_the_list() -> None:
-    with pytest.raises(TypeError, match=r"suite\.errors\.StoreError is no command"):
+    with pytest.raises(TypeError, match=r"suite\.errors\.StoreError is not a command"):
         Later("suite.errors", "StoreError", "").load()
 
 

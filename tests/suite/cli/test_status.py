@@ -37,7 +37,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_a_new_lab_is_told_how_to_begin(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys).splitlines()
     assert any("pi" in line and "never" in line and "suite run --device pi --quick" in line for line in lines)
-    assert "last night: there was none yet" in lines[-2]
+    assert "last night: none yet" in lines[-2]
     assert "GB free" in lines[-1]
     assert not home.root.exists()
 
@@ -68,7 +68,7 @@ def test_a_run_that_was_killed_has_the_command_that_goes_on(
     assert (found["id"], found["state"], found["command"]) == (newest, "interrupted", command)
     with claimed(newest, home):
         assert document(capsys)["open"][0]["state"] == "running"
-    assert "is interrupted, begun" in printed(capsys)
+    assert "is interrupted, started" in printed(capsys)
 
 
 def test_a_training_that_did_not_finish_is_named(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_a_constant_has_grown_by_exactly_nothing():
 def test_too_few_readings_say_so():
     found = growth_over(range(19), [1.0] * 19)
     assert isinstance(found, Unavailable)
-    assert "19 readings of memory, at least 20" in found.reason
+    assert "19 readings of memory, but a slope needs at least 20" in found.reason
 
 
 def session(readings=READINGS, allocations=0, warm_up=100, **kib):

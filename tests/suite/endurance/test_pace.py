@@ -105,7 +105,7 @@ def test_the_first_step_counts_though_it_is_a_warm_up():
 def test_too_few_steps_say_so():
     pace = pace_of(steps([100.0] * 12))
     assert isinstance(pace, Unavailable)
-    assert "10 measured steps, at least 20" in pace.reason
+    assert "10 measured steps, but finding a knee needs at least 20" in pace.reason
 
 
 def test_the_same_steps_give_the_same_interval():

@@ -66,9 +66,9 @@ def test_a_gauge_of_power_alone_is_told_from_its_size(factor: float, scale: floa
     (500e3, 510e3, 0.01, "load and idle can't be told apart"),
     (500e3, 700e3, 0.5, "load and idle can't be told apart"),
     (500e3, 500e3, 0.0, "load and idle can't be told apart"),
-    (700e3, 400e3, 0.01, "it shows less under load"),
+    (700e3, 400e3, 0.01, "it reads less under load"),
     (-300e3, 700e3, 0.01, "its sign changes"),
-    (0.0, 700e3, 0.0, "a gauge that shows 0 has no value"),
+    (0.0, 700e3, 0.0, "a gauge that reads 0 can.t be calibrated"),
 ])  # fmt: skip
 def test_readings_that_tell_nothing_are_refused_with_their_figures(
     idle: float, load: float, scatter: float, why: str
@@ -215,7 +215,7 @@ def test_nothing_is_written_without_consent(
     before = (tmp_path / "inventory.yaml").read_text()
     monkeypatch.setattr(click, "confirm", lambda question: "scale: 1000" not in question)
     assert calibrate(tmp_path) == 0
-    assert "stays as it is" in capsys.readouterr().out
+    assert "was not changed" in capsys.readouterr().out
     assert (tmp_path / "inventory.yaml").read_text() == before
 
 

@@ -56,14 +56,14 @@ def test_the_number_of_cells_is_found_whatever_the_unit(cells: int, unit: float)
 def test_a_ratio_that_is_no_number_of_cells_changes_nothing() -> None:
     found = calibrated(course(1.45))
     assert (found.factor, found.scale) == (1.0, 1.0)
-    assert "no whole number of cells" in found.factor_note
+    assert "not a whole number of cells" in found.factor_note
 
 
 @pytest.mark.parametrize(
     ("points", "words"),
     [
         ((), "no counter of its charge can be read"),
-        (course(2, step_uah=4000.0), "times in 90 s, and more than 5 are needed"),
+        (course(2, step_uah=4000.0), "times in 90 s, but a comparison needs more than 5"),
         (tuple(CoursePoint(point.seconds, point.rate, 7.0) for point in course(2)), "changed 0 times"),
     ],
 )

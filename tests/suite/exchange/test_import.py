@@ -224,33 +224,33 @@ def latency_of(document):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda d: d.update(schema=3), r"has schema 3, this suite reads 2: update this suite"),
-        (lambda d: d.update(schema="x"), r"has schema x, this suite reads 2: export the run again"),
-        (lambda d: d.update(format="other"), "is no exported run"),
+        (lambda d: d.update(schema=3), r"has schema 3, but this suite reads 2: update this suite"),
+        (lambda d: d.update(schema="x"), r"has schema x, but this suite reads 2: export the run again"),
+        (lambda d: d.update(format="other"), "is not an exported run"),
         (lambda d: d.update(measurement_version=9), "version 9 of the method"),
         (lambda d: d.update(measurement_version=0), "version 0 of the method"),
-        (lambda d: d.update(status="running"), "exported while its run was going on"),
+        (lambda d: d.update(status="running"), "exported while its run was in progress"),
         (lambda d: d.update(run_id="../../etc"), "damaged or was changed, 1 of its values.*: run_id: "),
         (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
         (lambda d: d["measurements"][0].update(device="nobody"), "'nobody', which is not among its devices"),
-        (lambda d: d["measurements"].append(d["measurements"][0]), "the session .* stands there twice"),
+        (lambda d: d["measurements"].append(d["measurements"][0]), "the session .* occurs twice"),
         (lambda d: d["measurements"][0]["document"].update(status="fine"), r"measurements\.0\.document\.status"),
         (lambda d: d["measurements"][0]["document"]["latency_ms"].update(median="fast"), "latency_ms"),
         (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t0_ns"].pop(), "columns of steps have 7"),
         (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t1_ns"].__setitem__(0, 0), ": a step ends before"),
         (lambda d: first_step_takes(d, -1), ": a step ends before"),
         (lambda d: latency_of(d).update(median=latency_of(d)["median"] * 1.0001), "is not the median of its sessions"),
-        (lambda d: d["artifacts"].append(d["artifacts"][0]), "the artifact 'abc123' stands there twice"),
-        (lambda d: d["measurements"][0]["sessions"][1].update(ordinal=0), r"the session \(0, 0\) stands there twice"),
-        (lambda d: d["devices"].append(d["devices"][0]), "the device 'jetson' stands there twice"),
-        (lambda d: d["measurements"][0].update(artifact="other"), "'other', which is not among them"),
+        (lambda d: d["artifacts"].append(d["artifacts"][0]), "the artifact 'abc123' occurs twice"),
+        (lambda d: d["measurements"][0]["sessions"][1].update(ordinal=0), r"the session \(0, 0\) occurs twice"),
+        (lambda d: d["devices"].append(d["devices"][0]), "the device 'jetson' occurs twice"),
+        (lambda d: d["measurements"][0].update(artifact="other"), "'other', which is not among its"),
         (lambda d: latency_of(d).update(median=latency_of(d)["median"] * 10), "is not the median of its sessions"),
-        (lambda d: latency_of(d)["sessions"].__setitem__(0, 1e-3), "0.001 ms is that of no steps"),
+        (lambda d: latency_of(d)["sessions"].__setitem__(0, 1e-3), "0.001 ms matches no steps"),
         (lambda d: d["measurements"][0]["sessions"][0]["samples"][0]["value"].append(float("nan")), "finite"),
         (lambda d: d["measurements"][0]["sessions"][0].update(session_id="other.s0"), "does not begin with"),
         (lambda d: d["devices"][0]["hardware"].update(x=float("inf")), "not finite"),
         (lambda d: d["devices"][0]["hardware"].update(x=[-(2**63)]), "larger than 64 bits"),
-        (lambda d: samples_of(d).append(samples_of(d)[0]), "the sensor 'VDD_IN' stands there twice"),
+        (lambda d: samples_of(d).append(samples_of(d)[0]), "the sensor 'VDD_IN' occurs twice"),
     ],
 )
 def test_wrong_document_is_refused_in_one_sentence(exported, store, change, sentence):
@@ -262,7 +262,12 @@ def test_wrong_document_is_refused_in_one_sentence(exported, store, change, sent
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [(b"", "no JSON document"), (b"[1]", "no exported run"), (b"\xff{", "no JSON document")]
+    ("content", "sentence"),
+    [
+        (b"", "not a readable JSON document"),
+        (b"[1]", "not an exported run"),
+        (b"\xff{", "not a readable JSON document"),
+    ],
 )
 def test_file_of_another_kind_is_refused(tmp_path, content, sentence):
     (tmp_path / "x.json").write_bytes(content)
@@ -296,7 +301,7 @@ def test_missing_file_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("lab", ["", "a:b", "../x", "x" * 33, "1st", "a b"])
 def test_lab_that_cannot_be_told_apart_is_refused(exported, store, lab):
-    with pytest.raises(UserError, match="is no name for a lab"):
+    with pytest.raises(UserError, match="can't name a lab"):
         import_run(store, read_document(exported), lab, "x.json")
 
 
@@ -360,7 +365,7 @@ def test_no_error_is_built_for_each_wrong_item(exported, where, value):
     [
         ("environment", {f"key{index}": "x" for index in range(20_000)}, "an object in it has 20000 keys, more than"),
         ("plan", [{f"key{index}": 0 for index in range(20_000)}], "has 20000 keys"),
-        ("plan", {"list": [0] * 200_000}, "it holds more than 100000 values"),
+        ("plan", {"list": [0] * 200_000}, "it has more than 100000 values"),
         ("plan", 10**400, "a number in it has 401 digits"),
         ("run_id", 10**400, "a number in it has 401 digits"),
     ],

@@ -81,7 +81,7 @@ def test_the_largest_group_and_each_change_with_its_outcome_make_the_sentence(ma
         "int8-dynamic instead of fp32 is forecast to do the same work 3.14 times as fast (measured 2.00 times); "
         "b 8 with int8-dynamic is forecast to do the same work 1.00 times as fast (measured 1.00 times)."
     )
-    (first, second) = tables(found)["Forecasts, measured"]
+    (first, second) = tables(found)["Forecast and measured gains"]
     assert first[:4] == ("fp32", "quant int8-dynamic", pytest.approx(220 / 70), pytest.approx(2.0))
     assert second[3] == pytest.approx(1.0)
     assert first[6] == pytest.approx(100 * (220 / 70 / 2 - 1))
@@ -102,11 +102,11 @@ def test_points_lie_under_roofs_on_logarithmic_axes(material: Made) -> None:
 
 def test_groups_and_peaks_are_evidence(material: Made) -> None:
     found = tables(answer(material, BOARD))
-    assert found["Which roof each group of operators is under"][1] == (
+    assert found["The roof of each group of operators"][1] == (
         "fp32", "norm", 20.0, pytest.approx(100 * 20 / 220), "bandwidth", pytest.approx(50.0),
     )  # fmt: skip
     assert found["Peaks of the device"][0][:3] == ("float32", "fma", 100.0)
-    assert {row[1] for row in found["What changes are forecast to gain"]} >= {"b 8", "q 8", "quant int8-dynamic"}
+    assert {row[1] for row in found["Forecast gains of changes"]} >= {"b 8", "q 8", "quant int8-dynamic"}
 
 
 def test_what_was_not_measured_is_reported(material: Made) -> None:

@@ -49,13 +49,13 @@ def test_an_interval_agrees_if_it_reaches_the_figure_and_excludes_that_there_is_
 def test_a_side_is_decided_only_if_the_interval_lies_on_it(low: float, high: float, word: str | None) -> None:
     verdict = judge(LESS, factor(low, high))
     assert verdict.word == (word or "can't be told")
-    assert ("0.9 to 1.1, holds 1" in verdict.reason) == (word is None)
+    assert ("0.9 to 1.1, contains 1" in verdict.reason) == (word is None)
 
 
 def test_without_an_interval_it_cannot_be_told_and_the_reason_is_kept() -> None:
     verdict = judge(TWICE, factor_of([20.0, 20.1], [10.0, 10.1]))
     assert verdict.word == "can't be told"
-    assert "2 sessions, at least 3" in verdict.reason
+    assert "2 sessions, but an interval needs at least 3" in verdict.reason
 
 
 BELOW, ABOVE, OPEN, GONE = factor(1.2, 1.5), factor(2.1, 2.3), factor(0.5, 2.6), Factor.missing("no kernel for it")

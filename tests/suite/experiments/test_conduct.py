@@ -149,14 +149,14 @@ def test_an_experiment_is_carried_out_by_one_process_at_a_time(bench: Bench, wor
     with pytest.raises(KeyboardInterrupt):
         _begin(bench)
     left = open_experiment(None, bench.home)
-    with claimed(left.experiment_id, bench.home), pytest.raises(UserError, match="is going on in another process"):
+    with claimed(left.experiment_id, bench.home), pytest.raises(UserError, match="is in progress in another process"):
         conduct.go_on(left, bench)
     assert work["second"].calls == ["begin"]
 
 
 def test_an_experiment_is_known_by_id_or_as_the_latest(bench: Bench, work: dict[str, _Work]) -> None:
     del work["second"]
-    with pytest.raises(UserError, match="No experiment was made yet"):
+    with pytest.raises(UserError, match="There is no experiment yet"):
         read_experiment("latest", bench.home)
     work["second"] = _Work()
     found = _begin(bench)

@@ -76,7 +76,7 @@ def test_steps_follow_from_the_forward_passes_of_each_method(tmp_path: Path) -> 
             f'{{contenders: ["prge q=4 b=2", "fzoo q=7 b=2"], forward_tokens: 1536, evaluations: 2, {OPTIONS}}}',
             "multiple of 1024",
         ),
-        (f'{{contenders: ["prge total=4", "fzoo q=7 b=2"], forward_tokens: 1024, {OPTIONS}}}', "give q and b instead"),
+        (f'{{contenders: ["prge total=4", "fzoo q=7 b=2"], forward_tokens: 1024, {OPTIONS}}}', "give q and b."),
     ],
 )
 def test_work_that_does_not_add_up_is_refused_with_its_line(train: str, sentence: str, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_user_s_task_goes_into_the_part_that_takes_it() -> None:
     ("name", "task", "template", "sentence"),
     [
         ("precision", "mine.csv", None, "precision has tasks of its own: leave out --task"),
-        ("generalization", None, "sst2", "needs --task beside --template"),
+        ("generalization", None, "sst2", "needs --task with --template"),
     ],
 )
 def test_a_task_that_no_part_takes_is_refused(name: str, task: str | None, template: str | None, sentence: str) -> None:

@@ -45,7 +45,7 @@ def reasons(found: Answer) -> dict[tuple[Any, Any], Any]:
     return {
         (row[0], row[1]): row[2]
         for one in found.evidence
-        if one.title.startswith("What is not known")
+        if one.title.startswith("What is unknown")
         for row in one.rows
     }
 
@@ -83,7 +83,7 @@ def test_a_battery_without_its_size_and_no_battery_are_told_apart() -> None:
     with_energy = trainings_of([90, 100, 110], step_mj=5.0)
     sized = reasons(answer_of(with_energy, battery_percent=80.0, battery_mwh=None))
     none = reasons(answer_of(with_energy, battery_percent=None))
-    assert "holds when it is full" in sized["prge fp32", "battery, %"]
+    assert "report its full capacity" in sized["prge fp32", "battery, %"]
     assert "no battery" in none["prge fp32", "battery, %"]
 
 
@@ -112,7 +112,7 @@ def test_trainings_that_never_got_there_are_named() -> None:
     short = [made_up([(0, 0.5), (50, 0.6)], seed=seed, plan=PLAN) for seed in SEEDS]
     found = answer_of(short)
     assert found.sentence.startswith("What it takes to fine-tune")
-    assert "seed 7 came to 0.600 at most in 50 steps" in found.sentence
+    assert "seed 7 reached 0.600 at most in 50 steps" in found.sentence
 
 
 def test_finished_trainings_that_missed_it_are_not_forecast_from_another_device() -> None:

@@ -97,7 +97,7 @@ def test_memory_is_weighed_against_adapters_by_backpropagation_and_an_estimate_o
     found = answer_of([made_measurement(peaks_kib=500_000.0), rival])
     assert claim(found, "a step needs less memory than backpropagation")["this device"] == pytest.approx(1.2)
     # Weights and gradients of 400 MB each.
-    row = claim(found, "a step needs less memory than weights and gradients")
+    row = claim(found, "a step needs less memory than just weights and gradients")
     assert row["this device"] == pytest.approx(800e6 / 1024 / 500_000)
     assert row["verdict"] == "agrees"
 

@@ -95,11 +95,11 @@ def test_memory_that_rests_is_one_sentence_with_its_figures(home):
     keep(home, memory_lines())
     answer = memory.answer(only_fp32(material(home, "memory")), "local")
     assert answer.sentence.startswith("training in fp32 needs no more memory the longer it goes on: over 390 steps, ")
-    assert answer.sentence.endswith("no step asks for any.")
+    assert answer.sentence.endswith("no step requests any.")
     assert answer.picture is not None
     assert [curve.name for curve in answer.picture.curves] == ["fp32, resident", "fp32, heap in use"]
     assert {table.title for table in answer.evidence} == {
-        "What memory gained", "Allocations of a measured step", "Readings in fp32",
+        "Growth of memory", "Allocations of a measured step", "Readings in fp32",
     }  # fmt: skip
     assert answer.missing == ()
 
@@ -108,7 +108,7 @@ def test_a_leak_is_reported_with_its_size(home):
     keep(home, memory_lines(each_kib=4.0, allocations=1))
     sentence = memory.answer(only_fp32(material(home, "memory")), "local").sentence
     assert "training in fp32 leaks memory" in sentence
-    assert "351 of 351 steps ask for some, up to 1 times" in sentence
+    assert "351 of 351 steps request some, up to 1 times" in sentence
 
 
 def test_without_a_session_there_is_no_verdict(home):
@@ -149,7 +149,7 @@ def test_throttling_is_reported_with_its_cause_and_what_it_costs(home):
 def test_a_slowdown_without_a_visible_cause_is_not_called_throttling(home):
     keep(home, pace_lines(125.0), FREQUENCY)
     answer = sustained.answer(only_fp32(material(home, "sustained")), "local")
-    assert "nothing that can be read says why" in answer.sentence
+    assert "no reading explains why" in answer.sentence
     assert "throttling" not in answer.sentence
     assert "fp32, power: no sensor that can be read measures the whole device" in answer.missing
 
@@ -212,15 +212,15 @@ def test_modes_whose_interval_reaches_the_others_can_not_be_told_apart(answer_of
     answer = answer_of_modes(
         {"a": [(100.0, 1.0), (110.0, 1.0), (90.0, 1.0)], "b": [(101.0, 1.0), (95.0, 1.0), (105.0, 1.0)]}
     )
-    assert "a is the fastest with 100 ms a step, 101 with b, and can't be told from b" in answer.sentence
+    assert "a is the fastest with 100 ms a step, 101 with b, and can't be told apart from b" in answer.sentence
 
 
 def test_without_a_power_sensor_the_reason_stands_in_the_place_of_the_frugal_mode(answer_of_modes):
     answer = answer_of_modes({"1 core": [(200.0,)], "2 cores": [(120.0,)]}, named=False)
     assert answer.sentence == (
         "for training in fp32, 2 cores is the fastest of its sets of cores (the inventory names no power modes) with "
-        "120 ms a step, 200 with 1 core (a first look, of less than 3 rounds); which is the most frugal can't be told, "
-        "as its power can't be read."
+        "120 ms a step, 200 with 1 core (a first look, from fewer than 3 rounds); which is the most frugal can't be "
+        "told, as its power can't be read."
     )
     assert answer.picture is not None
     assert answer.picture.curves[0].x == ("1 core", "2 cores")

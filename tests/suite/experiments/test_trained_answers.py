@@ -107,7 +107,7 @@ def test_precision_separates_what_is_behind_from_what_is_undecided() -> None:
         (0.6, 32, "whether projected gradients are mostly noise in int8 can't be told."),
         (0.6, 3, "whether projected gradients are mostly noise in int8 can't be told."),
         (0.6, 900, "projected gradients are mostly noise in int8 (0.60), by"),
-        (0.95, 32, "projected gradients correlate with exact ones by 0.95 (int8) or more"),
+        (0.95, 32, "projected gradients correlate with exact ones by at least 0.95 (int8)"),
     ],
 )
 def test_noise_is_reported_only_as_far_as_its_interval_goes(correlation: float, count: int, words: str) -> None:
@@ -128,9 +128,9 @@ def test_the_interval_of_a_correlation_is_fisher_s() -> None:
 
 def test_precision_s_evidence_has_convergence_steps_and_noise() -> None:
     training, steps, noise = _tables(_precision()).values()
-    assert [row["seeds that came so far"] for row in training] == [3, 3, 0]
-    assert 2 < training[0]["steps to half of the way"] < 4
-    assert training[2]["steps to half of the way"] is None
+    assert [row["seeds that got halfway"] for row in training] == [3, 3, 0]
+    assert 2 < training[0]["steps to halfway"] < 4
+    assert training[2]["steps to halfway"] is None
     assert [row["setting"] for row in steps] == ["fp32", "int8", "nf4"]
     assert steps[0]["times as fast as fp32"] == 1.0
     assert [row["setting"] for row in noise] == ["fp32", "int8"]
@@ -146,7 +146,7 @@ def test_precision_s_picture_has_a_point_for_each_setting_with_its_interval() ->
 
 def test_times_of_an_emulated_device_are_no_measure() -> None:
     sentence = _precision(emulated=True).sentence
-    assert "the device is emulated, so its times are no measure" in sentence
+    assert "the device is emulated, so its times are not measurements" in sentence
     assert "fastest" not in sentence
 
 
@@ -229,7 +229,7 @@ def test_estimators_have_accuracy_over_tokens_seconds_and_joules() -> None:
 
 def test_a_contender_that_did_other_work_is_named() -> None:
     answer = _estimators(*_seeds(0.7, method="adazeta", forward_tokens=4096.0))
-    assert any("adazeta did 16,384 forward tokens of work instead of 8,192" in words for words in answer.missing)
+    assert any("adazeta did 16,384 forward tokens instead of 8,192" in words for words in answer.missing)
 
 
 def test_without_prge_nothing_is_compared() -> None:
@@ -253,13 +253,13 @@ def _generalization(code: float = 0.7, **options: Any) -> Answer:
 def test_generalization_names_where_accuracy_is_gained_and_what_it_costs() -> None:
     assert _generalization().sentence == (
         "P-RGE gains accuracy on short rows (+30 points) and code (+20 points), on rows of 128 it can't be told (the "
-        "change's interval holds zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of 128, "
-        "as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
+        "change's interval contains zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of "
+        "128, as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
     )
 
 
 def test_generalization_compares_with_mezo_task_by_task() -> None:
-    speed = _tables(_generalization())["prge against mezo-lora-fa, the same forward work"]
+    speed = _tables(_generalization())["prge against mezo-lora-fa, same forward work"]
     assert [(row["task"], row["times as fast"]) for row in speed] == [
         ("short rows", pytest.approx(2.0)),
         ("code", pytest.approx(1.0)),
@@ -269,7 +269,7 @@ def test_generalization_compares_with_mezo_task_by_task() -> None:
 
 def test_a_task_of_the_user_s_is_missing_unless_it_was_named() -> None:
     assert _generalization().missing == (
-        "your task: none was named: give one with --task FILE, and --template where its columns need one",
+        "your task: none was named: give one with --task FILE, and with --template if its columns need one",
     )
     assert _generalization(task="mine.csv").missing == ()
 
@@ -301,4 +301,4 @@ def test_one_seed_does_not_tell_what_a_token_takes() -> None:
     made = {"short rows": _seeds(0.8)[:1], "code": _seeds(0.7, step_s=2.0)[:1]}
     sentence = generalization.answer(_material("generalization", made), "jetson").sentence
     assert sentence.startswith("Whether P-RGE gains accuracy on short rows and code can't be told (of 1 seed, and")
-    assert "whether a forward token takes longer on any of them can't be told (of 1 seed, and" in sentence
+    assert "whether a forward token takes longer on any task can't be told (of 1 seed, and" in sentence

@@ -143,7 +143,7 @@ def test_the_meter_is_the_only_total_of_the_plan() -> None:
 
 @pytest.mark.parametrize(("command", "why"), [
     (python("import sys; print('no port', file=sys.stderr); sys.exit(3)"),
-     "left with exit code 3 after 0 readings: no port"),
+     "ended with exit code 3 after 0 readings: no port"),
     (python("import os; os.kill(os.getpid(), 9)"), "was ended by SIGKILL after 0 readings"),
     (["/nowhere/meter"], "can't be started because it doesn't exist"),
     (python("print('x' * 5000)"), "printed a line of over 4096 bytes"),
@@ -251,7 +251,7 @@ def test_a_meter_that_dies_during_the_session_leaves_what_it_has_measured(tmp_pa
 )
 def test_a_runner_that_does_not_tell_its_clock_makes_the_meter_unavailable(clock: list[str]) -> None:
     record = joined(model(), session(1, 0.1), clock)
-    assert "doesn't tell its clock" in record.sensor_errors[METER]
+    assert "doesn't report its clock" in record.sensor_errors[METER]
 
 
 def test_a_lost_device_is_not_asked_for_its_clock() -> None:
@@ -305,7 +305,7 @@ def test_drift_is_interpolated_between_the_readings_before_and_after() -> None:
 def test_the_check_shows_what_a_meter_gives_and_what_is_wrong_with_one() -> None:
     (row,) = meter_rows(device(model()).entry)
     assert row.state == "ok"
-    assert "readings a second" in row.detail
+    assert "readings per second" in row.detail
     (row,) = meter_rows(device(python("raise SystemExit('no such port')")).entry)
     assert (row.state, "no such port" in row.detail) == ("unavailable", True)
     assert "seconds watts" in row.remedy

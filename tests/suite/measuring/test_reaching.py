@@ -94,7 +94,7 @@ def test_with_another_device_the_run_goes_on_and_says_so(
     reach([board("pi"), board("nano")], display)
     assert output.getvalue().splitlines() == [
         "pi: pi is off.",
-        "going on without pi; it is tried again when the programs are ready",
+        "continuing without pi; it is tried again when the programs are ready",
     ]
 
 

@@ -53,7 +53,7 @@ def test_a_charger_that_nobody_watched_to_the_end_makes_the_batterys_energy_unav
     made = recorded.record(*lines, failed, quantities=QUANTITIES | {"charger": "chargers"}, ms=500.0, measured_steps=40)
     found = session_energy(made, ["battery.BAT0"], {}, NO_IDLE)
     assert isinstance(found, Unavailable)
-    assert "charger: whether a charger was plugged in is not known: its program ended" in found.reason
+    assert "charger: whether a charger was plugged in is unknown: its program ended" in found.reason
 
 
 def test_a_charger_is_of_no_concern_where_the_battery_is_not_the_power() -> None:
@@ -68,7 +68,7 @@ def test_a_runner_on_other_cores_than_asked_is_invalid(cpus: tuple[int, ...] | N
     found = judge(recorded.record(), Expectation(measured_steps=5, cpus=cpus))
     assert found.status is status
     if status is SessionStatus.INVALID:
-        assert "allowed the cores 0,1, not" in (found.reason or "")
+        assert "allowed the cores 0,1 instead of" in (found.reason or "")
 
 
 @dataclass

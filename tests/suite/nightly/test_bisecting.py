@@ -122,7 +122,7 @@ def test_nights_around_the_newest_regression_are_the_default() -> None:
     ("good", "bad", "sentence"),
     [
         (None, None, "2026-01-04T00-00-00-aaaa did not regress, .* name one with --good"),
-        ("2026-01-04T00-00-00-aaaa", "2026-01-02T00-00-00-aaaa", "is not before the bad one, .*: exchange them"),
+        ("2026-01-04T00-00-00-aaaa", "2026-01-02T00-00-00-aaaa", "is not before the bad one, .*: swap them"),
         ("2025", None, "2025 has no point of this series: see `suite history SERIES`"),
     ],
 )

@@ -125,7 +125,7 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
     assert output(capsys, "mute", one.id, "--why", "known", "--until", "2999-01-01")[0] == 0
     assert "nothing was found" in output(capsys, "findings")[1]
     assert one.id in output(capsys, "findings", "--all")[1] and one.id in output(capsys, "mute")[1]
-    assert output(capsys, "mute", one.id, "--end") == (0, f"{one.id} is not muted any more\n")
+    assert output(capsys, "mute", one.id, "--end") == (0, f"{one.id} is no longer muted\n")
     assert mutes(Store.open(Path("home/store.sqlite"))) == []
 
 
@@ -135,11 +135,11 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
         ("annotate F-ffffff words", "there is no finding 'F-ffffff'"),
         ("annotate {id}", "The remark is missing"),
         ("annotate {id} words --note words", "TEXT and --note are both given"),
-        ("annotate {id} --link javascript:alert(1)", "--link is no address"),
-        ("annotate latest --link https://a.example", "--link goes with a finding"),
+        ("annotate {id} --link javascript:alert(1)", "--link is not an address"),
+        ("annotate latest --link https://a.example", "--link is only for findings"),
         ("mute {id}", "--why is missing"),
         ("mute nobody --why so", "there is no finding or device 'nobody'"),
-        ("mute a --why so --until soon", "--until soon is no date"),
+        ("mute a --why so --until soon", "--until soon is not a date"),
         ("mute a --why so --from 2026-02-01 --until 2026-01-01", "is not after"),
         ("mute a --end", "a is not muted"),
         ("mute --end", "is missing"),

@@ -89,7 +89,7 @@ def test_what_is_no_plain_address_is_refused_and_nothing_is_started(folder: Path
     for variable in ("SUITE_MAIL_TO", "SUITE_MAIL_FROM"):
         sent = send_mail("s", "t", sendmail(folder) | {variable: address})
         assert sent is not None and not sent.ok
-        assert "is no address: correct $SUITE_MAIL_TO or $SUITE_MAIL_FROM" in sent.sentence
+        assert "is not an address: correct $SUITE_MAIL_TO or $SUITE_MAIL_FROM" in sent.sentence
         assert "\n" not in sent.sentence
     assert not (folder / "mail").exists()
 
@@ -105,7 +105,7 @@ def test_nobody_gets_a_mail_unless_somebody_is_named(folder: Path) -> None:
             "sys.exit('sendmail: fatal: the queue is full')",
             "ended with exit code 1: sendmail: fatal: the queue is full",
         ),
-        ("import time; time.sleep(60)", "did not take it within 2 s"),
+        ("import time; time.sleep(60)", "did not accept it within 2 s"),
     ],
 )
 def test_a_sendmail_that_refuses_or_hangs_is_a_sentence(folder: Path, end: str, sentence: str) -> None:

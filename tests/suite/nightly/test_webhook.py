@@ -75,7 +75,7 @@ def test_without_a_url_nothing_is_posted() -> None:
 
 
 def test_the_line_is_posted_as_it_is_and_only_the_host_is_told(hook: Hook) -> None:
-    assert posted(hook.url) == Posted(True, f"told 127.0.0.1:{hook.port}")
+    assert posted(hook.url) == Posted(True, f"posted to 127.0.0.1:{hook.port}")
     assert hook.bodies == [b'{"text": "a night"}']
     assert hook.paths == [f"/{SECRET}"]
 
@@ -109,7 +109,7 @@ def test_a_proxy_is_not_asked_for_what_is_on_this_machine(hook: Hook, monkeypatc
 def test_http_to_another_host_takes_a_1_and_nothing_else(setting: str) -> None:
     found = post(b"{}", {URL_VARIABLE: f"http://hooks.example/{SECRET}", HTTP_VARIABLE: setting}, sleep=lambda _: None)
     assert found is not None
-    assert "is http to another host" in found.sentence
+    assert "uses http to another host" in found.sentence
 
 
 def test_a_server_that_stays_broken_is_given_up(hook: Hook) -> None:
@@ -123,7 +123,7 @@ def test_a_server_that_stays_broken_is_given_up(hook: Hook) -> None:
 @pytest.mark.parametrize("code", [404, 302])
 def test_a_refusal_or_redirect_is_not_tried_again(hook: Hook, code: int) -> None:
     hook.answers = [code]
-    assert posted(hook.url).sentence.endswith(f"did not take the night: it answered {code}")
+    assert posted(hook.url).sentence.endswith(f"did not accept the night: it answered {code}")
     assert hook.paths == [f"/{SECRET}"]
 
 
@@ -136,7 +136,7 @@ def test_a_server_that_hangs_is_given_up(hook: Hook) -> None:
 
 def test_the_whole_of_it_is_bounded_too(hook: Hook) -> None:
     hook.answers = [None]
-    assert posted(hook.url, total_s=0.2).sentence.endswith("did not take the night within 0.2 s")
+    assert posted(hook.url, total_s=0.2).sentence.endswith("did not accept the night within 0.2 s")
 
 
 def test_a_closed_port_is_a_failure_with_its_cause() -> None:
@@ -153,10 +153,10 @@ def test_a_closed_port_is_a_failure_with_its_cause() -> None:
         (f"http://hooks.example/{SECRET}", f"set {HTTP_VARIABLE}=1"),
         (f"ftp://hooks.example/{SECRET}", "does not begin with https://"),
         (f"file:///{SECRET}", "does not begin with https://"),
-        (f"https://user:{SECRET}@hooks.example/", "holds a user name"),
-        (f"https://{SECRET}@hooks.example/", "holds a user name"),
-        (f"https://:{SECRET}@hooks.example/", "holds a user name"),
-        (f"https://hooks.example/{SECRET} x", "holds blanks"),
+        (f"https://user:{SECRET}@hooks.example/", "has a user name"),
+        (f"https://{SECRET}@hooks.example/", "has a user name"),
+        (f"https://:{SECRET}@hooks.example/", "has a user name"),
+        (f"https://hooks.example/{SECRET} x", "has spaces"),
         (f"https://hooks.example:99999/{SECRET}", "is not a URL"),
         (f"https://[{SECRET}/", "is not a URL"),
     ],

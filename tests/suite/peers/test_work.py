@@ -63,7 +63,7 @@ def test_a_family_with_layers_of_another_form_has_the_logits_of_the_reference(fa
     job = job_of("torch-forward-fp32", tmp_path, workload=replace(WORKLOAD, model=family), weights=str(folder))
     exact = reference_logits(weights, inputs()[0], WORKLOAD.answers)
     assert logits_difference(make_forward(job).logits(), exact) < 1e-4
-    with pytest.raises(UserError, match=f"Llama's own form alone, and the layers of {family} differ"):
+    with pytest.raises(UserError, match=f"Llama's own form, and the layers of {family} differ"):
         make_transformers(replace(job, peer=PEERS["transformers-fp32"]))
 
 
@@ -124,7 +124,7 @@ def test_a_file_for_llama_cpp_holds_the_weights_in_its_own_order(tmp_path: Path)
 
 
 def test_types_in_blocks_refuse_widths_that_are_no_multiple() -> None:
-    with pytest.raises(UserError, match="32 values, which widths of 48 and 128"):
+    with pytest.raises(UserError, match="32 values, but the widths 48 and 128"):
         write_model(replace(TINY.config, hidden_size=48), TINY.state, "Q8_0", Path("never"))
 
 

@@ -202,7 +202,7 @@ def test_a_path_of_the_working_folder_is_found_and_stays_right_elsewhere(
 
 
 def test_files_named_twice_and_files_that_are_not_there_are_refused(own_model: Path) -> None:
-    with pytest.raises(UserError, match="names a model's files, and so do the weights /elsewhere: name either"):
+    with pytest.raises(UserError, match="is a model's files, and so are the weights /elsewhere: name one of them"):
         Plan(("a",), model=str(own_model), weights="/elsewhere")
     with pytest.raises(UserError, match=r"nowhere/model.gguf does not exist: give a Hugging Face folder, a GGUF file"):
         Plan(("a",), model="nowhere/model.gguf")

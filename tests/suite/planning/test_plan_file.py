@@ -139,7 +139,7 @@ MISTAKES = {
     "total beside q": (
         "plans:\n  a: {devices: local, shapes: [{total: 16, q: 4}]}\n",
         2,
-        "total stands for q * b, but q or b is given beside it",
+        "total stands for q * b, but q or b is given too",
     ),
     "queries of a fixed method": (
         "plans:\n  a: {devices: local, models: tiny, methods: mezo-lora-fa, shapes: [{q: 4}]}\n",

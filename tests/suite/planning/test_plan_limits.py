@@ -25,7 +25,9 @@ def test_models_times_shapes_are_counted_first(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "plan.yaml").write_text(f"plans:\n  small: {{models: tiny}}\n  large: {{{entry}}}")
     built: list[object] = []
     monkeypatch.setattr(plan_file, "product", lambda *lists: (built.append(lists), itertools.product(*lists))[1])
-    with pytest.raises(UserError, match=r"plan.yaml:3: \d+ measurements are planned up to here, 50000 is the limit"):
+    with pytest.raises(
+        UserError, match=r"plan.yaml:3: \d+ measurements are planned up to here, but the limit is 50000"
+    ):
         load_plan_file(tmp_path / "plan.yaml", load(tmp_path / "inventory.yaml"))
     assert len(built) == 1
 

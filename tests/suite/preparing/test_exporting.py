@@ -48,9 +48,7 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
     stand_in("import os; os.kill(os.getpid(), 9)")
     log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
-        pytest.raises(
-            SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {kept}\)"
-        ),
+        pytest.raises(SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, usually .* \(its log is {kept}\)"),
         exporter(tmp_path, log) as process,
     ):
         process.export(PLAN, "fp32", ignored)
@@ -74,7 +72,7 @@ def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
     stand_in("import sys; input(); print('a warning of a library', file=sys.stderr); sys.exit(1)")
     monkeypatch.setattr("suite.preparing.exporting.shutil.disk_usage", lambda _path: SimpleNamespace(free=20_000))
     with (
-        pytest.raises(SuiteError, match=r"the disk of .* has 0 MB free where the program alone takes about 1 MB: free"),
+        pytest.raises(SuiteError, match=r"the disk of .* has 0 MB free, but the program alone takes about 1 MB: free"),
         exporter(tmp_path, tmp_path / "export.log") as process,
     ):
         process.export(PLAN, "fp32", ignored)

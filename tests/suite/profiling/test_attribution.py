@@ -134,5 +134,5 @@ def test_a_session_without_steps_of_both_kinds_gives_no_profile(profiled: dict[i
 
 
 def test_a_program_of_fewer_instructions_than_the_runner_tells_of_is_refused() -> None:
-    with pytest.raises(SuiteError, match="instruction 9, and the program has 3"):
+    with pytest.raises(SuiteError, match="instruction 9, but the program has only 3"):
         attribute(session({1: [call(9, 0, 1000, [])]}), CALLED)

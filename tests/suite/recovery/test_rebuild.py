@@ -112,7 +112,7 @@ def test_what_is_rebuilt_goes_on_and_can_be_rebuilt_again(home):
 def test_a_store_that_is_whole_is_left_as_it_is(home):
     fill(home.store_path)
     before = home.store_path.read_bytes()
-    with pytest.raises(UserError, match="is whole, with 2 runs, and was left as it is"):
+    with pytest.raises(UserError, match="is intact, with 2 runs, and was not changed"):
         rebuild(home)
     assert home.store_path.read_bytes() == before
 
@@ -123,7 +123,7 @@ def test_runs_of_a_store_that_was_begun_after_the_loss_join_the_others(home):
     later = begin(home.store_path, purpose="nightly", quant="fp32")
     finish(later, 4.0, 5.0, 6.0)
     later.store.close()
-    with pytest.raises(UserError, match="holds 2 runs that it lacks: move it aside"):
+    with pytest.raises(UserError, match="has 2 runs that it lacks: move it aside"):
         rebuild(home)
     home.store_path.rename(home.root / "mine.sqlite")
     remove_store(home.store_path)
@@ -309,7 +309,7 @@ def test_a_journal_without_a_head_is_none(home, content):
     folder.mkdir(parents=True)
     (folder / "000001.jsonl").write_bytes(content)
     with pytest.raises(
-        UserError, match=r"There is no journal in .* to make the store from: .*the raw output of 0 runs"
+        UserError, match=r"There is no journal in .* to rebuild the store from: .*the raw output of 0 runs"
     ):
         rebuild(home)
 
@@ -335,14 +335,14 @@ def test_a_journal_of_another_schema_is_one_sentence(home):
     journal = next((home.root / "journal").glob("*/*.jsonl"))
     journal.write_text(journal.read_text().replace('{"schema": 9', '{"schema": 8', 1))
     remove_store(home.store_path)
-    with pytest.raises(UserError, match="is of schema version 8, and this suite knows 9"):
+    with pytest.raises(UserError, match="has schema version 8, but this suite knows 9"):
         rebuild(home)
 
 
 def test_nothing_is_rebuilt_while_a_run_goes_on(home):
     begin(home.store_path).store.close()
     remove_store(home.store_path)
-    with in_use(home), pytest.raises(UserError, match="A run is going on"):
+    with in_use(home), pytest.raises(UserError, match="A run is in progress"):
         rebuild(home)
     assert not home.store_path.exists()
 

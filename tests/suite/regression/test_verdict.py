@@ -50,7 +50,7 @@ def test_a_change_that_came_with_the_loads_is_no_finding():
     found = verdict_on(evidence(again=1.0))
     assert (found.verdict, found.cause) == ("unchanged", "noise")
     assert "20 of them from fresh copies of both" in found.sentence
-    assert "with the fresh copies it is +0.3 %, where 2.5% count" in found.sentence
+    assert "with fresh copies it is +0.3 %, but only 2.5% or more count" in found.sentence
 
 
 def test_a_confirmation_without_a_repetition_raises_no_alarm():

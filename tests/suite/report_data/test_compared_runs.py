@@ -76,7 +76,7 @@ def test_the_size_of_a_program_needs_no_sessions_to_differ(after, outcome):
 def test_a_metric_that_is_one_number_a_run_is_told_without_a_test():
     found = only(compared(measurement(power_mw={"mean": 100.0}), measurement(power_mw={"mean": 150.0})), "power_mw")
     assert (found.outcome, found.sessions, found.p, found.low) == ("insufficient", (0, 0), None, None)
-    assert found.sentence == "+50.0 %, one number for each run: no test can be made of it."
+    assert found.sentence == "+50.0 %, one number for each run, which can't be tested."
 
 
 def test_a_number_that_only_one_run_has_is_missing():

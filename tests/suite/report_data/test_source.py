@@ -70,7 +70,7 @@ def test_a_measurement_that_was_cut_off_shows_its_sessions_and_says_so(begun):
     begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
     found = source(begun).document(begun.run_id)["measurements"][0]
     assert found["status"] == "partial"
-    assert "1 sessions are stored, 3 were planned" in found["reason"]
+    assert "1 of 3 sessions are stored" in found["reason"]
     assert found["latency_ms"] == {"unavailable": found["reason"]}
     assert found["workload"] == WORKLOAD
     assert [item["status"] for item in found["sessions"]] == ["ok"]

@@ -114,7 +114,7 @@ def test_a_measurement_that_was_not_finished_is_partial_with_sessions_and_failed
     assert {quant: item["status"] for quant, item in found.items()} == {
         "fp32": "partial", "fp16": "partial", "int8": "failed", "nf4": "partial",
     }  # fmt: skip
-    assert "3 sessions are stored, 3 were planned" in found["fp32"]["reason"]
+    assert "3 of 3 sessions are stored" in found["fp32"]["reason"]
     assert "unavailable" in found["int8"]["latency_ms"]
 
 

@@ -302,7 +302,7 @@ def test_only_what_is_asked_for_is_read(lab):
         ({"settings": ["int8", "nf5"]}, "there is no setting 'nf5': did you mean nf4"),
         ({"models": "tini"}, "there is no model 'tini': did you mean tiny"),
         ({"runs": "1999"}, "there is no run"),
-        ({"since": "yesterday"}, "since is 'yesterday', which is no date or time: write 2026-11-22"),
+        ({"since": "yesterday"}, "since is 'yesterday', not a date or time: write 2026-11-22"),
         ({"devices": []}, "devices is an empty list"),
         ({"sensors": "VDD"}, "measurements have no sensors to choose"),
     ],
@@ -320,7 +320,7 @@ def test_a_name_that_does_not_exist_is_one_sentence_with_what_was_meant(home, ex
 
 def test_what_fits_into_no_frame_is_refused(lab, monkeypatch):
     monkeypatch.setattr(frames, "MOST_ROWS", 20)
-    with pytest.raises(UserError, match=r"more than 20 steps were asked for.*ask for fewer"):
+    with pytest.raises(UserError, match=r"more than 20 steps.*select fewer"):
         lab.steps(devices="board")
     assert len(lab.measurements()) == 3
 
@@ -338,11 +338,11 @@ def test_what_holds_no_results_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match=f"there are no results in {place}: {sentence}"):
             results.open(place)
     (tmp_path / "2026.json").write_text("{}")
-    with pytest.raises(UserError, match="come into a store by `suite data import FILE --from LAB`"):
+    with pytest.raises(UserError, match="into a store by `suite data import FILE --from LAB`"):
         results.open(tmp_path)
     odd = tmp_path / "odd.sqlite"
     odd.write_text("no store")
-    with pytest.raises(StoreError, match="no SQLite file"):
+    with pytest.raises(StoreError, match="not an SQLite file"):
         results.open(odd)
 
 
@@ -355,7 +355,7 @@ def test_a_damaged_store_is_one_sentence(home, tmp_path):
     connection.commit()
     connection.close()
     with results.open(path) as lab:
-        with pytest.raises(StoreError, match="a stored sample has 0 bytes for 392"):
+        with pytest.raises(StoreError, match="a stored sample has 0 bytes instead of 392"):
             lab.steps()
         with pytest.raises(DamagedStore, match=r"session\.idle"):
             lab.sessions()
@@ -365,7 +365,7 @@ def test_a_damaged_store_is_one_sentence(home, tmp_path):
     ("change", "sentence"),
     [
         (lambda text: text.replace("measurement_id", "id"), "it lacks the columns measurement_id"),
-        (lambda text: text + "1,2\n", "a row has not 13 cells"),
+        (lambda text: text + "1,2\n", "a row does not have 13 cells"),
         (lambda text: text.replace("100.0", "1OO"), "could not convert string to float: '1OO'"),
         (lambda text: text.replace("measured,5", "measured,x5"), "invalid literal for int"),
     ],

@@ -116,7 +116,7 @@ def test_two_sessions_have_a_median_and_no_interval():
     document = measure(subject(planned_sessions=2), three(100.0, 102.0)).document()
     assert document["status"] == "ok"
     assert document["latency_ms"]["median"] == 101.0
-    assert "2 sessions, at least 3" in why(document["latency_ms"]["ci95"])
+    assert "2 sessions, but an interval needs at least 3" in why(document["latency_ms"]["ci95"])
 
 
 def test_one_session_has_no_stability():

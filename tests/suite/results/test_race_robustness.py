@@ -96,7 +96,7 @@ def test_costs_are_compared_up_to_the_target() -> None:
 def test_a_seed_that_did_not_reach_the_target_is_named() -> None:
     one = only(race_of([(1.0, 2.0)], target=0.9))
     assert isinstance(one.seconds, Unavailable)
-    assert one.remarks == ["seed 7 did not reach 0.9 after a step both ways"]
+    assert one.remarks == ["seed 7 did not reach 0.9 after a step in both trainings"]
 
 
 def test_a_seed_that_was_not_interrupted_is_named() -> None:

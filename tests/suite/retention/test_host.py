@@ -230,7 +230,7 @@ def test_while_a_run_goes_on_programs_and_runners_stay(lab):
     with alone(lab.home) as free:
         assert free
     items = spare(survey(lab.home, lab.store, RULES))
-    assert {(item.action, item.why) for item in items} == {("keep", "a run is going on, which may need it")}
+    assert {(item.action, item.why) for item in items} == {("keep", "a run in progress may need it")}
 
 
 def test_two_runs_share_the_home(lab):
@@ -295,7 +295,7 @@ def test_raw_output_that_came_back_changed_stays(lab, monkeypatch):
     monkeypatch.setattr(carrying_out, "_checksum", lambda _read: next(sums))
     done = carry_out(survey(lab.home, lab.store, RULES))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    assert "came back changed" in done.failures[0]
+    assert "changed when it was compressed" in done.failures[0]
 
 
 def test_compressed_output_has_the_time_of_the_plain_one(tmp_path):
@@ -353,8 +353,8 @@ def test_weights_stay_as_long_as_a_program_that_stays_needs_them(lab: Lab) -> No
     lonely, orphan, new = data_file(lab, 11, [going]), data_file(lab, 12, []), data_file(lab, 13, [], days=1)
     assert weights_actions(lab) == {
         shared.name: ("keep", "1 program that stays needs it"),
-        lonely.name: ("remove", "made 400 days ago, no baseline of a series"),
-        orphan.name: ("remove", "made 400 days ago, no baseline of a series"),
+        lonely.name: ("remove", "made 400 days ago, not the baseline of any series"),
+        orphan.name: ("remove", "made 400 days ago, not the baseline of any series"),
         new.name: ("keep", "made 1 days ago"),
     }
     carry_out(survey(lab.home, lab.store, RULES))

@@ -80,8 +80,8 @@ def test_two_homes_have_a_line_each(tmp_path: Path) -> None:
 def test_what_cron_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="backslash"):
         entry(schedule_in(tmp_path / "back\\slash"))
-    with pytest.raises(UserError, match=r"\d+ bytes, 990 are allowed"):
+    with pytest.raises(UserError, match=r"\d+ bytes, but at most 990 are allowed"):
         entry(schedule_in(tmp_path / ("a" * 250)))
-    with pytest.raises(UserError, match=r"\d+ bytes, 990 are allowed"):
+    with pytest.raises(UserError, match=r"\d+ bytes, but at most 990 are allowed"):
         entry(schedule_in(Path("/") / ("\N{LATIN SMALL LETTER E WITH ACUTE}" * 110)))
     assert len(entry(schedule_in(Path("/") / ("e" * 110)))) > 700

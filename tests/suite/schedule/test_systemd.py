@@ -47,7 +47,7 @@ def test_systemd_accepts_the_units_of_a_hostile_folder(schedule: Schedule, tmp_p
 
 def test_units_that_systemd_refuses_are_not_written(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "service_unit", lambda one: service_unit(one).replace("/bin/sh", "/bin/no shell"))
-    with pytest.raises(UserError, match="systemd does not take the units"):
+    with pytest.raises(UserError, match="systemd does not accept the units"):
         systemd.verify(schedule)
 
 
@@ -135,7 +135,7 @@ def test_the_webhooks_url_is_never_written(schedule: Schedule, monkeypatch: pyte
 
 
 def test_a_path_with_a_newline_is_refused() -> None:
-    with pytest.raises(UserError, match="holds control characters"):
+    with pytest.raises(UserError, match="has control characters"):
         Schedule(time(2), Path("/bin/true"), Path("/a\nExecStart=/bin/evil"), Path("/i"), Path("/p"), "/bin")
 
 

@@ -211,7 +211,7 @@ def test_a_session_that_ends_before_its_late_steps_says_how_it_would_show_update
     wanted = expected_late(1e-3)
     result = compared(noisy_training(1e-3, steps=8), wanted)
     assert result.updates is None
-    assert "the session ended before step 8, which shows them: raise --steps" in str(unchecked(result, wanted))
+    assert "the session ended before step 8, where they can be checked: raise --steps" in str(unchecked(result, wanted))
 
 
 def test_an_update_too_large_to_be_predicted_is_not_judged() -> None:

@@ -54,7 +54,7 @@ def test_an_unsupported_program_is_unsupported_not_failed():
 def test_too_few_steps_are_invalid_with_both_numbers():
     verdict = validity_of(measured_steps=6)
     assert verdict.status is SessionStatus.INVALID
-    assert verdict.reason == "5 measured steps arrived, 6 were asked for"
+    assert verdict.reason == "5 measured steps arrived, but 6 were requested"
 
 
 def test_more_steps_than_asked_for_are_fine():
@@ -64,7 +64,7 @@ def test_more_steps_than_asked_for_are_fine():
 def test_a_footer_that_counts_other_steps_is_invalid():
     lines = recorded.text([recorded.header(), recorded.load(), *recorded.steps(), recorded.footer(steps=9)])
     verdict = judge(collect("s", lines, ProcessEnd(rc=0)), expectation())
-    assert verdict.reason == "the footer tells of 9 steps, 7 arrived"
+    assert verdict.reason == "the footer reports 9 steps, but 7 arrived"
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
@@ -81,7 +81,7 @@ def test_a_step_without_losses_is_invalid():
 def test_losses_off_the_reference_are_invalid_with_the_error():
     verdict = validity_of(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.01))
     assert verdict.status is SessionStatus.INVALID
-    assert verdict.reason == "a loss of step 1 is off the reference by 0.1, 0.06 is allowed"
+    assert verdict.reason == "a loss of step 1 is off the reference by 0.1, but only 0.06 is allowed"
 
 
 def test_what_is_allowed_is_the_noise_of_the_arithmetic():

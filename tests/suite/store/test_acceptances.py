@@ -81,7 +81,9 @@ def test_points_are_accepted_all_or_none(nights):
     store = nights[0].store
     points = [newest_point(store, item) for item in series_list(store)]
     accept_points(store, points[:1], "lena", "known")
-    with pytest.raises(UserError, match=rf"{points[0].series} is accepted from run .* by lena at .*nothing is left"):
+    with pytest.raises(
+        UserError, match=rf"{points[0].series} was already accepted from run .* by lena at .*nothing is left"
+    ):
         accept_points(store, [*points[1:], points[0]], "ben", "again")
     assert accepted(store) == [(points[0].series_id, "known")]
     accept_points(store, points[1:], "ben", "the others")

@@ -16,7 +16,7 @@ from tests.support.suite.stored_run import begin, large_session, session
 def test_a_file_that_is_no_database_is_one_sentence_and_stays_as_it_is(tmp_path):
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"this is a letter to my aunt\n" * 100)
-    with pytest.raises(StoreError, match="damaged or no SQLite file"):
+    with pytest.raises(StoreError, match="damaged or not an SQLite file"):
         Store.open(path)
     assert path.read_bytes() == b"this is a letter to my aunt\n" * 100
 
@@ -29,7 +29,7 @@ def test_a_damaged_store_is_one_sentence(tmp_path):
     data = bytearray(path.read_bytes())
     data[8192:] = bytes(len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(StoreError, match="damaged or no SQLite file"):
+    with pytest.raises(StoreError, match="damaged or not an SQLite file"):
         Store.open(path).sessions_of(begun.measurement_id)
 
 
@@ -62,7 +62,7 @@ def test_a_store_cut_short_is_one_sentence(tmp_path):
     begun.store.add_session(begun.measurement_id, large_session(begun.run_id, 0))
     begun.store.close()
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(StoreError, match="damaged or no SQLite file"):
+    with pytest.raises(StoreError, match="damaged or not an SQLite file"):
         Store.open(path).sessions_of(begun.measurement_id)
 
 
@@ -95,10 +95,10 @@ def set_version(path, statement):
     ("statement", "sentence"),
     [
         ("UPDATE schema_version SET version = version + 1", "update the suite"),
-        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: put it aside by `suite store rebuild`"),
+        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: run `suite store rebuild`"),
         ("DELETE FROM schema_version", "lost its schema version"),
-        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(9, 99\) instead of one: put it aside"),
-        ("DROP TABLE sample", r"has lost 1 of its tables \(sample\), and what the others hold is there: put it aside"),
+        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(9, 99\) instead of one: run `suite"),
+        ("DROP TABLE sample", r"has lost 1 of its tables \(sample\), but the others still have their rows: run `suite"),
         ("DROP TABLE schema_version", r"has lost 1 of its tables \(schema_version\)"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_store_of_another_version_is_one_sentence(tmp_path, statement, sentenc
 
 def test_an_empty_file_holds_nothing_to_read(tmp_path):
     (tmp_path / "store.sqlite").touch()
-    with pytest.raises(StoreError, match="is empty: put it aside by `suite store rebuild`"):
+    with pytest.raises(StoreError, match="is empty: run `suite store rebuild`"):
         Store.open(tmp_path / "store.sqlite", read_only=True)
     assert (tmp_path / "store.sqlite").stat().st_size == 0
 
@@ -128,7 +128,7 @@ def test_rows_whose_json_is_damaged_are_named_and_the_others_are_read(tmp_path, 
     connection.commit()
     connection.close()
     store = Store.open(path)
-    named = r"damaged: session.events of \S+ is not JSON any more, and all other rows can be read: put"
+    named = r"damaged: session.events of \S+ is no longer JSON, but all other rows can be read: run"
     with pytest.raises(StoreError, match=named):
         store.sessions_of(begun.measurement_id)
     assert store.open_runs() == [begun.run_id]
@@ -153,7 +153,7 @@ def test_what_is_lost_while_a_store_is_open_is_one_sentence(tmp_path, statement)
     path = tmp_path / "store.sqlite"
     begun = begin(path)
     set_version(path, statement)
-    with pytest.raises(StoreError, match=r"damaged \(no such (table|column): .*\), and the rest can be read: put"):
+    with pytest.raises(StoreError, match=r"damaged \(no such (table|column): .*\), but the rest can be read: run"):
         begun.store.sessions_of(begun.measurement_id)
 
 
@@ -168,5 +168,8 @@ def test_text_that_is_not_utf8_is_one_sentence(tmp_path):
 def test_a_row_that_another_one_names_and_is_gone_is_one_sentence(tmp_path):
     """As where a damaged index knows rows that its table has lost."""
     store = begin(tmp_path / "store.sqlite").store
-    with pytest.raises(StoreError, match="a row that it names is not there once"), store.database.reading() as reading:
+    with (
+        pytest.raises(StoreError, match="a row that it refers to is missing or not unique"),
+        store.database.reading() as reading,
+    ):
         run_row(reading, "2026-01-01T00-00-00-gone")

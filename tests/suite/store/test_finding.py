@@ -79,7 +79,7 @@ def test_another_labs_run_is_found_by_its_id_alone(store: Store) -> None:
 def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(store: Store) -> None:
     with pytest.raises(UserError, match=f"did you mean {THIRD}"):
         find_run(store, THIRD + "x")
-    with pytest.raises(UserError, match=f"names 2 runs, name more of it: {SECOND}, {FIRST}"):
+    with pytest.raises(UserError, match=f"matches 2 runs, give more of it: {SECOND}, {FIRST}"):
         find_run(store, "2026-11-20T")
     with pytest.raises(UserError, match="no run on '2026-11-19': did you mean"):
         find_run(store, "2026-11-19", UTC)
@@ -95,7 +95,7 @@ def test_a_series_is_found_by_parts_of_its_name_in_their_order(store: Store, tex
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("int8", "names 5 series, name more of it"),
+        ("int8", "matches 5 series, give more of it"),
         ("latency/int8", "there is no series 'latency/int8'"),
         (f"local/{KEY}/latency_mx", f"did you mean local/{KEY}/latency_ms"),
         ("int8/latncy", r"there is no series 'int8/latncy': did you mean int8/latency_ms\?"),
@@ -142,7 +142,7 @@ def test_regressed_points_are_those_whose_last_verdict_says_so(store: Store) -> 
 def test_all_points_are_accepted_or_none(store: Store) -> None:
     latency, load = (newest_point(store, find_series(store, name)) for name in ("latency_ms", "load_ms"))
     accept_points(store, [load], "ada", "new disk")
-    with pytest.raises(UserError, match=r"load_ms is accepted from run .* on already, by ada"):
+    with pytest.raises(UserError, match=r"load_ms was already accepted from run .* on, by ada"):
         accept_points(store, [latency, load], "bob", "again")
     with store.database.reading() as connection:
         assert connection.execute(schema.acceptance.select()).all()[0].author == "ada"

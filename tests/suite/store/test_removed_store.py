@@ -26,7 +26,7 @@ def test_a_store_that_is_removed_while_it_is_open_is_written_again_with_all_it_h
     begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
     for file in tmp_path.glob("store.sqlite*") if log_too else [path]:
         file.unlink()
-    with pytest.raises(StoreError, match=r"was removed while it was in use; all that it held was written to it again"):
+    with pytest.raises(StoreError, match=r"was removed while it was in use; all its contents were written to it again"):
         begun.store.add_session(begun.measurement_id, session(begun.run_id, 1))
     assert len(begun.store.sessions_of(begun.measurement_id)) == 2
     begun.store.close()
@@ -42,7 +42,7 @@ def test_a_store_that_is_replaced_while_it_is_open_is_kept_beside_the_other(tmp_
     (tmp_path / "other.sqlite").replace(path)
     for ordinal in range(2):
         with pytest.raises(
-            StoreError, match=r"was replaced while it was in use; all that it held is in .*/store-kept-"
+            StoreError, match=r"was replaced while it was in use; all its contents are in .*/store-kept-"
         ):
             begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal))
     begun.store.close()
@@ -56,7 +56,7 @@ def test_a_store_whose_folder_is_removed_is_kept_elsewhere(tmp_path, monkeypatch
     (tmp_path / "home").mkdir()
     begun = begin(tmp_path / "home" / "store.sqlite")
     shutil.rmtree(tmp_path / "home")
-    with pytest.raises(StoreError, match=r"was removed while it was in use; all that it held is in .*elsewhere"):
+    with pytest.raises(StoreError, match=r"was removed while it was in use; all its contents are in .*elsewhere"):
         begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
     begun.store.close()
     (kept,) = (tmp_path / "elsewhere").glob("*/store.sqlite")

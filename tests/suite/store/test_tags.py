@@ -46,20 +46,20 @@ def test_usual_names_are_tags(store: Store, runs: list[str], name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "can be no tag: use letters"),
-        ("two words", "can be no tag: use letters"),
-        ("-v1", "can be no tag: use letters"),
-        ("local/int8", "can be no tag: use letters"),
-        ("v1\n", "can be no tag: use letters"),
-        ("naïve", "can be no tag: use letters"),
-        ("a" * 65, "64 at most"),
-        ("latest", "reads like"),
-        ("previous", "reads like"),
-        ("all", "reads like"),
-        ("2026-11-20", "reads like"),
-        ("2026-11-20T02-30-00-abcd", "reads like"),
-        ("2026", "reads like"),
-        ("decade", "reads like"),  # six hexadecimal digits: the begin of a hash
+        ("", "can't be a tag: use at most 64 letters"),
+        ("two words", "can't be a tag: use at most 64 letters"),
+        ("-v1", "can't be a tag: use at most 64 letters"),
+        ("local/int8", "can't be a tag: use at most 64 letters"),
+        ("v1\n", "can't be a tag: use at most 64 letters"),
+        ("naïve", "can't be a tag: use at most 64 letters"),
+        ("a" * 65, "at most 64"),
+        ("latest", "looks like"),
+        ("previous", "looks like"),
+        ("all", "looks like"),
+        ("2026-11-20", "looks like"),
+        ("2026-11-20T02-30-00-abcd", "looks like"),
+        ("2026", "looks like"),
+        ("decade", "looks like"),  # six hexadecimal digits: the begin of a hash
     ],
 )
 def test_a_name_that_means_something_else_is_refused(store: Store, runs: list[str], name: str, why: str) -> None:

@@ -115,7 +115,7 @@ def test_an_old_store_that_cannot_be_written_is_refused_in_one_sentence(old: Pat
     freeze()
     for reads in (True, False):
         with pytest.raises(
-            StoreError, match=r"schema version 1, this suite needs \d+ .* read-only: make them writable"
+            StoreError, match=r"schema version 1, but this suite needs \d+ .* read-only: make them writable"
         ):
             Store.open(old, read_only=reads)
     assert old.read_bytes() == content
@@ -131,7 +131,7 @@ def test_a_store_of_today_is_read_from_a_medium_that_cannot_be_written(old: Path
 
 def test_a_run_that_goes_on_keeps_its_store_as_it_is(old: Path) -> None:
     content = old.read_bytes()
-    with in_use(Home(old.parent)), pytest.raises(StoreError, match="a run of the earlier suite is still writing to it"):
+    with in_use(Home(old.parent)), pytest.raises(StoreError, match="a run of an earlier suite is still writing to it"):
         Store.open(old, read_only=True)
     assert old.read_bytes() == content
     Store.open(old, read_only=True).close()

@@ -47,7 +47,7 @@ def training(*steps: int, seconds: float = 1.0, energy_mj: float | Unavailable =
     [
         ({"init": "discriminants"}, "prge", "discriminant"),
         ({"init": "discriminant"}, "mezo-full", "mezo-full has no adapters, so --init chooses nothing"),
-        ({"init": "discriminant", "adapter": "folder"}, "prge", "--adapter brings an A of its own"),
+        ({"init": "discriminant", "adapter": "folder"}, "prge", "--adapter has an A of its own"),
     ],
 )
 def test_an_a_that_can_not_be_is_refused(changes: dict[str, str], method: str, sentence: str) -> None:
@@ -103,7 +103,7 @@ def test_a_budget_of_joules_counts_energy_and_needs_some() -> None:
 
 def test_a_budget_that_holds_no_step_is_refused_with_what_a_step_takes() -> None:
     plan = replace(PLAN, budget_minutes=0.01)
-    with pytest.raises(UserError, match=r"allows 0.6\d* s, and one step on board takes 1.0\d* s"):
+    with pytest.raises(UserError, match=r"allows 0.6\d* s, but one step on board takes 1.0\d* s"):
         next_end(plan, training(2))
 
 

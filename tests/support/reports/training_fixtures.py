@@ -115,7 +115,7 @@ class TrainingSource(FixtureSource):
         super().__init__([], {}, {})
         odd = [
             made_up([], status="failed", reason=f"memory: {HOSTILE}", device="pi"),
-            made_up([(0, 0.5)], seed=8, status="interrupted", reason="it was interrupted: go on with --resume"),
+            made_up([(0, 0.5)], seed=8, status="interrupted", reason="it was interrupted: continue with --resume"),
         ]
         self.groups = {
             GROUP_ID: group_of(GROUP_ID, lab_trainings()),

@@ -329,7 +329,7 @@ def _judge(lab: PlantedLab, run_id: str) -> None:
             candidates = candidates_for(suspects)
             made = provenance_of(lab.store, candidates[:1])
             if not made:
-                self._obstruct(suspects, "no earlier night of this series can be the baseline")
+                self._obstruct(suspects, "no earlier night of this series can serve as the baseline")
                 return None
             (before,) = made
             baseline = Baseline(made[before], None, None)  # type: ignore[arg-type]
