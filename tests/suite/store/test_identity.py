@@ -71,4 +71,4 @@ def test_a_fingerprint_changes_with_everything_in_it_and_nothing_else():
 
 
 def test_canonical_text_does_not_depend_on_order_and_is_strict_json():
-    assert canonical({"b": 1, "a": [float("nan")]}) == '{"a":[{"unavailable":"the value came out as nan"}],"b":1}'
+    assert canonical({"b": 1, "a": [float("nan")]}) == '{"a":[{"unavailable":"the value was nan"}],"b":1}'
