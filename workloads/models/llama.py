@@ -160,6 +160,7 @@ class Attention(nn.Module):
         heads = self.split(operand(x, self.products), rotary, adapters)
         mixed = operand(attention_weights(heads, bias), self.products).bmm(heads.value_rows())
         mixed = join_queries(self.config, mixed, x.shape[0], rotary.query_cos.shape[0])
+        mixed = mixed if mixed.dtype == torch.float16 else operand(mixed, self.products)
         return applied(self, "result_norm", project(self, "o_proj", mixed, adapters))
 
     def split(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> Heads:

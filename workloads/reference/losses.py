@@ -36,6 +36,9 @@ OnProgress = Callable[[float], None]
 """Receives the finished share of all steps, 0 to 1."""
 
 
+_VERSION = 2
+"""Of the reference's arithmetic: losses that were stored with another one are computed again."""
+
 _CLEAR = 2.0
 """The first updates are clear if their effect is this many times the noise: a slope of 1 then reads .75 or more."""
 
@@ -227,7 +230,13 @@ def _too_long(
 
 
 def _question(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
-    return {"data": data.sha256, "steps": steps, **asdict(training), "accumulation": str(accumulation)}
+    return {
+        "version": _VERSION,
+        "data": data.sha256,
+        "steps": steps,
+        **asdict(training),
+        "accumulation": str(accumulation),
+    }
 
 
 def _path(artifact: Artifact, question: Mapping[str, Any]) -> Path:
