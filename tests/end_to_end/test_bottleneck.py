@@ -65,7 +65,7 @@ def test_the_experiment_says_what_holds_a_step_up_and_checks_its_advice(bench: B
     found = ran.document
     assert [part["name"] for part in found["parts"]] == ["profile, local", "peaks, local", "verify, local"]
     answer = found["answers"]["local"]
-    assert "of its roof" in answer["sentence"]
+    assert "of that roof" in answer["sentence"]
     assert "is forecast to do the same work" in answer["sentence"]
     assert "was not measured" not in answer["sentence"]
     assert answer["missing"] == []

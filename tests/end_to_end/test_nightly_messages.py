@@ -84,7 +84,7 @@ def test_a_series_is_accepted_from_its_newest_point_on(bench: Bench, regressed: 
 
 def test_what_cannot_be_accepted_is_refused_with_a_way_on(bench: Bench, regressed: str) -> None:
     assert "--why is empty" in bench("accept", "nf4/latency_ms", "--why", " ").sentence
-    assert "names 2 series" in bench("accept", "latency_ms", "--why", "x").sentence
+    assert "matches 2 series" in bench("accept", "latency_ms", "--why", "x").sentence
     assert "did you mean" in bench("accept", LATENCY + "x", "--why", "x").sentence
     assert "Nothing regressed in run" in bench("accept", "previous", "--why", "x").sentence
     assert bench.rows("SELECT count(*) FROM acceptance") == [(0,)]
