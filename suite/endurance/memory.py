@@ -180,7 +180,7 @@ def _decide(growth: dict[str, Growth | Unavailable]) -> tuple[MemoryVerdict, str
         return MemoryVerdict.UNKNOWN, (
             f"the heap in use may have grown by up to {format_rounded(heap.interval.high)} KiB: take more steps"
         )
-    return MemoryVerdict.NONE, f"resident memory grew by {_amount(resident)}"
+    return MemoryVerdict.NONE, f"resident memory changed by {_amount(resident)}"
 
 
 def _amount(growth: Growth) -> str:
