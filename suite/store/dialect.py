@@ -39,6 +39,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound
 from sqlalchemy.pool import QueuePool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from foundation.errors import listed
 from foundation.text import printable
@@ -47,6 +48,7 @@ from suite.errors import DamagedStore, StoreError
 BUSY_TIMEOUT_S = 30.0
 #: Execution option of a connection that is going to write.
 WRITES = "suite_writes"
+_IF_BUSY = retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY)
 
 
 def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuilding: bool = False) -> Engine:
@@ -92,7 +94,9 @@ def _configure(connection: sqlite3.Connection, *, read_only: bool, busy_timeout_
     # Without this, REPLACE would delete rows of an append-only table silently.
     connection.execute("PRAGMA recursive_triggers = ON")
     if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
+        # SQLite's own timeout doesn't cover this: two processes that open a new store at once would each want it alone.
+        retrying = Retrying(retry=_IF_BUSY, stop=stop_after_delay(busy_timeout_s), wait=wait_fixed(0.02), reraise=True)
+        retrying(connection.execute, "PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
 
 

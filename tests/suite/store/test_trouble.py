@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,20 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_committed(tmp_pa
     assert len(store.progress(run_id).done) == len(found)
     store.add_session(measurement_id, session(run_id, len(found)))
     assert len(store.sessions_of(measurement_id)) == len(found) + 1
+
+
+def test_a_new_store_can_be_opened_by_many_at_once(tmp_path):
+    """Without another try, one in fifty finds it locked."""
+    for number in range(40):
+        together = threading.Barrier(6)
+
+        def open_it(_, path=tmp_path / f"{number}.sqlite", together=together):
+            together.wait()
+            with closing(Store.open(path)) as store:
+                return store.open_runs()
+
+        with ThreadPoolExecutor(6) as openers:
+            assert list(openers.map(open_it, range(6))) == [[]] * 6
 
 
 def test_two_processes_write_at_once_and_both_are_kept(tmp_path):
