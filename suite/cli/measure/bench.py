@@ -11,6 +11,7 @@ import click
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable
 from reports.model.reading import Interval
+from reports.text.numbers import format_count
 from suite import stats
 from suite.cli.completion import complete_model, complete_peers
 from suite.cli.options import inventory_option, is_given, one_device, one_device_option, open_inventory
@@ -111,7 +112,7 @@ def _print(found: PeerComparison) -> None:
     words = found.workload
     print_line(
         f"{words['model']}, q={words['q']} b={words['b']} T={words['T']}: {found.forward_tokens} forward tokens, "
-        f"{found.threads} threads; x: how many times as long the suite's step takes"
+        f"{format_count(found.threads, 'thread')}; x: how many times as long the suite's step takes"
     )
     print_table(_table(found))
     unknown = {row.name: row.joules.reason for row in found.rows if isinstance(row.joules, Unavailable)}
