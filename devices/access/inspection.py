@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from devices.access.connect import Device, connect, require_support
-from devices.checks.facts import Facts
+from devices.checks.facts import Facts, hardware_words
 from devices.checks.preflight import Needs
 from devices.errors import DeviceError, UnsupportedDevice
 from devices.inventory.entry import DeviceEntry
@@ -83,10 +83,8 @@ def support_of(entry: DeviceEntry) -> Row:
 
 
 def _summary(facts: Facts) -> str:
-    memory = f"{facts.memory_kib / (1 << 20):.1f} GiB" if facts.memory_kib else "unknown memory"
-    cores = f"{facts.cpu_count or '?'} x {' and '.join(facts.cpu_models) or facts.machine}"
     settings = ", ".join(f"{name} {value}" for name, value in facts.settings.items())
-    parts = [facts.board, cores, memory, facts.os_build, facts.kernel, settings]
+    parts = [*hardware_words(facts.as_document()), facts.os_build, facts.kernel, settings]
     if facts.virtual_machine:
         parts.append(f"virtual machine ({facts.virtual_machine})")
     return "; ".join(part for part in parts if part)

@@ -205,6 +205,15 @@ def read_facts(tree: Tree) -> Facts:
     )
 
 
+def hardware_words(known: Mapping[str, Any]) -> list[str]:
+    """Returns board, cores and memory in words, from facts as a document."""
+    models, memory_kib = known.get("cpu_models"), known.get("memory_kib")
+    cores = " and ".join(map(str, models)) if isinstance(models, list | tuple) else ""
+    memory = f"{memory_kib / (1 << 20):.1f} GiB" if isinstance(memory_kib, int) and memory_kib else "unknown memory"
+    words = [known.get("board"), f"{known.get('cpu_count') or '?'} x {cores or known.get('machine')}", memory]
+    return [str(word) for word in words if word]
+
+
 def usable_cpus(tree: Tree) -> tuple[int, ...]:
     """Returns the cores that a program started on the device may run on; empty if not reported by the device.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from devices.checks.facts import hardware_words
 from foundation.errors import UserError
 from foundation.unavailable import Json
 from reports.model.experiment import Experiment
 from reports.model.measurement import Measurement
 from reports.model.profile import Profile
 from reports.model.training import Training
-from reports.text.numbers import format_list
 from suite.experiments.kept import own_path, read_own
 from suite.home import Home
 from suite.profiling.kept import read_profile
@@ -62,16 +62,12 @@ class Material:
     def hardware(self, device: str) -> str:
         """Returns the device's hardware in words, as it was recorded last; empty if the device was never reached."""
         known = self.store.hardware(device)
-        models, memory, machine = known.get("cpu_models"), known.get("memory_kib"), known.get("virtual_machine")
-        cores = format_list([str(one) for one in models]) if isinstance(models, list) else ""
-        words = [
-            known.get("board"),
-            f"{known.get('cpu_count')} x {cores}" if cores else None,
-            f"{memory / (1 << 20):.1f} GiB" if isinstance(memory, int) else None,
-            known.get("machine"),
-            f"virtual machine ({machine})" if machine else None,
-        ]
-        return ", ".join(str(word) for word in words if word)
+        if not known:
+            return ""
+        words = [*hardware_words(known), str(known.get("machine"))]
+        if known.get("virtual_machine"):
+            words.append(f"virtual machine ({known['virtual_machine']})")
+        return ", ".join(words)
 
     def missing(self, device: str, parts: Sequence[str] | None = None) -> tuple[str, ...]:
         """Returns the reason for each part, measurement or training of the device that has no result."""

@@ -54,7 +54,7 @@ def test_a_devices_hardware_is_that_of_its_last_record(tmp_path: Path) -> None:
         found = replace(material(), store=store)
         assert Material.hardware(found, "pi") == ""
         store.record_device("pi", "linux", False, {"machine": "aarch64", "cpu_models": [], "memory_kib": None})
-        assert Material.hardware(found, "pi") == "aarch64"
+        assert Material.hardware(found, "pi") == "? x aarch64, unknown memory, aarch64"
         cores: dict[str, Json] = {"cpu_models": ["Cortex-A55", "Cortex-A76"], "cpu_count": 8, "machine": "aarch64"}
         known: dict[str, Json] = {"board": "Board 5", "memory_kib": 8 << 20, "virtual_machine": "qemu", **cores}
         store.record_device("pi", "linux", False, known)
