@@ -84,7 +84,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        chosen = deployed_runner(device, runners, [prepared.workload.quant], home, display.note)
+        chosen = deployed_runner(device, device.facts(), runners, [prepared.workload.quant], home, display.note)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):
             for sampled in (bool(index) for index in interleaved(2, ordinal)):
@@ -166,7 +166,7 @@ def check_gradients(
         state = None if around is None else Path(folder) / "start.safetensors"
         if around is not None and state is not None:
             write_state(around, state)
-        runner = deployed_runner(device, runners, plan.quants, home, display.note)
+        runner = deployed_runner(device, device.facts(), runners, plan.quants, home, display.note)
         for prepared, of_weights in zip(preparation.prepared, of_settings, strict=True):
             deploy_program(device, prepared.artifact)
             for eps in sizes:

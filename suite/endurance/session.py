@@ -84,9 +84,10 @@ def take_long_session(
     begun()
     folder = home.long_session_folder(session_id)
     with connect(entry, home.locks) as device:
+        facts = device.facts()
         with contextlib.closing(Store.open(home.store_path)) as store:
-            store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(device.facts()))
-        runner = deployed_runner(device, runners, [prepared.workload.quant], home, display.note)
+            store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(facts))
+        runner = deployed_runner(device, facts, runners, [prepared.workload.quant], home, display.note)
         deploy_program(device, prepared.artifact)
         found = device.sensors()
         sensors = sensor_plan(found, entry.power)

@@ -96,12 +96,13 @@ def known_kernels(device: Device, facts: Facts, runner: BuiltRunner, store: Stor
     return runner if chosen is None else replace(runner, kernels=chosen)
 
 
-def deployed_runner(device: Device, runners: Runners, quants: Sequence[str], home: Home, note: Note) -> BuiltRunner:
+def deployed_runner(
+    device: Device, facts: Facts, runners: Runners, quants: Sequence[str], home: Home, note: Note
+) -> BuiltRunner:
     """Returns the runner of a device, there, with the kernels of `with_kernels`; a store that can't be used is a note.
 
     Raises what `for_device` and `deploy_runner` raise.
     """
-    facts = device.facts()
     runner = runners.for_device(device, facts.machine, note)
     deploy_runner(device, runner)
     if not _comparable(device, quants):

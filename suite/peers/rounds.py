@@ -77,7 +77,7 @@ def compare_with_peers(
     failed = {f"suite-{item.workload.quant}": str(item.error) for item in preparation.left_out}
     weights = load_model(plan.model, plan.weights_path, display.note)
     with connect(entry, home.locks) as device, _folder(home) as folder:
-        runner = deployed_runner(device, runners, plan.quants, home, display.note)
+        runner = deployed_runner(device, device.facts(), runners, plan.quants, home, display.note)
         bench = _Bench(device, runner, home, display, folder, full_rows(preparation.prepared), failed=failed)
         with display.busy("preparing inputs and models of peers"):
             bench.prepare(weights, [peer for peer in peers if missing[peer.name] is None])

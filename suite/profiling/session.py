@@ -51,7 +51,7 @@ def take_profile(
     failed = {item.workload.quant: str(item.error) for item in preparation.left_out}
     profile = Profile(profile_id, started, entry.name, entry.kind, entry.emulated, {}, (), failed)
     with connect(entry, home.locks) as device:
-        runner = deployed_runner(device, runners, plan.quants, home, display.note)
+        runner = deployed_runner(device, device.facts(), runners, plan.quants, home, display.note)
         for prepared in preparation.prepared:
             quant = prepared.workload.quant
             log = home.profile_folder(profile_id) / f"{quant}.jsonl"

@@ -200,7 +200,7 @@ def test_commands_without_a_run_share_the_choice(bench: Bench, monkeypatch: pyte
     runners: Any = Runners(bench.folder, None)  # type: ignore[arg-type]
     for _ in range(2):
         with bench.device() as device:
-            found = deployed_runner(device, runners, ["nf4"], home, bench.notes.append)
+            found = deployed_runner(device, device.facts(), runners, ["nf4"], home, bench.notes.append)
             assert found.kernels["nf4"] == "avx2"
     assert bench.kernels(runner)["nf4"] == "avx2"
     assert len(bench.jobs) == 1
@@ -213,7 +213,7 @@ def test_a_store_that_cannot_be_used_costs_a_note(bench: Bench, monkeypatch: pyt
     monkeypatch.setattr(Runners, "for_device", lambda *_: runner)
     runners: Any = Runners(bench.folder, None)  # type: ignore[arg-type]
     with bench.device() as device:
-        assert deployed_runner(device, runners, ["nf4"], home, bench.notes.append).kernels == {}
+        assert deployed_runner(device, device.facts(), runners, ["nf4"], home, bench.notes.append).kernels == {}
         assert (Path(device.places.runner("scripted")) / "runner").is_file()
     (note,) = bench.notes
     assert note.startswith("which of its kernels are the fastest is not known, the widest are used: ")
