@@ -32,6 +32,11 @@ def twin(shared):
     return shared
 
 
+def sleep_for(twin, seconds):
+    """A program of the twin that goes on sleeping after the shell which started it."""
+    assert shell(twin, f"setsid sleep {seconds} >/dev/null 2>&1 </dev/null &").returncode == 0
+
+
 def boot_id(twin):
     return shell(twin, "cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
@@ -67,7 +72,7 @@ def test_it_runs_the_bundle(twin, aarch64_runner):
 
 
 def test_a_killed_daemon_leaves_programs_running_and_starts_again(twin):
-    shell(twin, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
+    sleep_for(twin, 1000)
     twin.kill()
     assert twin.machine.named("1000")
     assert shell(twin, "true").returncode not in (0, None)
@@ -77,7 +82,7 @@ def test_a_killed_daemon_leaves_programs_running_and_starts_again(twin):
 
 
 def test_power_off_ends_everything_and_the_next_start_is_another_boot(twin):
-    shell(twin, "setsid sleep 2000 >/dev/null 2>&1 </dev/null &")
+    sleep_for(twin, 2000)
     pids, before = twin.machine.named("2000"), boot_id(twin)
     assert pids
     twin.stop()

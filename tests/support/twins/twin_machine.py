@@ -108,14 +108,15 @@ class Machine:
 
     def processes(self) -> dict[int, tuple[str, ...]]:
         """Arguments of its processes by the host's process id, without process 1 and what that starts."""
-        namespace = self._namespace()
+        first, namespace = self._first(), self._namespace()
         found = {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with contextlib.suppress(OSError):
                     if (folder / "ns/pid").readlink() == namespace:
-                        found[int(folder.name)] = tuple((folder / "cmdline").read_text().split("\0")[:-1])
-        return {pid: argv for pid, argv in found.items() if pid != self._first() and argv and argv[0] != "sleep"}
+                        found[int(folder.name)] = _arguments(int(folder.name))
+        waiting = found.pop(first, ())  # its child has the same arguments until it is `sleep`
+        return {pid: argv for pid, argv in found.items() if argv not in ((), waiting) and argv[0] != "sleep"}
 
     def named(self, word: str) -> list[int]:
         """Returns its processes that have `word` in their arguments."""
@@ -188,6 +189,15 @@ def until(timeout_s: float, what: str) -> Iterator[None]:
         yield
         time.sleep(_POLL_S)
     raise TimeoutError(f"waited {timeout_s:.0f} s for {what}")
+
+
+def _arguments(pid: int) -> tuple[str, ...]:
+    """Returns a process's arguments, none if it is over. Raises OSError if it is gone."""
+    for _ in until(START_TIMEOUT_S, f"process {pid} to have arguments"):  # it has none while exec replaces its program
+        argv = tuple(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1])
+        if argv or _state(pid) in "ZX":
+            return argv
+    raise AssertionError
 
 
 def _state(pid: int) -> str:
