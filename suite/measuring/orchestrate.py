@@ -25,7 +25,7 @@ from suite.measuring.reaching import reach
 from suite.measuring.run import Run
 from suite.planning.forecast import check, find_obstacles
 from suite.planning.plan import Plan, RunPlan
-from suite.preparing.preparation import Inputs, Preparation, leave_out, load_inputs, open_exporter, prepare
+from suite.preparing.preparation import Inputs, Preparation, leave_out, load_inputs, open_exporters, prepare
 from suite.preparing.runners import Runners
 from suite.report_data.source import StoreSource
 from suite.results.measurement import with_ratios
@@ -182,7 +182,7 @@ def prepare_host(
     kinds = {entry.name: entry.kind for entry in entries}
     preparation = Preparation()
     cache = ArtifactCache(home.artifacts)
-    with open_exporter(cache) as process:
+    with open_exporters(cache) as exporters:
         for part, loaded in inputs.items():
             obstacles = find_obstacles(part, [kinds[name] for name in part.devices])
             with display.waiting(f"preparing {part.model}"):
@@ -193,7 +193,7 @@ def prepare_host(
                     display.note,
                     references=references,
                     obstacles=obstacles,
-                    process=process,
+                    exporters=exporters,
                 )
     _report_left_out(preparation, display, may_be_empty=may_be_empty)
     if preparation.exported == 0 and preparation.prepared:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
+
+import psutil
 
 from devices.deployment.built_runner import BuiltRunner
 from foundation.errors import UserError
@@ -15,7 +17,7 @@ from suite.errors import SuiteError
 from suite.planning.plan import BATCHES, Plan
 from suite.preparing.exporting import Exporter, exporter
 from suite.sessions.loss_check import ExpectedLosses
-from workloads.estimates.estimate import Estimate, estimate
+from workloads.estimates.estimate import Estimate, estimate, reference_seconds
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import METHOD_TABLE
@@ -34,6 +36,8 @@ from workloads.workload import TrainingSettings, Workload
 Notify = Callable[[str], None]
 
 EXPORT_LOG = "export.log"
+REFERENCE_LOG = "references.log"
+_LONG_SECONDS = 10.0
 
 Made = TypeVar("Made")
 Role = Literal["measured", "candidate", "baseline"]
@@ -210,12 +214,12 @@ def prepare(
     *,
     references: bool = True,
     obstacles: Mapping[str, UserError | SuiteError] | None = None,
-    process: Exporter | None = None,
+    exporters: Exporters | None = None,
 ) -> Preparation:
     """Exports missing programs and computes missing reference losses, if wanted.
 
-    A setting with one of `obstacles`, or whose export fails, is left out with its reason. `process` exports for several
-    plans; without it, this plan gets a process of its own.
+    A setting with one of `obstacles`, or whose export fails, is left out with its reason. `exporters` export for
+    several plans; without them, this plan gets its own.
     """
     for warning in plan.warnings():
         notify(warning)
@@ -235,17 +239,34 @@ def prepare(
 
     found = without_errors(lambda workload: cache.find(workload, inputs.weights.sha256, notify))
     missing = [workload for workload, artifact in found.items() if artifact is None]
-    with contextlib.nullcontext(process) if process is not None else open_exporter(cache) as exports:
-        preparing = _Preparing(plan, cache, inputs, exports, notify, references)
-        prepared = without_errors(lambda workload: preparing.prepared(workload, missing))
+    with contextlib.nullcontext(exporters) if exporters is not None else open_exporters(cache) as opened:
+        preparing = _Preparing(plan, cache, inputs, opened, notify, references)
+        programs = without_errors(lambda workload: preparing.program(workload, missing))
+        prepared = without_errors(lambda workload: preparing.prepared(workload, *programs[workload]))
     left_out = leave_out(plan, errors, answers=inputs.data.labels.shape[2])
     exported = len(prepared.keys() & missing)
     return Preparation(tuple(prepared.values()), left_out, {plan.model: inputs.weights.source}, exported)
 
 
-def open_exporter(cache: ArtifactCache) -> AbstractContextManager[Exporter]:
-    """Opens the exporting process of a cache for a block. It starts when there is something to export."""
-    return exporter(cache.root, cache.root / EXPORT_LOG)
+@dataclass(frozen=True)
+class Exporters:
+    """A process that exports programs, and another one that computes reference losses of those that are exported."""
+
+    programs: Exporter
+    references: Exporter
+    waiting: ThreadPoolExecutor  # of one thread, which waits for the losses
+
+
+@contextlib.contextmanager
+def open_exporters(cache: ArtifactCache) -> Iterator[Exporters]:
+    """Opens the exporting processes of a cache for a block. Each starts when there is something to do."""
+    root = cache.root
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="references") as waiting,
+        exporter(root, root / EXPORT_LOG) as programs,
+        exporter(root, root / REFERENCE_LOG) as references,
+    ):
+        yield Exporters(programs, references, waiting)
 
 
 def leave_out(plan: Plan, errors: Mapping[str, UserError | SuiteError], *, answers: int = 1) -> tuple[LeftOut, ...]:
@@ -264,29 +285,20 @@ class _Preparing:
     plan: Plan
     cache: ArtifactCache
     inputs: Inputs
-    process: Exporter
+    exporters: Exporters
     notify: Notify
     references: bool
 
-    def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
-        """Returns the workload with its program and reference losses, and makes only what is missing."""
-        name = f"{workload.model} {workload.quant}" + ("" if workload.training_method.public else ", to evaluate")
-        name += f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else ""
-        weights = self.inputs.weights
+    def program(self, workload: Workload, missing: list[Workload]) -> tuple[Artifact, Future[ReferenceLosses]]:
+        """Returns a workload's program, exported if it is missing, and its reference losses to be."""
+        name = self._name(workload)
         # `prepare` has reported what it found missing.
-        artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
-        later = not self.references or depends_on_device(workload)
-        reference = None if artifact is None else (NOT_YET if later else self._read_losses(workload, artifact))
-        if reference is None:
+        artifact = None if workload in missing else self._find(workload)
+        if artifact is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
-            else:
-                self.notify(f"computing the reference losses of {name}")
-            reference = self.process.export(
-                self.plan, workload.quant, self.notify, None if later else Accumulation.FP32
-            )
-            reference = NOT_YET if later else reference
-            artifact = self.cache.find(workload, weights.sha256)
+            self.exporters.programs.export(self.plan, workload.quant, self.notify, None)
+            artifact = self._find(workload)
         if artifact is None:
             raise SuiteError(f"the artifact of {name} disappeared from {self.cache.root} after its export: run again")
         if workload in missing:
@@ -294,11 +306,47 @@ class _Preparing:
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
             shared_text = f" plus {shared:.1f} MB of shared weights"
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{shared_text}")
-        if reference.shortfall is not None and not later:
+        together = self._goes_on_meanwhile(workload)
+        process = self.exporters.references if together else self.exporters.programs
+        losses = self.exporters.waiting.submit(self._losses, workload, artifact, process)
+        if not together:
+            wait([losses])
+        return artifact, losses
+
+    def prepared(self, workload: Workload, artifact: Artifact, losses: Future[ReferenceLosses]) -> Prepared:
+        """Returns a workload that is ready, once its reference losses are."""
+        reference, name = losses.result(), self._name(workload)
+        if reference.shortfall is not None and reference is not NOT_YET:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
-        needs = estimate(workload, weights.config)
+        needs = estimate(workload, self.inputs.weights.config)
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
+
+    def _name(self, workload: Workload) -> str:
+        name = f"{workload.model} {workload.quant}" + ("" if workload.training_method.public else ", to evaluate")
+        return name + (f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else "")
+
+    def _find(self, workload: Workload) -> Artifact | None:
+        return self.cache.find(workload, self.inputs.weights.sha256)
+
+    def _goes_on_meanwhile(self, workload: Workload) -> bool:
+        """Returns whether the next program is exported while the losses of this one are computed.
+
+        They have to take longer than one more process takes to start, and there must be memory for both.
+        """
+        config = self.inputs.weights.config
+        seconds = reference_seconds(workload, config, workload.reference_steps)
+        memory_bytes = 2 * estimate(workload, config).export_memory_bytes
+        return seconds > _LONG_SECONDS and memory_bytes < psutil.virtual_memory().available
+
+    def _losses(self, workload: Workload, artifact: Artifact, process: Exporter) -> ReferenceLosses:
+        if not self.references or depends_on_device(workload):
+            return NOT_YET
+        kept = self._read_losses(workload, artifact)
+        if kept is not None:
+            return kept
+        self.notify(f"computing the reference losses of {self._name(workload)}")
+        return process.export(self.plan, workload.quant, self.notify, Accumulation.FP32)
 
     def _read_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
         training = self.plan.training(workload.setting)

@@ -27,8 +27,8 @@ from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import Plan, RunPlan, describe_workload
-from suite.preparing.exporting import Exporter
 from suite.preparing.preparation import (
+    Exporters,
     Inputs,
     LeftOut,
     Notify,
@@ -36,7 +36,7 @@ from suite.preparing.preparation import (
     Prepared,
     leave_out,
     load_inputs,
-    open_exporter,
+    open_exporters,
     prepare,
 )
 from suite.preparing.runners import Runners
@@ -173,19 +173,21 @@ def _prepare_all(
             noted.add(text)
             display.note(text)
 
-    with open_exporter(cache) as process:
+    with open_exporters(cache) as exporters:
         for plan, found in zip(plans, obstacles, strict=True):
             with display.waiting(f"preparing {plan.plan.model}"):
                 inputs = load_inputs(plan.plan, note_once, weights=weights)
                 weights, material = inputs.weights, read_material(plan, inputs)
                 plan = with_own_a(plan, inputs, home.initial_adapters, note_once)
-                steps = prepare(plan.plan, inputs, cache, note_once, references=False, obstacles=found, process=process)
+                steps = prepare(
+                    plan.plan, inputs, cache, note_once, references=False, obstacles=found, exporters=exporters
+                )
                 failed = {item.workload.quant: item.error for item in steps.left_out}
                 evaluation = plan.evaluation(EVALUATED_ROWS)
                 evaluations = prepare(
-                    evaluation, inputs, cache, note_once, references=False, obstacles=failed, process=process
+                    evaluation, inputs, cache, note_once, references=False, obstacles=failed, exporters=exporters
                 )
-                shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, failed, process)
+                shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, failed, exporters)
             surroundings += steps
             by_quant = {item.workload.quant: item for item in evaluations.prepared}
             lost = {item.workload.quant: item.error for item in evaluations.left_out}
@@ -220,13 +222,13 @@ def _for_shorter_rows(
     cache: ArtifactCache,
     notify: Notify,
     obstacles: Mapping[str, UserError | SuiteError],
-    process: Exporter | None = None,
+    exporters: Exporters | None = None,
 ) -> dict[str, tuple[Prepared, ...]]:
     """Returns, by setting, the programs that train on rows shorter than T, except those that can't be exported."""
     made: dict[str, tuple[Prepared, ...]] = {}
     for length in material.shorter:
         shorter = replace(plan.plan, T=length)
-        found = prepare(shorter, inputs, cache, notify, references=False, obstacles=obstacles, process=process)
+        found = prepare(shorter, inputs, cache, notify, references=False, obstacles=obstacles, exporters=exporters)
         for item in found.prepared:
             made[item.workload.quant] = (*made.get(item.workload.quant, ()), item)
     if made:
