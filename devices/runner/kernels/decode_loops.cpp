@@ -49,6 +49,18 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
     _mm256_storeu_ps(to + j, _mm256_mul_ps(found, _mm256_loadu_ps(scales + j)));
   }
 }
+#elif defined(__aarch64__)
+// Four registers are a table of 64 bytes, in which a value's own four lie side by side.
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  const uint8x16x4_t values = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(prge::kNf4Values));
+  const uint32x4_t first_bytes = vdupq_n_u32(0x03020100u);
+  for (int j = 0; j < kWidth; j += 4) {
+    const uint32x4_t codes = vandq_u32(vshlq_u32(vld1q_u32(words + j), vdupq_n_s32(-shift)), vdupq_n_u32(15u));
+    const uint32x4_t bytes = vmlaq_n_u32(first_bytes, codes, 0x04040404u);
+    const float32x4_t found = vreinterpretq_f32_u8(vqtbl4q_u8(values, vreinterpretq_u8_u32(bytes)));
+    vst1q_f32(to + j, vmulq_f32(found, vld1q_f32(scales + j)));
+  }
+}
 #else
 inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
   for (int j = 0; j < kWidth; ++j) to[j] = prge::kNf4Values[(words[j] >> shift) & 15u] * scales[j];
@@ -72,10 +84,14 @@ inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
 inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
   uint32x4_t rows[4];
   for (int i = 0; i < 4; ++i) rows[i] = vreinterpretq_u32_u8(vld1q_u8(from + i * stride));
-  uint32x4x4_t words = {{rows[0], rows[1], rows[2], rows[3]}};
-  uint32_t inner[16];
-  vst4q_u32(inner, words);  // the words of each place side by side
-  for (int i = 0; i < kWords; ++i) vst1q_u32(to + i * kWidth, vld1q_u32(inner + i * 4));
+  const auto pair = [](uint32x4_t a, uint32x4_t b) { return vreinterpretq_u64_u32(vtrn1q_u32(a, b)); };
+  const auto other_pair = [](uint32x4_t a, uint32x4_t b) { return vreinterpretq_u64_u32(vtrn2q_u32(a, b)); };
+  const uint64x2_t even[2] = {pair(rows[0], rows[1]), pair(rows[2], rows[3])};  // words 0 and 2 of two rows
+  const uint64x2_t odd[2] = {other_pair(rows[0], rows[1]), other_pair(rows[2], rows[3])};
+  vst1q_u32(to, vreinterpretq_u32_u64(vtrn1q_u64(even[0], even[1])));
+  vst1q_u32(to + kWidth, vreinterpretq_u32_u64(vtrn1q_u64(odd[0], odd[1])));
+  vst1q_u32(to + 2 * kWidth, vreinterpretq_u32_u64(vtrn2q_u64(even[0], even[1])));
+  vst1q_u32(to + 3 * kWidth, vreinterpretq_u32_u64(vtrn2q_u64(odd[0], odd[1])));
 }
 #else
 inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {

@@ -10,7 +10,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
 #endif
 #include <immintrin.h>
-#elif defined(PRGE_PAIRS)
+#elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -52,13 +52,59 @@ inline void round_vectors(const float* from, float* to) {
 }
 #endif
 
+#if defined(__aarch64__)
+// Its instructions multiply by a lane of a register: one load brings the words of a row that so many steps need.
+constexpr int kLanes = 4;
+
+template <int Lane>
+inline Vector multiply_add_lane(Vector sum, Vector x, Vector weights) {
+#if defined(PRGE_PAIRS)
+  return vbfdotq_laneq_f32(sum, (bfloat16x8_t)weights, (bfloat16x8_t)x, Lane);
+#else
+  return vfmaq_laneq_f32(sum, weights, x, Lane);
+#endif
+}
+
+template <int Lane, int Rows, int Vectors>
+inline void add_lane(const Vector (&x)[Rows], const float* panel, Vector (&sums)[Rows][Vectors]) {
+  Vector weights[Vectors];
+  for (int v = 0; v < Vectors; ++v) weights[v] = load(panel + Lane * kWidth + v * kVectorValues);
+#pragma GCC unroll 16
+  for (int row = 0; row < Rows; ++row) {
+    for (int v = 0; v < Vectors; ++v) sums[row][v] = multiply_add_lane<Lane>(sums[row][v], x[row], weights[v]);
+  }
+}
+
+// Adds the products of as many words as are whole loads. Returns their number.
+template <int Rows, int Vectors>
+inline int64_t add_whole_loads(int64_t words, const float* x, int64_t x_stride, const float* panel,
+                               Vector (&sums)[Rows][Vectors]) {
+  int64_t k = 0;
+  for (; k + kLanes <= words; k += kLanes) {
+    Vector values[Rows];
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; ++row) values[row] = load(x + row * x_stride + k);
+    add_lane<0>(values, panel + k * kWidth, sums);
+    add_lane<1>(values, panel + k * kWidth, sums);
+    add_lane<2>(values, panel + k * kWidth, sums);
+    add_lane<3>(values, panel + k * kWidth, sums);
+  }
+  return k;
+}
+#else
+template <int Rows, int Vectors>
+inline int64_t add_whole_loads(int64_t, const float*, int64_t, const float*, Vector (&)[Rows][Vectors]) {
+  return 0;
+}
+#endif
+
 // With the first `Vectors` vectors of a panel.
 template <int Rows, int Vectors>
 void multiply_rows(int64_t words, const float* x, int64_t x_stride, const float* panel, float* y, int64_t y_stride,
                    int64_t columns, bool accumulate) {
   constexpr int kColumns = Vectors * kVectorValues;
   Vector sums[Rows][Vectors] = {};
-  for (int64_t k = 0; k < words; ++k) {
+  for (int64_t k = add_whole_loads(words, x, x_stride, panel, sums); k < words; ++k) {
     Vector weights[Vectors];
     for (int v = 0; v < Vectors; ++v) weights[v] = load(panel + k * kWidth + v * kVectorValues);
 #pragma GCC unroll 16

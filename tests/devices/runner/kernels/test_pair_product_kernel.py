@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +10,8 @@ import pytest
 import torch
 
 from tests.support.runner.kernel_calls import frozen, pointer, variants
-from tests.support.twins.twin_emulator import EMULATOR
-from tests.support.twins.twin_needs import need_programs
 
 SMALLEST_NORMAL = 2.0**-126
-KERNELS = Path(__file__).parents[4] / "devices" / "runner" / "kernels"
-PANEL = """
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#include "variant.h"
-
-PRGE_DECLARE_VARIANT(loops)
-
-int main(int, char** argv) {
-  const long rows = std::atol(argv[1]), out = std::atol(argv[2]), in = std::atol(argv[3]), words = (in + 1) / 2;
-  std::vector<float> x(rows * in), panel(words * 8), y(rows * out);
-  std::vector<unsigned short> weight(out * in);
-  if (std::fread(x.data(), 4, x.size(), stdin) != x.size()) return 1;
-  if (std::fread(weight.data(), 2, weight.size(), stdin) != weight.size()) return 1;
-  for (long row = 0; row < rows; ++row) loops::round_bfloat16(&x[row * in], in, &x[row * in]);
-  prge::FrozenMatrix matrix{prge::Form::bfloat16, weight.data()};
-  matrix.out_features = out;
-  matrix.in_features = in;
-  loops::decode_pairs(matrix, 0, out, 0, in, panel.data());
-  loops::multiply(rows, words, x.data(), in, panel.data(), y.data(), out, out, false);
-  std::fwrite(y.data(), 4, y.size(), stdout);
-}
-"""
 
 
 @pytest.fixture
@@ -157,36 +129,3 @@ def test_rows_beside_a_row_do_not_change_a_bit_of_it(kernels, pair_variants):
     for variant in pair_variants:
         whole = product(kernels, x, weight, variant)
         assert all(np.array_equal(product(kernels, x[i:], weight, variant), whole[i:]) for i in (1, 13, 29))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("rows", "out_features", "in_features"), [(1, 1, 1), (9, 7, 38), (13, 8, 191), (8, 4, 64)])
-def test_aarch64_multiplies_pairs_likewise(emulated_product, rows, out_features, in_features, tmp_path):
-    x, weight = random_operands(rows, out_features, in_features)
-    x[0, 0], x[-1, -1] = 2.0**-130, 3.0
-    rounded, values = torch.from_numpy(x).bfloat16().double().numpy(), weight.double().numpy()
-    found = emulated_product(x, weight)
-    assert (
-        np.abs(found - rounded @ values.T).max() < 2.0**-23 * in_features * (np.abs(rounded) @ np.abs(values).T).max()
-    )
-
-
-@pytest.fixture(scope="module")
-def emulated_product(tmp_path_factory):
-    """One panel's product by the loops for aarch64, on an emulated processor that has these instructions."""
-    need_programs(EMULATOR, "aarch64-linux-gnu-g++")
-    folder = tmp_path_factory.mktemp("aarch64")
-    (folder / "main.cpp").write_text(PANEL)
-    shape = ["-DPRGE_VARIANT=loops", "-DPRGE_VECTOR_BYTES=16", "-DPRGE_ROW_GROUP=8", "-DPRGE_PANEL_VECTORS=2"]
-    options = ["-std=c++17", "-O3", "-static", "-march=armv8.2-a+bf16", "-DPRGE_PAIRS", "-I", str(KERNELS), *shape]
-    sources = [folder / "main.cpp", KERNELS / "product_loops.cpp", KERNELS / "decode_loops.cpp"]
-    program = folder / "product"
-    subprocess.run(["aarch64-linux-gnu-g++", *options, *sources, "-o", program], check=True, timeout=300)
-
-    def multiply(x, weight):
-        sizes = [str(size) for size in (x.shape[0], *weight.shape)]
-        data = x.tobytes() + weight.view(torch.int16).numpy().tobytes()
-        done = subprocess.run([EMULATOR, "-cpu", "max", program, *sizes], input=data, capture_output=True, check=True)
-        return np.frombuffer(done.stdout, dtype=np.float32).reshape(x.shape[0], weight.shape[0])
-
-    return multiply
