@@ -63,29 +63,40 @@ def test_lines_of_a_program_become_samples_on_the_clock_of_the_steps(run, job):
     assert outcome.returncode == 0
 
 
-@pytest.mark.parametrize(("printed", "extra", "value"), [
-    ("temp=48.3'C", {"field": "temp="}, 48.3),
-    ("frequency(48)=1500345728", {"field": "frequency(48)="}, 1500345728),
-    ("throttled=0x50005", {"field": "throttled="}, 0x50005),
-    ("Thermal Status: 3", {"field": "Thermal Status:"}, 3),
-    ("  -1.5e2 mW", {}, -150),
-])  # fmt: skip
-def test_a_line_gives_the_number_it_begins_with_after_the_field(run, job, printed, extra, value):
-    script = 'while :; do echo "noise 7 before"; printf "%s\\n" "$1"; sleep 0.05; done'
-    if not extra:
-        script = script.replace('echo "noise 7 before"; ', "")
-    outcome = run(job | LASTING | {"sensors": [shell(script, printed) | extra]})
-    assert set(values(outcome)) == {value}
+LINES = {
+    "temp=48.3'C": ({"field": "temp="}, 48.3),
+    "frequency(48)=1500345728": ({"field": "frequency(48)="}, 1500345728),
+    "throttled=0x50005": ({"field": "throttled="}, 0x50005),
+    "Thermal Status: 3": ({"field": "Thermal Status:"}, 3),
+    "  -1.5e2 mW": ({}, -150),
+}
+
+
+def test_a_line_gives_the_number_it_begins_with_after_the_field(run, job):
+    script = 'while :; do echo "noise 7 before"; printf "%s\\n" "$1"; sleep 0.1; done'
+    without_field = script.replace('echo "noise 7 before"; ', "")
+    sensors = [
+        shell(script if extra else without_field, line) | extra | {"name": f"s{number}"}
+        for number, (line, (extra, _value)) in enumerate(LINES.items())
+    ]
+    outcome = run(job | LASTING | {"sensors": sensors})
+    found = {line: set(values(outcome, f"s{number}")) for number, line in enumerate(LINES)}
+    assert found == {line: {value} for line, (_extra, value) in LINES.items()}
     assert outcome.of("sensor_error") == []
 
 
-@pytest.mark.parametrize("garbage", ["watts", "5errors", "nan", "inf", "1,5", "--3", "- 3", "\x1b[2J", "1e999"])
-def test_a_line_without_a_number_is_an_error_and_never_a_sample(run, job, garbage):
-    script = 'while :; do echo 7; printf "%s\\n" "$1"; sleep 0.05; done'
-    outcome = run(job | LASTING | {"sensors": [shell(script, garbage)]})
-    assert set(values(outcome)) == {7}
-    assert "no number in its line" in reason(outcome)
-    assert "\x1b" not in reason(outcome)
+GARBAGE = ("watts", "5errors", "nan", "inf", "1,5", "--3", "- 3", "\x1b[2J", "1e999")
+
+
+def test_a_line_without_a_number_is_an_error_and_never_a_sample(run, job):
+    script = 'while :; do echo 7; printf "%s\\n" "$1"; sleep 0.1; done'
+    sensors = [shell(script, line) | {"name": f"s{number}"} for number, line in enumerate(GARBAGE)]
+    outcome = run(job | LASTING | {"sensors": sensors})
+    reasons = {error["sensor"]: error["reason"] for error in outcome.of("sensor_error")}
+    for number, line in enumerate(GARBAGE):
+        assert set(values(outcome, f"s{number}")) == {7}, line
+        assert "no number in its line" in reasons[f"s{number}"], line
+        assert "\x1b" not in reasons[f"s{number}"]
 
 
 def test_a_program_that_ends_early_keeps_its_samples_and_its_last_message(run, job):

@@ -23,6 +23,8 @@ from tests.support.twins.twin_root import RELEASE
 from tests.support.twins.twin_ssh import SshTwin
 
 COMPUTER = Board("linux", "linux,dummy-virt", PI_4, "6.1", 1_000_000)
+# One core, whose clock goes on by a nanosecond with every instruction; while it is idle, with the host's.
+_COUNTING = ("-smp", "1", "-icount", "shift=0")
 BOOT_TIMEOUT_S = 240.0  # tens of seconds, on a host that does nothing else
 _GUEST_PORT = 22
 _PACKAGES = ("linux-image-arm64", "busybox-static")
@@ -50,11 +52,15 @@ _VERSION = 1
 
 
 class SystemTwin(SshTwin):
-    """Used like `SshTwin`; `write` reaches the disk alone, since /sys and /proc are those of its own kernel."""
+    """Used like `SshTwin`; `write` reaches the disk alone, since /sys and /proc are those of its own kernel.
 
-    def __init__(self, folder: Path) -> None:
+    With `counting` a nanosecond of its clock is an instruction, so every time it measures is a number of instructions.
+    """
+
+    def __init__(self, folder: Path, board: Board = COMPUTER, *, counting: bool = False) -> None:
         need_programs("qemu-system-aarch64", "cpio")
-        super().__init__(folder, COMPUTER)
+        super().__init__(folder, board)
+        self._cores = _COUNTING if counting else ("-smp", "2")
         config = self.root / "etc/ssh/sshd_config"
         own = f"ListenAddress {self.host}:{self.port}\n"
         config.write_text(config.read_text().replace(own, f"ListenAddress 0.0.0.0:{_GUEST_PORT}\n"))
@@ -69,8 +75,8 @@ class SystemTwin(SshTwin):
         forwards = "".join(f",hostfwd=tcp:{self.host}:{here}-:{there}" for here, there in self.forwarded.items())
         argv = [
             *(find_program("setpriv") or "", "--pdeathsig", "KILL", "--", find_program("qemu-system-aarch64") or ""),
-            *("-machine", "virt", "-cpu", COMPUTER.processor.emulated_as, "-smp", "2", "-m", "1024", "-nodefaults"),
-            *("-display", "none", "-no-reboot", "-monitor", "none", "-serial", f"file:{console}"),
+            *("-machine", "virt", "-cpu", self.board.processor.emulated_as, *self._cores, "-m", "1024"),
+            *("-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none", "-serial", f"file:{console}"),
             *("-kernel", str(boot / "vmlinuz"), "-initrd", str(boot / "initrd")),
             *("-append", "console=ttyAMA0 panic=1 quiet"),
             *("-netdev", f"user,id=net,restrict=on{forwards}"),
