@@ -80,9 +80,9 @@ def _lost(bench: Bench, before: set[str], ended: Ended) -> str | None:
         return f"lost: {error}"
     if missing := before - after:
         return f"lost: {len(missing)} sessions that were stored before"
-    said = sum("ms a step" in line for line in ended.err.splitlines())
-    if said > len(after - before):
-        return f"lost: {said} sessions were reported and {len(after - before)} are stored"
+    reported = sum("ms a step" in line for line in ended.err.splitlines())
+    if reported > len(after - before):
+        return f"lost: {reported} sessions were reported and {len(after - before)} are stored"
     return None
 
 

@@ -150,7 +150,7 @@ def test_a_bad_task_is_refused_with_its_line(empty_bench: Bench, name: str, text
     assert _found(sentence, ran.sentence), ran.sentence
 
 
-def test_rows_that_are_too_long_are_counted_and_told(bench: Bench) -> None:
+def test_rows_that_are_too_long_are_counted_and_reported(bench: Bench) -> None:
     long, short = "very " * 60 + "good", "good"
     (bench.folder / "mixed.tsv").write_text(f"{long}\t1\n{short}\t1\n{long} again\t0\n")
     ran = bench(*RUN, "--quick", "--quant", "fp32", "--task", "mixed.tsv")

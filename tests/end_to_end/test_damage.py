@@ -61,7 +61,7 @@ def test_a_truncated_program_in_the_cache_is_exported_again(bench: Bench, shared
     assert not any(line and line in ran.err for line in log.splitlines())
 
 
-def test_what_was_measured_is_shown_before_a_page_that_can_not_be_written(bench: Bench) -> None:
+def test_measurements_are_printed_before_a_page_that_cannot_be_written(bench: Bench) -> None:
     reports = bench.home / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     reports.write_text("in the way")

@@ -44,7 +44,7 @@ def test_tables_have_a_row_for_each_measurement(bench: Bench, run_id: str) -> No
     assert [(row["run_id"], row["quant"]) for row in rows] == [(run_id, "fp32"), (run_id, "int8")]
 
 
-def test_run_of_another_lab_comes_in_once_and_is_shown_as_imported(bench: Bench, run_id: str) -> None:
+def test_a_run_of_another_lab_is_imported_once_and_listed_as_imported(bench: Bench, run_id: str) -> None:
     assert bench("data", "export", run_id, "--format", "json").code == 0
     path = f"export/{run_id}.json"
     first, second = bench("data", "import", path, "--from", "bonn"), bench("data", "import", path, "--from", "bonn")
@@ -76,7 +76,7 @@ def test_bad_input_is_one_sentence_with_exit_code_2(bench: Bench, run_id: str, a
 
 
 @pytest.mark.parametrize("arguments", [("data", "export", "all"), ("trace", "x")])
-def test_without_a_store_the_next_command_is_told(empty_bench: Bench, arguments: tuple[str, ...]) -> None:
+def test_without_a_store_the_next_command_is_named(empty_bench: Bench, arguments: tuple[str, ...]) -> None:
     ran = empty_bench(*arguments)
     assert ran.code == 2
     assert "measure first with `suite run --device local`" in ran.sentence
@@ -113,7 +113,7 @@ def test_gc_names_what_goes_and_a_dry_run_leaves_it(bench: Bench, run_id: str) -
 
 
 @pytest.mark.parametrize(("answer", "code"), [("", 2), ("n\n", 0)])
-def test_gc_removes_nothing_unless_it_is_told_yes(
+def test_gc_removes_nothing_unless_the_answer_is_yes(
     bench: Bench, run_id: str, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
     age(bench)

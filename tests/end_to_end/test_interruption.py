@@ -102,7 +102,7 @@ def test_a_run_that_is_asked_to_stop_ends_like_an_interrupted_one(bench: Bench) 
     assert bench.runs()[0][1] == "interrupted"
 
 
-def test_a_device_in_use_is_told_with_its_holder_and_the_first_run_goes_on(bench: Bench) -> None:
+def test_a_device_in_use_is_reported_with_its_holder_and_the_first_run_goes_on(bench: Bench) -> None:
     with started(bench, *LONG, "--steps", "1000") as process:  # it outlasts two commands
         wait_for_second_session(bench, process)
         second = bench(*RUN, "--quick", "--quant", "fp32", "--json")

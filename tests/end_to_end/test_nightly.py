@@ -82,7 +82,7 @@ def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(
     assert "the device changed, not the code" in row[2]
 
 
-def test_a_regression_is_confirmed_beside_the_baseline_and_told_everywhere(
+def test_a_regression_is_confirmed_beside_the_baseline_and_reported_everywhere(
     board: Board, bench: Bench, first_night: str
 ) -> None:
     add_nights(bench, first_night)

@@ -59,7 +59,9 @@ def latency_of(document: Any) -> list[dict[str, Any]]:
     return [change for change in document["changes"] if change["series"] == LATENCY]
 
 
-def test_an_accepted_regression_is_not_told_the_next_night_and_opens_a_segment(bench: Bench, regressed: str) -> None:
+def test_an_accepted_regression_is_not_reported_the_next_night_and_opens_a_segment(
+    bench: Bench, regressed: str
+) -> None:
     ran = bench("accept", regressed, "--why", "the kernel saves memory now")
     assert ran.code == 0, ran.err
     assert f"accepted {LATENCY} from run {regressed} on" in ran.out
@@ -130,7 +132,7 @@ def test_two_runs_are_compared_metric_by_metric(bench: Bench, board: Board) -> N
     assert "temperature was 40.0 degC and is 52.0 degC" in output
 
 
-def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Bench, board: Board) -> None:
+def test_results_are_printed_though_their_files_cannot_be_written(bench: Bench, board: Board) -> None:
     assert bench("nightly", "--json").code == 0
     for name in ("reports", "nights"):
         shutil.rmtree(bench.home / name)

@@ -17,7 +17,7 @@ from suite.errors import ExitCode
 from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 
-def test_output_that_cannot_be_written_is_told_without_a_traceback(empty_bench: Bench) -> None:
+def test_output_that_cannot_be_written_is_reported_without_a_traceback(empty_bench: Bench) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "suite", *RUN, "--dry-run"],
@@ -102,7 +102,7 @@ def test_descriptors_that_are_closed_are_given_to_no_file(empty_bench: Bench, cl
 
 
 @pytest.mark.parametrize("name", ["/dev/full", "/dev/null"])
-def test_an_error_that_can_not_be_said_keeps_its_exit_code(empty_bench: Bench, name: str) -> None:
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(empty_bench: Bench, name: str) -> None:
     with Path(name).open("w") as stream:
         ended = subprocess.run(
             [sys.executable, "-m", "suite", "run", "--resume", "--quick"], stderr=stream, check=False

@@ -207,10 +207,10 @@ def test_a_command_that_needs_a_broken_plugin_says_whose_it_is_and_what_to_do(wi
         assert with_broken("run", "--device", "local", *SHAPE, *QUICK).code == 0
     done = with_broken(*command.split())
     assert done.code != 0
-    said = done.out + done.err
-    assert "of the plugin broken-lab 0.9 can't be used: broken_lab:" in said
-    assert "half installed" in said and "pip uninstall broken-lab" in said
-    assert "Traceback" not in said
+    printed = done.out + done.err
+    assert "of the plugin broken-lab 0.9 can't be used: broken_lab:" in printed
+    assert "half installed" in printed and "pip uninstall broken-lab" in printed
+    assert "Traceback" not in printed
 
 
 def test_broken_plugins_are_listed_with_their_reasons(with_broken: Bench) -> None:

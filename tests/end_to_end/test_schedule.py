@@ -19,8 +19,8 @@ PLAN = "plans:\n  small: {devices: local, models: tiny, quants: [fp32]}\n"
 SYSTEMCTL = """\
 #!{python} -I
 import sys
-with open({folder!r} + "/told", "a") as told:
-    print(*sys.argv[2:], file=told)
+with open({folder!r} + "/calls", "a") as calls:
+    print(*sys.argv[2:], file=calls)
 if "show" in sys.argv:
     print("ActiveState=active\\nNextElapseUSecRealtime=Mon 2026-11-23 02:30:00 UTC")
 """
@@ -73,7 +73,7 @@ def unit_files(bench: Bench) -> list[str]:
     return sorted(path.name for path in bench.folder.glob("config/systemd/user/*"))
 
 
-def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Bench) -> None:
+def test_a_timer_is_installed_reported_and_removed(systemd: Path, empty_bench: Bench) -> None:
     name = schedule_name(empty_bench.home)
     ran = empty_bench("schedule", "install", "--at", "03:15")
     assert ran.code == 0, ran.err
@@ -82,7 +82,7 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     assert '"--if-due" "--at" "03:15"' in ran.out
     assert "loginctl enable-linger" in ran.out
     assert f"--user enable {name}.timer" in ran.out
-    calls = (systemd / "told").read_text().splitlines()
+    calls = (systemd / "calls").read_text().splitlines()
     assert calls[-3:] == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
     status = empty_bench("schedule", "status")
     assert f"scheduled by systemd: {name}" in status.out
@@ -95,7 +95,7 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     assert "skips the night when clocks go forward: run `suite schedule install` again" in status.out
     assert empty_bench("schedule", "remove").code == 0
     assert unit_files(empty_bench) == []
-    assert (systemd / "told").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]
+    assert (systemd / "calls").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]
 
 
 @pytest.mark.parametrize("by", ["systemd", "cron"])
@@ -152,7 +152,7 @@ def test_a_schedule_that_could_not_run_is_refused(tools: Path, empty_bench: Benc
     assert "`suite schedule install` schedules nights" in empty_bench("schedule", "status").out
 
 
-def test_a_webhook_file_that_others_can_read_is_told(tools: Path, empty_bench: Bench) -> None:
+def test_a_webhook_file_that_others_can_read_is_warned_about(tools: Path, empty_bench: Bench) -> None:
     secrets = empty_bench.folder / "config" / "edge-training-suite" / "nightly.env"
     secrets.parent.mkdir(parents=True)
     secrets.write_text("SUITE_WEBHOOK_URL='https://hooks.example/T0KEN'\n")

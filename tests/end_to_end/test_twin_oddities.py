@@ -68,7 +68,7 @@ def inside(twin: Twin, path: str) -> Path:
     return Path(f"/proc/{process}/root") / path.lstrip("/")
 
 
-def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: Twin) -> None:
+def test_a_disk_that_is_too_small_is_reported_with_the_space_it_has(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "12m")
     run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, twin))))
     ran = run()

@@ -50,7 +50,7 @@ def test_a_pushed_file_costs_one_round_trip_and_files_that_are_there_two_togethe
     assert board.trips(files, tmp_path / "many") == 2
 
 
-def test_a_device_that_cannot_hash_is_told_what_it_lacks(make_file: MakeFile, tmp_path: Path) -> None:
+def test_a_device_that_cannot_hash_is_refused_with_what_it_lacks(make_file: MakeFile, tmp_path: Path) -> None:
     link = android_link(tmp_path / "tools")
     (tmp_path / "tools" / "sha256sum").unlink()
     with contextlib.closing(link), pytest.raises(CommandError, match="the device has no 'python3'"):

@@ -67,7 +67,9 @@ def test_a_zone_is_read_in_the_unit_that_its_size_and_trip_points_tell(
         ("87", ["10"]),  # no computer acts at 10 degrees
     ],
 )
-def test_a_zone_whose_unit_cannot_be_told_is_unavailable(make_tree: MakeTree, temp: str, trips: list[str]) -> None:
+def test_a_zone_whose_unit_cannot_be_determined_is_unavailable(
+    make_tree: MakeTree, temp: str, trips: list[str]
+) -> None:
     found = thermal_sensors(make_tree(zone(temp, [("critical", point) for point in trips])))
     assert not found.sensors
     (gap,) = found.unavailable

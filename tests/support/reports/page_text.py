@@ -53,10 +53,10 @@ class PageText(HTMLParser):
             self.rows.setdefault(table, []).append(read)
             for cell in read:
                 state = [str(part) for part in cell.get("state", [])[:2]]
-                shown = [cell.get("main", "")] if not state else [" ".join(state)]
+                displayed = [cell.get("main", "")] if not state else [" ".join(state)]
                 self.words += [
                     " ",
-                    *shown,
+                    *displayed,
                     *(f" {words}" for key in ("small", "badges", "tags") for words in cell.get(key, [])),
                 ]
 

@@ -151,9 +151,9 @@ def test_a_device_is_reached_by_its_alias_through_its_jump_host(
     keys = [sshd.host_key_text]
     with pytest.raises(HostKeyRefused, match=r"the jump host of device 'board' .* is not enrolled"):
         ssh_transport(entry(host_keys=keys))
-    shown: list[tuple[str, str]] = []
-    values = enroll(entry(), lambda endpoint, text: shown.append((endpoint.alias, text)))
-    assert shown == [("bastion", bastion.host_key_text), ("board", sshd.host_key_text)]
+    confirmed: list[tuple[str, str]] = []
+    values = enroll(entry(), lambda endpoint, text: confirmed.append((endpoint.alias, text)))
+    assert confirmed == [("bastion", bastion.host_key_text), ("board", sshd.host_key_text)]
     assert values == {"host_keys": keys, "jump": {"host": "bastion", "host_keys": [bastion.host_key_text]}}
     transport = ssh_transport(entry(**values))
     assert transport.run(["echo", "hi"], timeout_s=20).stdout == "hi\n"
