@@ -1,4 +1,4 @@
-"""What a page says and holds: its words, links and ids, with those of the rows that its script draws."""
+"""Reads a page: its words, links and ids, including those of the rows that its script draws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = re.compile(r'<script type="application/json".*?</script>', re.DOTALL)
 
 
 class PageText(HTMLParser):
-    """The words of a page (the data of its figures left out), blanks joined in `text`; its tags, links and ids."""
+    """The words of a page without its figures' data (with blanks joined in `text`), its tags, links and ids."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
