@@ -1,4 +1,4 @@
-"""Disks that are full, files that are cut, folders that are in the way: named, mended where that is possible."""
+"""Full disks, truncated files, paths that are taken: named, and repaired where that is possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = (*RUN, "--quick", "--quant", "fp32,nf4")
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """A tmpfs over `folder` where this process may mount one; whether it is."""
+    """Mounts a tmpfs over `folder` where this process may; yields whether it did."""
     folder.mkdir(parents=True, exist_ok=True)
     argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     done = os.geteuid() == 0 and subprocess.run(argv, capture_output=True, check=False).returncode == 0

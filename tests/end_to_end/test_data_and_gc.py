@@ -91,7 +91,7 @@ def test_trace_of_a_run_has_its_device_and_sessions(bench: Bench, run_id: str) -
 
 
 def age(bench: Bench) -> None:
-    """Lets everything have been made, measured and used long ago, on another system build than the newest."""
+    """Makes everything look made, measured and used long ago, on another system build than the newest."""
     for folder in (bench.home / "artifacts").iterdir():
         os.utime(folder, (OLD, OLD))
     bench.change("UPDATE measurement SET started_at = '2020-01-01T00:00:00.000+00:00'")
@@ -145,7 +145,7 @@ def test_gc_keeps_the_baseline_of_every_series(bench: Bench, run_id: str) -> Non
         os.utime(folder, (OLD, OLD))
     bench.change("UPDATE measurement SET started_at = '2020-01-01T00:00:00.000+00:00'")
     used = {row[0] for row in bench.rows("SELECT artifact_hash FROM measurement")}
-    bench.change("UPDATE run SET purpose = 'nightly'")  # nights alone are compared with, those of two sessions or more
+    bench.change("UPDATE run SET purpose = 'nightly'")  # a baseline is a night of two sessions or more
     bench.change("UPDATE measurement SET valid_sessions = 2")
     assert bench("gc", "--yes").code == 0
     assert programs(bench) == used
@@ -211,6 +211,6 @@ def test_programs_beyond_the_limit_fail_their_setting_alone(bench: Bench, board:
         "fp32": "ok",
         "fp16": "ok",
         "int8": "failed",
-        "nf4": "ok",  # the room that int8 could not use is enough for it
+        "nf4": "ok",  # the space that int8 could not use is enough for it
     }
     assert "`cache_limit_mb` is 1: raise it in the inventory" in found["int8"]["reason"]

@@ -33,7 +33,7 @@ def board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 @pytest.fixture
 def regressed(board: Board, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The id of a night in which nf4 became slower, after many in which it was not: measured once, then copied."""
+    """The id of a night in which nf4 became slower, after many in which it did not: measured once, then copied."""
     base = tmp_path_factory.getbasetemp()
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "regressed"
     with FileLock(made.with_suffix(".lock")):
@@ -84,7 +84,7 @@ def test_a_series_is_accepted_from_its_newest_point_on(bench: Bench, regressed: 
     assert "by ada" in again.sentence
 
 
-def test_what_cannot_be_accepted_is_refused_with_a_way_on(bench: Bench, regressed: str) -> None:
+def test_what_cannot_be_accepted_is_refused_with_what_to_do_instead(bench: Bench, regressed: str) -> None:
     assert "--why is empty" in bench("accept", "nf4/latency_ms", "--why", " ").sentence
     assert "matches 2 series" in bench("accept", "latency_ms", "--why", "x").sentence
     assert "did you mean" in bench("accept", LATENCY + "x", "--why", "x").sentence
@@ -92,7 +92,7 @@ def test_what_cannot_be_accepted_is_refused_with_a_way_on(bench: Bench, regresse
     assert bench.rows("SELECT count(*) FROM acceptance") == [(0,)]
 
 
-def test_the_history_of_a_series_tells_verdicts_remarks_and_how_to_measure_again(bench: Bench, regressed: str) -> None:
+def test_the_history_of_a_series_lists_verdicts_remarks_and_how_to_measure_again(bench: Bench, regressed: str) -> None:
     assert bench("annotate", "latest", "new \x1b[31mcompiler").code == 0
     assert bench("annotate", "nf4/latency_ms", "watch this one").code == 0
     ran = bench("history", "nf4/latency")
