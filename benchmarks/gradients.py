@@ -2,8 +2,8 @@
 
     python -m benchmarks.gradients --model smollm2-135m --settings fp16 --perturbations 64
 
-Uses reviews of the built-in task, with adapters at zero. The derivative that everything is compared with is fp32's
-difference quotient at eps 1e-3. `noise` is the standard deviation between the losses of the setting and of fp32 with
+Uses reviews of the built-in task, with adapters at zero. The reference derivative is fp32's difference quotient
+at eps 1e-3. `noise` is the standard deviation between the losses of the setting and of fp32 with
 the same perturbation; for int8 and nf4 it includes the effect of quantizing the weights.
 """
 

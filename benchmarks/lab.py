@@ -1,8 +1,8 @@
 """Makes a lab with planted causes and its reports: `python -m benchmarks.lab FOLDER [--nights N]`.
 
-Twenty boards over so many nights, judged by the suite's own rules (tests/support/suite/planted_lab.py). FOLDER becomes
-a suite home: `SUITE_HOME=FOLDER suite findings` lists what was found, FOLDER/reports has the pages. Prints how long
-each part took, what the last night found, and what pages weigh.
+Twenty boards over N nights, judged by the suite's own rules (tests/support/suite/planted_lab.py). FOLDER becomes a
+suite home: `SUITE_HOME=FOLDER suite findings` lists what was found, FOLDER/reports has the pages. Prints how long each
+part took, what the last night found, and how large the pages are.
 """
 
 from __future__ import annotations

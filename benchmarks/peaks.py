@@ -1,11 +1,11 @@
-"""The peaks that the runner measures on this machine, beside what torch reaches in the same minute.
+"""Compares the peaks that the runner measures on this machine with what torch reaches in the same minute.
 
 python -m benchmarks.peaks --threads 2 --rounds 5
 
-Both take turns, and the best of all rounds counts. A product by torch is at most as fast as the peak, and near it. With
-one thread torch's products are timed by its own processor time, as the runner's are, so that nothing else that runs is
-counted; with more by the clock, as copies always are. Of float32 a convolution counts where it is faster: MKL, which
-makes torch's products of float32, does not use the widest instructions of every processor, oneDNN does.
+The two take turns, and the best of all rounds counts. torch's matrix products should come close to the peak without
+exceeding it. With one thread they are timed by processor time, like the runner's, so that other processes don't count;
+with more threads by the clock, as copies always are. For float32 a convolution counts where it is faster: MKL, which
+computes torch's float32 products, doesn't use the widest instructions of every processor; oneDNN does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def runner_peaks(runner: Path, threads: int) -> dict[str, float]:
-    """Returns the peaks of one call of the runner, in thousand millions a second."""
+    """Returns the peaks of one call of the runner, in GFLOP/s or GB/s."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps({"schema": 1, "session": "peaks", "threads": threads}))

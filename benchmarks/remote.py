@@ -2,8 +2,8 @@
 
 `ssh`, `adb`: connect and command latency, and a deploy (written through to the disk and hashed there) against `scp` or
 `adb push` of the same file; `adb` needs root and what `make twins` installs.
-`first-step`: from the start of `suite run` to the first step of a device over SSH, when nothing is to be exported or
-pushed. `fleet`: one local twin against 32 of them at once, wall time and processor time.
+`first-step`: from the start of `suite run` to the first step of a device over SSH, when nothing has to be exported
+or pushed. `fleet`: one local twin against 32 of them at once, wall time and processor time.
 """
 
 from __future__ import annotations

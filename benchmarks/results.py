@@ -1,7 +1,7 @@
 """Measures what reading results as data frames costs: `python -m benchmarks.results [--nights N] [--devices N]`.
 
 Uses a synthetic store of 365 nights of 35 devices with 8 workloads each (102,200 measurements), or any `--store FILE`.
-Each reading is a process of its own. Memory is the most that it ever held, beside what it held before it read.
+Each read runs in its own process. Memory is that process's peak, beside what it held before it read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def report_cost(store: Path, name: str, filters: dict[str, Any]) -> None:
-    """Prints time, rows and memory of one reading."""
+    """Prints time, rows and memory of one read."""
     with results.open(store) as lab:
         before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began_s, used_s = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""What a sweep over shapes costs: bytes and seconds of each program, and of the data files that all of them share.
+"""Measures the cost of a sweep over shapes: bytes and seconds of each program, and of the data files that all share.
 
 python -m benchmarks.shapes --model smollm2-135m --quant fp32 1,1,32 4,4,64
 """
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def lines(cache: ArtifactCache, weights: ModelWeights, workloads: Sequence[Workload]) -> Iterator[str]:
-    """Exports and yields what each export took; the last line has all files, shared ones once."""
+    """Exports each workload and yields its costs; the last line is for all files, shared ones counted once."""
     sizes: dict[Path, int] = {}
     alone = 0
     for workload in workloads:

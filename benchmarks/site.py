@@ -1,9 +1,9 @@
 """Measures the cost of a large lab's reports: `python -m benchmarks.site [--nights N] [--devices N]`.
 
 Uses two synthetic stores, the second a night longer than the first (by default 365 nights of 35 devices with 8
-workloads each, 102,200 measurements). Builds the whole site of the first, then for the newest night its page alone, all
-that it changes, and the same again when nothing has changed. Processor time shows what pages cost even on a busy
-machine.
+workloads each, 102,200 measurements). Builds the whole site of the first; then, for the newest night, its page
+alone, all pages that it changes, and the same again when nothing has changed. Processor time shows what pages cost even
+on a busy machine.
 """
 
 from __future__ import annotations

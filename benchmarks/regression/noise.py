@@ -6,8 +6,8 @@
 
 Each night has an artifact of its own, whose code is that night's. `device` is shared by all sessions of a night,
 including those that are measured again, for baseline and candidate. The noise of a point is 1.5 % in all, and so is
-that of one session. A load of an artifact (its file on the device) may be slow for as long as it lies there: the
-sessions that night and those of the same load that are measured again.
+that of one session. A load of an artifact (its file on the device) may be slow for as long as the file stays
+there: in that night's sessions, and in those that are measured again with the same load.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SESSIONS_PER_POINT = 3
 #: Variance of the median of three normal values, in units of one value's [order statistics of the normal law].
 MEDIAN_OF_3_VARIANCE = 1 - math.sqrt(3) / math.pi
 
-#: How much slower a load is that has the rarer mode.
+#: How much slower a load in the rarer mode is.
 MODE = 0.05
 
 OUTLIER_LEAST, OUTLIER_MOST = 0.05, 0.30

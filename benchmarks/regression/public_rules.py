@@ -1,4 +1,4 @@
-"""The rules of public tools, reduced to what decides, so that they can be run on the same numbers.
+"""The rules of public tools, reduced to their decisions, so that they can be run on the same numbers.
 
 Each takes points [series, nights], where larger is worse, and returns [series, nights]: True where a new alert for a
 regression would have gone out that night. Settings are the tools' defaults as far as they bear on one number a night.

@@ -107,7 +107,7 @@ def test_an_improvement_is_no_false_alert_and_is_confirmed():
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(11, 15))
-def test_every_bound_is_shown_to_be_kept_on_many_series(seed):
+def test_simulation_confirms_every_bound_on_many_series(seed):
     for index, bound in enumerate(BOUNDS):
         found = simulated(BY_NAME[bound.scenario], 20_000, np.random.default_rng([seed, index]))
         assert check_bound(bound, found).word == "kept", check_bound(bound, found).sentence

@@ -1,8 +1,8 @@
-"""`python -m tests.campaign`: tries until the time is over, and a table of their outcomes.
+"""`python -m tests.campaign`: makes tries until the time is up, and prints a table of their outcomes.
 
-The exit code is 1 if one failed, or nothing could be tried.
+The exit code is 1 if a try failed, or nothing could be tried.
 
-Every try has a kind and a seed, which repeat it: `python -m tests.campaign --only KIND --seed SEED --tries 1`.
+A kind and a seed repeat a try: `python -m tests.campaign --only KIND --seed SEED --tries 1`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _KINDS_OF_RUNS = (*runner_files.FILES, "kill", "full disk", "limited files")
 
 @dataclass
 class Tally:
-    """Outcomes of the tries of one kind; only those count that had an effect, or a fault."""
+    """Outcomes of the tries of one kind; only those with an effect or a fault count."""
 
     codes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     spent: float = 0.0
-    """Seconds, with what is done before and after the try itself."""
+    """Seconds, including what is done before and after the try itself."""
     slowest: float = 0.0
     faults: int = 0
     without_effect: int = 0
@@ -45,7 +45,7 @@ class Tally:
 
     @property
     def begun(self) -> int:
-        """All tries, also those without effect."""
+        """All tries, including those without effect."""
         return self.codes.total() + self.without_effect
 
     def add(self, outcome: Outcome) -> None:
@@ -63,7 +63,7 @@ Trial = Callable[[int], Outcome]
 
 
 def trials(folder: Path, names: list[str], home: Path | None) -> dict[str, Trial]:
-    """Returns what tries each of the named kinds with a seed."""
+    """Returns, for each of the named kinds, a function that makes the try with a given seed."""
     good: dict[str, Path] = {}
     found: dict[str, Trial] = {
         name: lambda seed, name=name: damage(name, seed, folder, good)  # type: ignore[misc]
@@ -80,9 +80,9 @@ def trials(folder: Path, names: list[str], home: Path | None) -> dict[str, Trial
 
 
 def carry_out(chosen: dict[str, Trial], seed: int, seconds: float, tries: int | None) -> dict[str, Tally]:
-    """Tries all kinds until the time is over, or so many times each; faults are printed at once.
+    """Tries all kinds until the time is up, or each of them `tries` times; prints faults at once.
 
-    The kind that took the least time so far is next, so that what is cheap is tried more often.
+    The kind that has taken the least time so far is next, so that cheap kinds are tried more often.
     """
     tallies = {name: Tally() for name in chosen}
     end = time.monotonic() + seconds
@@ -108,7 +108,7 @@ def carry_out(chosen: dict[str, Trial], seed: int, seconds: float, tries: int | 
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """Formats tries, outcomes and times, a row for each kind; what was not tried has no number."""
+    """Formats tries, outcomes and times, a row for each kind; a kind that was not tried has no numbers."""
     lines = [f"{'kind':28} {'tries':>6} {'faults':>6} {'mean s':>7} {'max s':>7}  exit codes"]
     for name, tally in tallies.items():
         count = tally.codes.total()
@@ -130,7 +130,7 @@ def _why_not(tally: Tally) -> str:
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Runs the campaign; returns the exit code."""
     kinds = [*FORMATS, "request to serve", *_KINDS_OF_RUNS]
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)

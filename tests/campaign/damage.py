@@ -14,7 +14,7 @@ from tests.campaign.mutations import mutate
 
 
 def damage(name: str, seed: int, folder: Path, good: dict[str, Path]) -> Outcome:
-    """Reads one damaged file. `good` keeps what was made once."""
+    """Reads one damaged file. `good` keeps the good files, which are made once."""
     made = FORMATS[name]
     if name not in good:
         path = prepare(folder / f"good {name}".replace(" ", "-").replace(",", ""), made)

@@ -36,7 +36,7 @@ from workloads.models.zoo import load_model, random_weights
 from workloads.workload import Workload, adapter_values, layout_of
 
 READS = frozenset({0, 2})
-"""Exit codes of a command that reads what somebody else wrote: it is right, or refused."""
+"""Exit codes of a command that reads a file from outside: accepted, or refused."""
 STORE = frozenset({0, 1, 2, 4})
 
 _INVENTORY = """\
@@ -73,8 +73,8 @@ _WORKLOAD = Workload("tiny", "fp32", q=1, b=2, T=16, rank=4, alpha=8.0, targets=
 
 @dataclass(frozen=True)
 class Format:
-    """A format: `make` writes good files into a folder and returns the one that is damaged; `read` reads it, and
-    returns the exit code, which is one of `codes`."""
+    """A format: `make` writes good files into a folder and returns the one to damage; `read` reads it and returns the
+    exit code, which must be one of `codes`."""
 
     make: Callable[[Path], Path]
     read: Callable[[Path], int]
@@ -82,7 +82,7 @@ class Format:
 
 
 def _command(*words: str) -> Callable[[Path], int]:
-    """Returns what runs the command, with the file in the place of FILE and its folder in that of FOLDER."""
+    """Returns a function that runs the command, with the file in place of FILE and its folder in place of FOLDER."""
 
     def read(path: Path) -> int:
         given = {"FILE": str(path), "FOLDER": str(path.parent)}
@@ -92,7 +92,7 @@ def _command(*words: str) -> Callable[[Path], int]:
 
 
 def _first_failure(*commands: Sequence[str]) -> Callable[[Path], int]:
-    """Returns what runs commands one after the other; the code is that of the first that fails."""
+    """Returns a function that runs commands in turn; the code is that of the first that fails."""
 
     def read(_path: Path) -> int:
         codes = [run_command(words) for words in commands]
@@ -167,7 +167,7 @@ def _read_adapter(path: Path) -> int:
 
 
 def _home(folder: Path) -> Path:
-    """A home with two runs."""
+    """Makes a home with two runs; returns its store."""
     home = folder / "home"
     home.mkdir()
     for purpose in ("run", "nightly"):
@@ -194,7 +194,7 @@ def _journal(folder: Path) -> Path:
 
 
 def _artifact(folder: Path) -> Path:
-    """artifact.json of a program, of which reading it needs only the size."""
+    """Makes the artifact.json of a program; reading it needs only the program's size."""
     made = folder / "home" / "artifacts" / ("a" * 32) / "artifact.json"
     made.parent.mkdir(parents=True)
     (made.parent / "program.pte").write_bytes(b"program")
@@ -295,7 +295,7 @@ def prepare(folder: Path, made: Format) -> Path:
 
 
 def warm_up() -> None:
-    """Loads what the commands load later, once for all tries."""
+    """Loads once, for all tries, what the commands would load later."""
     for name in cli.commands:
         cli.get_command(click.Context(cli), name)
     load_inputs(replace(Plan(devices=(), model="tiny", q=2, b=2, T=32), quants=("fp32",)), lambda _line: None)

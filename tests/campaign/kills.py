@@ -26,7 +26,7 @@ _SECONDS = 300.0
 
 @dataclass
 class Bench:
-    """A folder with an inventory and a home that has runner, programs and one run; how long such a run takes."""
+    """A folder with an inventory, a home that has the runner, programs and one run, and how long such a run takes."""
 
     folder: Path
     seconds: float
@@ -38,7 +38,7 @@ class Bench:
 
 
 def make_bench(folder: Path, home: Path | None) -> Bench:
-    """Makes the bench; the programs are exported, and the runner is built, unless `home` has them."""
+    """Makes the bench; exports the programs and builds the runner, unless `home` has them."""
     folder.mkdir()
     (folder / "inventory.yaml").write_text("devices:\n  local:\n    kind: local\n")
     bench = Bench(folder, 0.0)
@@ -73,16 +73,16 @@ def _sessions(home: Path) -> set[str]:
 
 
 def _lost(bench: Bench, before: set[str], ended: Ended) -> str | None:
-    """Returns what is missing of what was stored before, and of what the run said that it had measured."""
+    """Returns what is missing of what was stored before or reported as measured by the run."""
     try:
         after = _sessions(bench.home)
     except sqlite3.Error as error:
         return f"lost: {error}"
     if missing := before - after:
         return f"lost: {len(missing)} sessions that were stored before"
-    said = sum("ms a step" in line for line in ended.err.splitlines())
-    if said > len(after - before):
-        return f"lost: {said} sessions were reported and {len(after - before)} are stored"
+    reported = sum("ms a step" in line for line in ended.err.splitlines())
+    if reported > len(after - before):
+        return f"lost: {reported} sessions were reported and {len(after - before)} are stored"
     return None
 
 
@@ -93,9 +93,9 @@ def _goes_on(bench: Bench, words: Sequence[str], codes: frozenset[int]) -> str |
 
 
 def kill(bench: Bench, seed: int) -> Outcome:
-    """Kills a run at a random moment, goes on with it, and now and then loses the store besides.
+    """Kills a run at a random moment and resumes it; at times the store is deleted and rebuilt in between.
 
-    Without effect if the run had ended before.
+    There is no effect if the run had ended before.
     """
     random_ = random.Random(f"kill {seed}")
     before = _sessions(bench.home)
@@ -113,7 +113,7 @@ def kill(bench: Bench, seed: int) -> Outcome:
 
 
 def limit_files(bench: Bench, seed: int) -> Outcome:
-    """Runs with no room for large files; a run that ends well did not need it, so that there was no effect."""
+    """Runs with no room for large files; a run that succeeds did not need it, so there was no effect."""
     before = _sessions(bench.home)
     ended = _carry_out(bench, _RUN, file_bytes=_room(seed))
     return Outcome(ended, fault_of(ended, _DOCUMENTED) or _lost(bench, before, ended), had_effect=ended.code != 0)
@@ -124,9 +124,9 @@ def _room(seed: int) -> int:
 
 
 def fill_disk(bench: Bench, seed: int) -> Outcome:
-    """Runs with little room; then there is room again, and the next run works.
+    """Runs on an almost full disk; once there is space again, the next run must work.
 
-    A run that ends well found all the room that it needed: there was no effect. Raises NotHere if nothing can be
+    A run that succeeds had all the space that it needed: there was no effect. Raises NotHere if nothing can be
     mounted.
     """
     with _small_disk(bench) as small:

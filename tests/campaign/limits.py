@@ -1,4 +1,4 @@
-"""One try in a process of its own, forked from one that has loaded everything, with limits of time and memory."""
+"""One try in a process of its own, forked from one that has loaded everything, with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 60.0
-"""A try that takes longer hangs; the machine may be busy."""
+"""A try that takes longer counts as hung; the machine may be busy."""
 PROCESSOR_SECONDS = 30
 MEMORY_BYTES = 2 << 30
-"""Addresses that a try may take besides those that it starts with."""
+"""Address space that a try may take beyond what it starts with."""
 RESIDENT_BYTES = 700 << 20
 _CRASHED = 70
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a try ended: its exit code (minus a signal's number), what it wrote, seconds, and more memory in bytes."""
+    """How a try ended: its exit code (or minus the signal's number), output, seconds, and bytes of growth."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a try: how it ended, what is wrong with that, and whether what was done to it reached it at all."""
+    """The outcome of a try: how it ended, what is wrong with that, and whether what was done to it had any effect."""
 
     ended: Ended
     fault: str | None
@@ -60,7 +60,7 @@ def attempt(
 ) -> Ended:
     """Runs `work` in a process of its own, in `folder`; its result is the exit code.
 
-    `kill_after_s`: that process is killed then. `file_bytes`: no file may become longer, as on a full disk.
+    `kill_after_s`: when that process is killed. `file_bytes`: no file may grow longer, as on a full disk.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
@@ -83,7 +83,7 @@ def attempt(
 
 
 def _wait(child: int, seconds: float) -> bool:
-    """Waits for the end of a process; returns whether it came in time."""
+    """Waits for a process to end; returns whether it did in time."""
     descriptor = os.pidfd_open(child)
     try:
         ready, _, _ = select.select([descriptor], [], [], seconds)
@@ -117,7 +117,7 @@ def _run(work: Callable[[], int], folder: Path, streams: tuple[int, int], file_b
 
 
 def _resident_bytes() -> int:
-    # What a child has is at first what its parent has at its largest.
+    # A child's peak starts at its parent's.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -125,7 +125,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 
 
 def fault_of(ended: Ended, codes: frozenset[int]) -> str | None:
-    """Returns what is wrong with the end of a try of which only these exit codes are documented, None if nothing is."""
+    """Returns what is wrong with how a try ended, None if nothing is; only the exit codes `codes` are documented."""
     if ended.hung or ended.code == -signal.SIGXCPU:
         return f"hang: no end within {ended.seconds:.0f} s"
     if "Traceback (most recent call last)" in ended.err:

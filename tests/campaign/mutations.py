@@ -1,5 +1,5 @@
-"""Seeded damage to a file: to its bytes, whatever its format, and to what JSON, YAML, safetensors and SQLite hold, so
-that the damage gets past whoever only looks at the form."""
+"""Seeded damage to a file: to its bytes, whatever its format, and to the contents of JSON, YAML, safetensors and
+SQLite, so that the damage gets past readers that only check the syntax."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TOKENS = (
 
 
 def mutate(data: bytes, random_: random.Random) -> bytes:
-    """Returns other data: with one to five changes, of which some change nothing."""
+    """Returns the data with one to five changes, some of which may have no effect."""
     changed = data
     while changed == data:
         for _ in range(random_.choice((1, 1, 1, 2, 3, 5))):
@@ -42,7 +42,7 @@ def mutate(data: bytes, random_: random.Random) -> bytes:
 
 
 def _place(data: bytes, random_: random.Random) -> int:
-    # What a file begins with says what follows, so it is changed more often.
+    # The beginning of a file describes the rest, so it is changed more often.
     return random_.randrange(max(1, min(len(data), random_.choice((16, 256, 4096, len(data) + 1)))))
 
 
@@ -76,7 +76,7 @@ def _repeat(data: bytes, random_: random.Random) -> bytes:
 
 
 def _number(data: bytes, random_: random.Random) -> bytes:
-    """Replaces an integer: one in text, or the eight, four or two bytes of one."""
+    """Replaces an integer: one in text, or a binary one of eight, four or two bytes."""
     found = list(re.finditer(rb"\d+(\.\d+)?", data[: 1 << 16]))
     if found and random_.random() < 0.5:
         match = random_.choice(found)
@@ -90,7 +90,7 @@ def _number(data: bytes, random_: random.Random) -> bytes:
 
 
 def _lines(data: bytes, random_: random.Random) -> bytes:
-    """Removes, doubles, swaps or indents lines."""
+    """Removes, repeats, swaps or indents lines."""
     lines = data.split(b"\n")
     first, second = random_.randrange(len(lines)), random_.randrange(len(lines))
     kind = random_.randrange(4)
@@ -106,7 +106,7 @@ def _lines(data: bytes, random_: random.Random) -> bytes:
 
 
 def _word(data: bytes, random_: random.Random) -> bytes:
-    """Replaces a word by another one of the file, or by something odd."""
+    """Replaces a word with another from the file, or with something odd."""
     found = list(re.finditer(rb"[\w.-]+", data[: 1 << 16]))
     if not found:
         return data
@@ -118,7 +118,7 @@ def _word(data: bytes, random_: random.Random) -> bytes:
 
 
 def _content(data: bytes, random_: random.Random) -> bytes:
-    """Changes what is in a document, a line of documents, a header or a database, and leaves its form alone."""
+    """Changes the contents of a document, a line of documents, a header or a database, but keeps its syntax valid."""
     if data.startswith(b"SQLite format 3\0"):
         return _rows(data, random_)
     length = int.from_bytes(data[:8], "little")
@@ -134,7 +134,7 @@ def _content(data: bytes, random_: random.Random) -> bytes:
 
 
 def _document(data: bytes, random_: random.Random) -> bytes:
-    """Replaces, removes, renames or doubles a value somewhere in a JSON or YAML document."""
+    """Replaces, removes, renames or duplicates a value somewhere in a JSON or YAML document."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -166,7 +166,7 @@ def _document(data: bytes, random_: random.Random) -> bytes:
 
 
 def _rows(data: bytes, random_: random.Random) -> bytes:
-    """Changes values of a database, or removes rows, columns or tables, behind the back of whoever keeps it."""
+    """Changes values of a database, or removes rows, columns or tables, behind its owner's back."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.deserialize(data)

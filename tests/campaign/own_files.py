@@ -1,4 +1,4 @@
-"""Files of a home and of devices that the suite itself wrote: a good one of each, and what reads it."""
+"""Files that the suite itself writes in a home or on devices: a good one of each, and the code that reads it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _RECIPE = {"of": "the campaign"}
 
 
 def sentence_of(work: Callable[[], object]) -> int:
-    """Does the work; returns 2, with its sentence on standard error, if it raises UserError, else 0."""
+    """Does the work and returns 0; if it raises UserError, prints its sentence on standard error and returns 2."""
     try:
         work()
     except UserError as error:
@@ -59,7 +59,7 @@ def sentence_of(work: Callable[[], object]) -> int:
 
 
 def trained(folder: Path, device: str = "board", status: str = "interrupted") -> Path:
-    """A home with a training that made two steps; returns its state."""
+    """Makes a home with a training that made two steps; returns its state."""
     home = Home(folder / "home")
     plan = TrainingPlan(Plan(devices=(device,), model="tiny", quants=("fp32",), q=2, b=2, T=32), steps=4)
     store = Store.open(home.store_path)
@@ -83,7 +83,7 @@ def trained(folder: Path, device: str = "board", status: str = "interrupted") ->
 
 
 def trained_store(folder: Path) -> Path:
-    """The store of such a home."""
+    """Makes such a home; returns its store."""
     trained(folder)
     return folder / "home" / "store.sqlite"
 
@@ -101,7 +101,7 @@ def export_adapter(_path: Path) -> int:
 
 
 def tables(name: str, file_format: str) -> Callable[[Path], Path]:
-    """Returns what exports a run's tables; the file is one of them."""
+    """Returns a function that exports a run's tables and returns the file of one."""
 
     def make(folder: Path) -> Path:
         begun = begin(folder / "home.sqlite", device="jetson")
@@ -114,7 +114,7 @@ def tables(name: str, file_format: str) -> Callable[[Path], Path]:
 
 
 def read_tables(path: Path) -> int:
-    """Reads all of them as data frames."""
+    """Reads all tables in the folder as data frames."""
 
     def read() -> None:
         with results.open(path.parent) as lab:
@@ -125,14 +125,14 @@ def read_tables(path: Path) -> int:
 
 
 def output(folder: Path) -> Path:
-    """What a runner printed."""
+    """Writes a runner's output."""
     lines = recorded.whole(*recorded.samples("VDD_IN", lambda t: 5000 + t, seconds=2))
     (folder / "session.jsonl").write_text("\n".join(lines) + "\n")
     return folder / "session.jsonl"
 
 
 def read_output(path: Path) -> int:
-    """Makes a record of it, its validity and its energy."""
+    """Derives the session's record, validity and energy from it."""
     record = collect("s", path.read_text(errors="replace").splitlines(), ProcessEnd(rc=0), _SENSORS)
     validity = judge(record, Expectation(measured_steps=5))
     print(record.sentence, validity.reason, *record.defects, *record.sensor_errors.items())
@@ -141,7 +141,7 @@ def read_output(path: Path) -> int:
 
 
 def device_record(name: str) -> Callable[[Path], Path]:
-    """The record `name` of a device's cache with a program, a data file and a runner."""
+    """Returns a function that makes a device's cache and returns its record `name`."""
 
     def make(folder: Path) -> Path:
         places = Places(str(folder / "device"))
@@ -169,7 +169,7 @@ def read_device(path: Path) -> int:
 
 
 def night_record(folder: Path) -> Path:
-    """The record of the last scheduled night."""
+    """Writes the record of the last scheduled night."""
     home = Home(folder / "home")
     at = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
     write_record(home, Started(at, at, 3, "night.log"))
@@ -178,7 +178,7 @@ def night_record(folder: Path) -> Path:
 
 
 def read_night(path: Path) -> int:
-    """Reads it."""
+    """Reads the record."""
     found = read_record(Home(path.parents[1]))
     print(found, None if found is None else found.meaning)
     return 0
@@ -190,7 +190,7 @@ def _write_data(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def catalog(folder: Path) -> Path:
-    """The list of constants beside a data file."""
+    """Makes a data file; returns the list of constants beside it."""
     cache = DataCache(folder / "home" / "artifacts" / "weights")
     file, _ = cache.make(WEIGHTS, _RECIPE, _write_data)
     (path,) = file.folder.glob("constants-*.json")
@@ -198,7 +198,7 @@ def catalog(folder: Path) -> Path:
 
 
 def profile(folder: Path) -> Path:
-    """A profile that was kept."""
+    """Writes a profile."""
     home, name = Home(folder / "home"), "2026-11-30T05-00-00-abcd"
     row = ProfileRow("norm", "", "Add (ND)", "delegate", 0, 2, 1.0, 1e3, 1e3)
     setting = SettingProfile({"model": "tiny", "quant": "fp32"}, "aa", 2, (1.0, 1.1), (1.2, 1.0), 2, (row,))
@@ -206,7 +206,7 @@ def profile(folder: Path) -> Path:
 
 
 def read_catalog(path: Path) -> int:
-    """Takes the data file from the cache, or makes it again."""
+    """Takes the data file from the cache, or remakes it."""
     root = next(parent for parent in path.parents if parent.name == "weights")
     file, constants = DataCache(root).make(WEIGHTS, _RECIPE, _write_data)
     print(file.path.name, *constants)
@@ -214,7 +214,7 @@ def read_catalog(path: Path) -> int:
 
 
 def program_document(folder: Path) -> Path:
-    """artifact.json of a program with a data file, under the hash of its workload."""
+    """Makes a program with a data file, under the hash of its workload; returns its artifact.json."""
     data = catalog(folder).parent
     cache = ArtifactCache(folder / "home" / "artifacts")
     made = cache.root / cache.hash_of(_WORKLOAD, "weights")
@@ -231,7 +231,7 @@ def program_document(folder: Path) -> Path:
 
 
 def find_program(path: Path) -> int:
-    """Looks for the program; what is beside the cache stays, whatever the document says."""
+    """Looks for the program; a folder beside the cache must survive, whatever the document says."""
     cache = ArtifactCache(path.parents[1])
     beside = cache.root.parent / "kept"
     beside.mkdir()

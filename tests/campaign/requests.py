@@ -1,4 +1,4 @@
-"""Odd requests to `suite serve`: each is answered or its connection closed, and the server serves on."""
+"""Odd requests to `suite serve`: each is answered or its connection closed, and the server keeps serving."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _servers: dict[Path, tuple[int, Path]] = {}
 
 
 def ask(seed: int, folder: Path) -> Outcome:
-    """Sends one odd request, then a plain one. The server is a process of its own, started once."""
+    """Sends one odd request, then a plain one. The server runs in a process of its own, started once."""
     if folder not in _servers:
         _servers[folder] = _start(folder)
     port, log = _servers[folder]
@@ -54,7 +54,7 @@ def ask(seed: int, folder: Path) -> Outcome:
 
 
 def _send(port: int, data: bytes, random_: random.Random) -> bytes:
-    """Sends the data, in one piece or several, waits for the end of the answer or leaves before."""
+    """Sends the data in one or two pieces; reads the whole answer, or hangs up before."""
     with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
         answer = b""
         try:
@@ -68,13 +68,13 @@ def _send(port: int, data: bytes, random_: random.Random) -> bytes:
                 answer += part
         except TimeoutError:
             raise
-        except OSError:  # it has answered and left before it was told everything
+        except OSError:  # it answered and hung up before it had read everything
             return answer
         return answer
 
 
 def _start(folder: Path) -> tuple[int, Path]:
-    """Returns the port of a server of a small site, and the file with what it writes."""
+    """Starts a server of a small site; returns its port and the file of its output."""
     (folder / "runs" / "a").mkdir(parents=True)
     (folder / "index.html").write_text("overview")
     (folder / "runs" / "a" / "index.html").write_text("run a")

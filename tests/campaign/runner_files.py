@@ -1,4 +1,4 @@
-"""Damaged jobs and states, read by the runner itself: each ends with a footer, none by a signal."""
+"""Damaged jobs and states, read by the runner itself: each run ends with a footer, none by a signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JOB, STATE = "job.json", "state.safetensors"
 FILES = {"job of the runner": JOB, "state for the runner": STATE}
 _CODES = frozenset({0, 1})
 _SECONDS = 5.0
-"""A job may ask for a billion steps; the runner is asked to stop then."""
+"""When the runner is asked to stop, as a damaged job may ask for a billion steps."""
 _GRACE_SECONDS = 20.0
 
 
@@ -30,7 +30,7 @@ _GRACE_SECONDS = 20.0
 class Jobs:
     """A folder with the runner, a good job, and the state that such a job left.
 
-    The job names no `state_out`: the file that it names is replaced, and damage may make that any file.
+    The job has no `state_out`: the runner replaces that file, and damage could make it any file.
     """
 
     folder: Path
@@ -102,6 +102,6 @@ def _run(runner: Path) -> int:
 
 
 def trials(home: Path, folder: Path) -> dict[str, Callable[[int], Outcome]]:
-    """Returns what tries each kind with a seed."""
+    """Returns, for each kind, a function that makes the try with a given seed."""
     jobs = Jobs.of_home(home, folder)
     return {kind: partial(damage_job, jobs, kind) for kind in FILES}

@@ -1,4 +1,4 @@
-"""A short campaign with fixed seeds, in this process, and that the campaign itself sees what it looks for."""
+"""A short campaign with fixed seeds, in this process; and the campaign itself detects what it looks for."""
 
 from __future__ import annotations
 

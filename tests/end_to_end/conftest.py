@@ -37,7 +37,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest) -> Path:
-    """A home with the runner and the programs, kept from one test run to the next; whoever comes first fills it."""
+    """A home with the runner and the programs, kept from one test run to the next; the first test fills it."""
     cache = request.config.cache
     assert cache is not None
     build_runner(cache.mkdir("runner"))
@@ -71,7 +71,7 @@ def bench(empty_bench: Bench, shared: Path) -> Iterator[Bench]:
     shutil.copytree(shared / "artifacts", empty_bench.home / "artifacts")
     (empty_bench.home / "runner").symlink_to(shared / "runner", target_is_directory=True)
     yield empty_bench
-    # A runner that a failing test left would disturb all others.
+    # A runner left by a failing test would disturb all others.
     pid = empty_bench.runner_pid()
     if pid is not None and Path(f"/proc/{pid}/exe").exists():
         os.kill(pid, 9)

@@ -1,4 +1,4 @@
-"""Runs on devices that aren't there: noticed before anything is exported, and recorded where others go on."""
+"""Runs on devices that aren't there: noticed before anything is exported, and recorded while others go on."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_a_bad_task_is_refused_with_its_line(empty_bench: Bench, name: str, text
     assert _found(sentence, ran.sentence), ran.sentence
 
 
-def test_rows_that_are_too_long_are_counted_and_told(bench: Bench) -> None:
+def test_rows_that_are_too_long_are_counted_and_reported(bench: Bench) -> None:
     long, short = "very " * 60 + "good", "good"
     (bench.folder / "mixed.tsv").write_text(f"{long}\t1\n{short}\t1\n{long} again\t0\n")
     ran = bench(*RUN, "--quick", "--quant", "fp32", "--task", "mixed.tsv")
@@ -205,7 +205,7 @@ def test_debug_shows_the_traceback(empty_bench: Bench) -> None:
 
 @pytest.fixture
 def read_only_home(empty_bench: Bench) -> Iterator[Path]:
-    """A home on a file system that cannot be written, or in a folder that cannot where mounting is not allowed."""
+    """A home on a read-only file system, or a file in its place where mounting is not allowed."""
     home = empty_bench.home
     home.mkdir()
     mounted = (
@@ -213,7 +213,7 @@ def read_only_home(empty_bench: Bench) -> Iterator[Path]:
         and subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(home)], check=False).returncode == 0
     )
     if not mounted:
-        # Without mounts: nobody, root included, makes a folder below a file.
+        # Nobody, not even root, can make a folder below a file.
         home.rmdir()
         home.touch()
     yield home
@@ -237,7 +237,7 @@ def test_a_damaged_store_is_refused_before_anything_is_exported(empty_bench: Ben
     assert not (empty_bench.home / "artifacts").exists()
 
 
-def test_a_dry_run_tells_time_memory_and_disk_and_does_nothing(empty_bench: Bench) -> None:
+def test_a_dry_run_estimates_time_memory_and_disk_and_does_nothing(empty_bench: Bench) -> None:
     ran = empty_bench(*RUN, "--dry-run", "--sessions", "5")
     assert ran.code == 0
     assert "20 sessions of 10 measured steps, interleaved over fp32, fp16, int8, nf4" in ran.out

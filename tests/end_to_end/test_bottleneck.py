@@ -1,4 +1,4 @@
-"""Peaks of devices over each transport, and the experiment that holds operators against them, on tiny."""
+"""Peaks of devices over each transport, and the experiment that compares operators with them, on tiny."""
 
 from __future__ import annotations
 

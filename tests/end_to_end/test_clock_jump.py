@@ -1,4 +1,4 @@
-"""The host's clock is set within a run: numbers, sessions, waits and exports are as if it had not been."""
+"""The host's clock is changed during a run: numbers, sessions, waits and exports are as if it had not been."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 
 def let_clock_jump(monkeypatch: pytest.MonkeyPatch, hours: float) -> list[float]:
-    """Sets the host's clock by so many hours whenever a session was stored; returns the jumps there were."""
+    """Moves the host's clock by `hours` whenever a session is stored; returns the jumps so far."""
     jumps: list[float] = []
     real_time, real_add = time.time, Store.add_session
 
@@ -53,7 +53,7 @@ def test_a_jump_of_the_clock_changes_no_number(
     assert ran.code == 0, ran.err
     assert len(jumps) == 3
     (found,) = ran.document["measurements"]
-    assert found["latency_ms"]["sessions"] == [1000.0, 1000.0, 1000.0]  # as the runner's own clock has it
+    assert found["latency_ms"]["sessions"] == [1000.0, 1000.0, 1000.0]  # by the runner's own clock
     ((started, finished),) = bench.rows("SELECT started_at, finished_at FROM run")
     assert (finished < started) == (hours < 0)
     assert bench("history").code == 0
@@ -64,7 +64,7 @@ def test_a_jump_of_the_clock_changes_no_number(
     assert bench("data", "import", exported, "--from", "bonn").code == 0
 
 
-def test_a_run_that_is_taken_up_again_after_a_jump_measures_only_what_is_left(
+def test_a_run_resumed_after_a_jump_measures_only_what_is_left(
     board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_clock_jump(monkeypatch, -30.0)

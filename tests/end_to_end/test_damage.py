@@ -1,4 +1,4 @@
-"""Disks that are full, files that are cut, folders that are in the way: named, mended where that is possible."""
+"""Full disks, truncated files, paths that are taken: named, and repaired where that is possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = (*RUN, "--quick", "--quant", "fp32,nf4")
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """A tmpfs over `folder` where this process may mount one; whether it is."""
+    """Mounts a tmpfs over `folder` where this process may; yields whether it did."""
     folder.mkdir(parents=True, exist_ok=True)
     argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     done = os.geteuid() == 0 and subprocess.run(argv, capture_output=True, check=False).returncode == 0
@@ -61,7 +61,7 @@ def test_a_truncated_program_in_the_cache_is_exported_again(bench: Bench, shared
     assert not any(line and line in ran.err for line in log.splitlines())
 
 
-def test_what_was_measured_is_shown_before_a_page_that_can_not_be_written(bench: Bench) -> None:
+def test_measurements_are_printed_before_a_page_that_cannot_be_written(bench: Bench) -> None:
     reports = bench.home / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     reports.write_text("in the way")

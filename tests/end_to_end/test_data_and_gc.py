@@ -44,7 +44,7 @@ def test_tables_have_a_row_for_each_measurement(bench: Bench, run_id: str) -> No
     assert [(row["run_id"], row["quant"]) for row in rows] == [(run_id, "fp32"), (run_id, "int8")]
 
 
-def test_run_of_another_lab_comes_in_once_and_is_shown_as_imported(bench: Bench, run_id: str) -> None:
+def test_a_run_of_another_lab_is_imported_once_and_listed_as_imported(bench: Bench, run_id: str) -> None:
     assert bench("data", "export", run_id, "--format", "json").code == 0
     path = f"export/{run_id}.json"
     first, second = bench("data", "import", path, "--from", "bonn"), bench("data", "import", path, "--from", "bonn")
@@ -76,7 +76,7 @@ def test_bad_input_is_one_sentence_with_exit_code_2(bench: Bench, run_id: str, a
 
 
 @pytest.mark.parametrize("arguments", [("data", "export", "all"), ("trace", "x")])
-def test_without_a_store_the_next_command_is_told(empty_bench: Bench, arguments: tuple[str, ...]) -> None:
+def test_without_a_store_the_next_command_is_named(empty_bench: Bench, arguments: tuple[str, ...]) -> None:
     ran = empty_bench(*arguments)
     assert ran.code == 2
     assert "measure first with `suite run --device local`" in ran.sentence
@@ -91,7 +91,7 @@ def test_trace_of_a_run_has_its_device_and_sessions(bench: Bench, run_id: str) -
 
 
 def age(bench: Bench) -> None:
-    """Lets everything have been made, measured and used long ago, on another system build than the newest."""
+    """Makes everything look made, measured and used long ago, on another system build than the newest."""
     for folder in (bench.home / "artifacts").iterdir():
         os.utime(folder, (OLD, OLD))
     bench.change("UPDATE measurement SET started_at = '2020-01-01T00:00:00.000+00:00'")
@@ -113,7 +113,7 @@ def test_gc_names_what_goes_and_a_dry_run_leaves_it(bench: Bench, run_id: str) -
 
 
 @pytest.mark.parametrize(("answer", "code"), [("", 2), ("n\n", 0)])
-def test_gc_removes_nothing_unless_it_is_told_yes(
+def test_gc_removes_nothing_unless_the_answer_is_yes(
     bench: Bench, run_id: str, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
     age(bench)
@@ -145,7 +145,7 @@ def test_gc_keeps_the_baseline_of_every_series(bench: Bench, run_id: str) -> Non
         os.utime(folder, (OLD, OLD))
     bench.change("UPDATE measurement SET started_at = '2020-01-01T00:00:00.000+00:00'")
     used = {row[0] for row in bench.rows("SELECT artifact_hash FROM measurement")}
-    bench.change("UPDATE run SET purpose = 'nightly'")  # nights alone are compared with, those of two sessions or more
+    bench.change("UPDATE run SET purpose = 'nightly'")  # a baseline is a night of two sessions or more
     bench.change("UPDATE measurement SET valid_sessions = 2")
     assert bench("gc", "--yes").code == 0
     assert programs(bench) == used
@@ -211,6 +211,6 @@ def test_programs_beyond_the_limit_fail_their_setting_alone(bench: Bench, board:
         "fp32": "ok",
         "fp16": "ok",
         "int8": "failed",
-        "nf4": "ok",  # the room that int8 could not use is enough for it
+        "nf4": "ok",  # the space that int8 could not use is enough for it
     }
     assert "`cache_limit_mb` is 1: raise it in the inventory" in found["int8"]["reason"]

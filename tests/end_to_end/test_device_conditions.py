@@ -31,7 +31,7 @@ def test_energy_is_the_integral_of_the_samples_and_net_of_the_idle_power_around(
     assert item["energy_mj_per_step"]["short"] is False
     assert item["energy_mj_per_step"]["rate_hz"] == pytest.approx(10.0)
     assert "battery" in item["energy_mj_per_step"]["method"]
-    # Idle before, between and after two sessions: the end of one is the begin of the next.
+    # Idle before, between and after two sessions: the idle time in between counts for both.
     assert board.now_ns == pytest.approx(3 * 10.1e9, rel=0.02)
 
 

@@ -7,7 +7,7 @@ import re
 from tests.support.end_to_end.suite_runs import RUN, Bench
 
 
-def test_the_command_that_a_missing_device_is_answered_with_adds_it(empty_bench: Bench) -> None:
+def test_the_command_in_the_error_for_a_missing_device_adds_it(empty_bench: Bench) -> None:
     refused = empty_bench("run", "--device", "jetson", *RUN[3:])
     assert refused.code == 2
     offered = re.search(r"`suite (devices add [^`]*)`", refused.sentence)
@@ -20,14 +20,14 @@ def test_the_command_that_a_missing_device_is_answered_with_adds_it(empty_bench:
     assert "  jetson:\n    kind: jetson\n    host: 10.0.0.7\n" in text
 
 
-def test_a_login_is_written_by_the_names_of_its_secrets(empty_bench: Bench) -> None:
+def test_a_login_is_written_with_the_names_of_its_secrets(empty_bench: Bench) -> None:
     login = ("--user", "me", "--key-file", "~/.ssh/lab", "--password-env", "NANO_PASSWORD")
     assert empty_bench("devices", "add", "nano", "--kind", "jetson", "--host", "10.0.0.7", *login).code == 0
     text = (empty_bench.folder / "inventory.yaml").read_text()
     assert "    key_file: ~/.ssh/lab\n    password_env: NANO_PASSWORD\n" in text
 
 
-def test_a_password_in_the_place_of_its_variable_is_refused_and_not_repeated(empty_bench: Bench) -> None:
+def test_a_password_in_place_of_its_variable_is_refused_and_not_repeated(empty_bench: Bench) -> None:
     before = (empty_bench.folder / "inventory.yaml").read_text()
     given = ("--kind", "jetson", "--host", "10.0.0.7", "--password-env", "correct horse")
     ran = empty_bench("devices", "add", "nano", *given)
@@ -36,7 +36,7 @@ def test_a_password_in_the_place_of_its_variable_is_refused_and_not_repeated(emp
     assert (empty_bench.folder / "inventory.yaml").read_text() == before
 
 
-def test_an_entry_that_cannot_be_names_no_line_of_a_file_that_never_was(empty_bench: Bench) -> None:
+def test_an_invalid_new_entry_is_refused_without_a_line_number(empty_bench: Bench) -> None:
     ran = empty_bench("devices", "add", "box", "--kind", "linux", "--transport", "adb", "--serial", "S")
     assert ran.code == 2
     assert ran.sentence.startswith("suite: inventory.yaml was not changed: device 'box': `workdir` is")

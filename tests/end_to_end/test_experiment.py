@@ -60,7 +60,7 @@ def test_headline_weighs_every_claim_and_leads_to_commands_that_work(bench: Benc
         assert again.code == 0, again.err
 
 
-def test_fine_tune_bills_trainings_and_says_what_has_no_sensor(bench: Bench) -> None:
+def test_fine_tune_lists_costs_of_trainings_and_what_has_no_sensor(bench: Bench) -> None:
     found = _quick_answer(bench("experiment", "fine-tune", "--quick", "--json"))
     assert "fine-tune tiny on the built-in reviews to a held-out accuracy of 0.55" in found["sentence"]
     bills, *rest = found["evidence"]
@@ -94,7 +94,7 @@ def test_estimators_are_compared_after_equal_work(bench: Bench) -> None:
     assert answer["missing"] == []
 
 
-def test_generalization_trains_on_long_rows_code_and_a_task_of_the_user_s(bench: Bench) -> None:
+def test_generalization_trains_on_long_rows_code_and_a_users_task(bench: Bench) -> None:
     lines = [f"the {word} was {'fine' if even else 'bad'}\t{even}" for word in "abcdefghijkl" for even in (0, 1)]
     path = bench.folder / "mine.tsv"
     path.write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")

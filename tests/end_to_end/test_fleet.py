@@ -1,4 +1,4 @@
-"""Several devices in one run: side by side where that disturbs nobody, each with a failure of its own."""
+"""Several devices in one run: side by side where that disturbs nobody, and each fails alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHORT = (*SHAPE, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "3", "--js
 
 @dataclass
 class Links:
-    """What happens to the sessions of each device: `before` may wait or raise, and `under_way` counts the others."""
+    """What happens in the sessions of each device: `before` may wait or raise; `under_way` counts concurrent ones."""
 
     before: Callable[[str, int], None] = lambda _device, _session: None
     begun: Counter[str] = field(default_factory=Counter)
@@ -131,7 +131,7 @@ def test_a_device_that_stays_lost_is_given_up_after_two_more_tries_and_the_other
     assert all("the link to one broke after 7 s" in reason for reason in reasons)
 
 
-def test_a_loss_now_and_then_does_not_add_up(board: Board, bench: Bench, links: Links) -> None:
+def test_occasional_losses_do_not_add_up(board: Board, bench: Bench, links: Links) -> None:
     def lose(device: str, session: int) -> None:
         if device == "one" and session % 2:
             raise DeviceLost("the link to one broke: check the cable")

@@ -36,7 +36,7 @@ def started(bench: Bench, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_second_session(bench: Bench, process: subprocess.Popen[str]) -> int:
-    """Until the first session is stored and the runner of the second is under way; its pid."""
+    """Waits until the first session is stored and the second's runner is running; returns its pid."""
     wait_for_line(process.stderr, "session 1/2")
     return int(wait_for(bench.runner_pid, "a second runner"))
 
@@ -58,7 +58,7 @@ def test_a_killed_runner_fails_its_session_alone(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how: signal.Signals) -> None:
+def test_an_interrupted_run_is_resumed_and_keeps_what_it_had(bench: Bench, how: signal.Signals) -> None:
     with started(bench, *LONG, "--seed", str(OTHER_SEED)) as process:
         runner = wait_for_second_session(bench, process)
         process.send_signal(how)
@@ -74,7 +74,7 @@ def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how:
     assert len(kept) == 1
 
     resumed = bench("run", "--resume", "--json")
-    # Medians of so short a look may vary: that is no failure.
+    # Medians of such short sessions may vary: that is no failure.
     assert resumed.code == 0, resumed.err
     assert not is_running(runner)
     assert resumed.document["run_id"] == bench.runs()[0][0]
@@ -85,7 +85,7 @@ def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how:
         ("nf4", 1),
         ("fp32", 1),
     ]
-    assert by_setting(resumed.document)["nf4"]["loss"]["reference_steps"] == 3  # of the same seed, or it were invalid
+    assert by_setting(resumed.document)["nf4"]["loss"]["reference_steps"] == 3  # or it would be invalid
     stored = "SELECT json_extract(plan, '$.plans[0].seed'), json_extract(plan, '$.plans[0].steps') FROM run"
     assert bench.rows(stored) == [(OTHER_SEED, 400)]
     assert bench.runs()[0][1] == "finished"
@@ -102,7 +102,7 @@ def test_a_run_that_is_asked_to_stop_ends_like_an_interrupted_one(bench: Bench) 
     assert bench.runs()[0][1] == "interrupted"
 
 
-def test_a_device_in_use_is_told_with_its_holder_and_the_first_run_goes_on(bench: Bench) -> None:
+def test_a_device_in_use_is_reported_with_its_holder_and_the_first_run_goes_on(bench: Bench) -> None:
     with started(bench, *LONG, "--steps", "1000") as process:  # it outlasts two commands
         wait_for_second_session(bench, process)
         second = bench(*RUN, "--quick", "--quant", "fp32", "--json")

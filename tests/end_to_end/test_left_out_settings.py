@@ -1,4 +1,4 @@
-"""A setting, device or task that is of no use is alone missing from a run, with its reason wherever it is read."""
+"""A setting, device or task that can't be used is all that a run lacks, with its reason wherever it is listed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def board(bench: Bench, address: int, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 @pytest.fixture
 def broken_export(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets the exports of a setting fail; those of the others are in the cache."""
+    """Makes exports of the given settings fail; the programs of the others are in the cache."""
 
     def install(*settings: str) -> None:
         def export(_: Exporter, _plan: Plan, quant: str, *_arguments: Any) -> None:
@@ -80,7 +80,7 @@ EXPECTED = {
 }
 
 
-def test_one_setting_one_device_and_one_task_cost_themselves_alone(
+def test_a_failed_setting_device_or_task_is_all_that_is_missing(
     board: Board, bench: Bench, broken_export: Callable[..., None]
 ) -> None:
     broken_export("int8-dynamic")
@@ -125,7 +125,7 @@ def test_a_night_goes_on_without_them(board: Board, bench: Bench, broken_export:
     assert "absent.tsv" in summary
 
 
-def test_a_night_of_which_nothing_can_be_measured_is_recorded(board: Board, bench: Bench) -> None:
+def test_a_night_in_which_nothing_can_be_measured_is_recorded(board: Board, bench: Bench) -> None:
     (bench.folder / "lab.yaml").write_text(PLAN.replace("  good:", "  bad2:").replace("nf4]", "nf4], task: no.tsv"))
     ran = bench("nightly", "--plan", "lab.yaml", "--json")
     assert ran.code == 4, ran.err
@@ -184,7 +184,7 @@ def _artifacts(bench: Bench, quant: str) -> list[Path]:
 
 @pytest.fixture
 def no_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of tiny that 8da4w can't take."""
+    """Makes 8da4w refuse the rows of tiny."""
     require, odd = QuantizationSetting.require_rows, LlamaConfig(64, 48, 96, 1, 3, 1, 16)
     monkeypatch.setattr(
         QuantizationSetting,
@@ -218,14 +218,14 @@ def test_a_setting_that_the_models_rows_rule_out_is_unsupported_and_the_others_a
     assert f"tiny 8da4w is left out: {GROUPS}" in dry.out
 
 
-def test_a_plan_of_which_no_setting_is_possible_is_refused(board: Board, bench: Bench, no_groups: None) -> None:
+def test_a_plan_without_a_possible_setting_is_refused(board: Board, bench: Bench, no_groups: None) -> None:
     for words in (("--quick",), ("--dry-run",)):
         ran = bench("run", "--device", "here", *SHAPE, "--quant", "8da4w", *words)
         assert (ran.code, bench.home.joinpath("store.sqlite").exists()) == (2, False)
         assert GROUPS in ran.sentence
 
 
-def test_a_setting_too_large_for_this_machine_costs_itself_alone(
+def test_a_setting_too_large_for_this_machine_is_all_that_is_missing(
     board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """llama-2-7b in fp32 needs some 27 GB and in nf4 some 4: nothing is loaded for a forecast."""

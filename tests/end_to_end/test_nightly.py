@@ -65,7 +65,7 @@ def test_a_night_like_the_others_is_unchanged(board: Board, bench: Bench, first_
     assert len(bench.rows("SELECT DISTINCT role FROM measurement")) == 1  # nothing was measured again
 
 
-def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(
+def test_a_suspect_whose_baseline_moved_as_well_is_blamed_on_the_device(
     board: Board, bench: Bench, first_night: str
 ) -> None:
     add_nights(bench, first_night)
@@ -82,7 +82,7 @@ def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(
     assert "the device changed, not the code" in row[2]
 
 
-def test_a_regression_is_confirmed_beside_the_baseline_and_told_everywhere(
+def test_a_regression_is_confirmed_beside_the_baseline_and_reported_everywhere(
     board: Board, bench: Bench, first_night: str
 ) -> None:
     add_nights(bench, first_night)
@@ -126,7 +126,7 @@ def test_a_regressed_night_is_not_the_next_ones_history(board: Board, bench: Ben
     add_nights(bench, first_night)
     slow_candidate(board, "nf4", 1.2)
     assert bench("nightly").code == 3
-    assert bench("nightly").code == 3  # it is told every night until it is mended or accepted
+    assert bench("nightly").code == 3  # it is reported every night until it is fixed or accepted
 
 
 def test_without_its_baseline_program_a_suspect_is_inconclusive(board: Board, bench: Bench, first_night: str) -> None:
@@ -158,7 +158,7 @@ def test_two_nights_never_overlap(board: Board, bench: Bench) -> None:
     assert "Another night is in progress" in ran.sentence
 
 
-def test_a_night_that_was_broken_off_after_its_verdicts_is_judged_once(
+def test_a_night_interrupted_after_its_verdicts_is_judged_once(
     board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Store.add_verdicts
@@ -177,7 +177,7 @@ def test_a_night_that_was_broken_off_after_its_verdicts_is_judged_once(
     assert len(bench.runs()) == 1
 
 
-def test_a_night_that_was_broken_off_is_taken_up(board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_night_is_resumed(board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 

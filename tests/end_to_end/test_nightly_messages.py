@@ -33,7 +33,7 @@ def board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 @pytest.fixture
 def regressed(board: Board, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The id of a night in which nf4 became slower, after many in which it was not: measured once, then copied."""
+    """The id of a night in which nf4 became slower, after many in which it did not: measured once, then copied."""
     base = tmp_path_factory.getbasetemp()
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "regressed"
     with FileLock(made.with_suffix(".lock")):
@@ -59,7 +59,9 @@ def latency_of(document: Any) -> list[dict[str, Any]]:
     return [change for change in document["changes"] if change["series"] == LATENCY]
 
 
-def test_an_accepted_regression_is_not_told_the_next_night_and_opens_a_segment(bench: Bench, regressed: str) -> None:
+def test_an_accepted_regression_is_not_reported_the_next_night_and_opens_a_segment(
+    bench: Bench, regressed: str
+) -> None:
     ran = bench("accept", regressed, "--why", "the kernel saves memory now")
     assert ran.code == 0, ran.err
     assert f"accepted {LATENCY} from run {regressed} on" in ran.out
@@ -82,7 +84,7 @@ def test_a_series_is_accepted_from_its_newest_point_on(bench: Bench, regressed: 
     assert "by ada" in again.sentence
 
 
-def test_what_cannot_be_accepted_is_refused_with_a_way_on(bench: Bench, regressed: str) -> None:
+def test_what_cannot_be_accepted_is_refused_with_what_to_do_instead(bench: Bench, regressed: str) -> None:
     assert "--why is empty" in bench("accept", "nf4/latency_ms", "--why", " ").sentence
     assert "matches 2 series" in bench("accept", "latency_ms", "--why", "x").sentence
     assert "did you mean" in bench("accept", LATENCY + "x", "--why", "x").sentence
@@ -90,7 +92,7 @@ def test_what_cannot_be_accepted_is_refused_with_a_way_on(bench: Bench, regresse
     assert bench.rows("SELECT count(*) FROM acceptance") == [(0,)]
 
 
-def test_the_history_of_a_series_tells_verdicts_remarks_and_how_to_measure_again(bench: Bench, regressed: str) -> None:
+def test_the_history_of_a_series_lists_verdicts_remarks_and_how_to_measure_again(bench: Bench, regressed: str) -> None:
     assert bench("annotate", "latest", "new \x1b[31mcompiler").code == 0
     assert bench("annotate", "nf4/latency_ms", "watch this one").code == 0
     ran = bench("history", "nf4/latency")
@@ -130,7 +132,7 @@ def test_two_runs_are_compared_metric_by_metric(bench: Bench, board: Board) -> N
     assert "temperature was 40.0 degC and is 52.0 degC" in output
 
 
-def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Bench, board: Board) -> None:
+def test_results_are_printed_though_their_files_cannot_be_written(bench: Bench, board: Board) -> None:
     assert bench("nightly", "--json").code == 0
     for name in ("reports", "nights"):
         shutil.rmtree(bench.home / name)

@@ -1,4 +1,4 @@
-"""Where the output goes and how a command is ended: disks that are full, old encodings, Ctrl-C while it loads."""
+"""Where the output goes and how a command ends: full disks, old encodings, Ctrl-C while it loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from suite.errors import ExitCode
 from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 
-def test_output_that_cannot_be_written_is_told_without_a_traceback(empty_bench: Bench) -> None:
+def test_output_that_cannot_be_written_is_reported_without_a_traceback(empty_bench: Bench) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "suite", *RUN, "--dry-run"],
@@ -31,7 +31,7 @@ def test_output_that_cannot_be_written_is_told_without_a_traceback(empty_bench: 
     assert line.startswith("suite: the output can't be read or written (No space left on device, error 28)")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error_to_tell(empty_bench: Bench) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error_message(empty_bench: Bench) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -45,7 +45,7 @@ def test_a_reader_that_has_seen_enough_is_no_error_to_tell(empty_bench: Bench) -
     assert ended.stderr == ""
 
 
-def test_the_table_comes_out_in_an_encoding_without_its_signs(bench: Bench) -> None:
+def test_the_table_is_printed_in_an_encoding_that_lacks_its_characters(bench: Bench) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -66,7 +66,7 @@ def unread() -> Iterator[int]:
     os.close(writing)
 
 
-def test_a_run_whose_news_nobody_reads_goes_on_to_its_end(bench: Bench, unread: int) -> None:
+def test_a_run_whose_progress_nobody_reads_continues_to_the_end(bench: Bench, unread: int) -> None:
     command = [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=unread, check=False)
     assert ended.returncode == 0
@@ -90,7 +90,7 @@ def test_a_run_whose_results_nobody_reads_says_where_they_are(bench: Bench, unre
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
-def test_descriptors_that_are_closed_are_given_to_no_file(empty_bench: Bench, closed: str) -> None:
+def test_closed_standard_streams_are_not_reused_for_files(empty_bench: Bench, closed: str) -> None:
     script = (
         "import os; from suite.cli.streams import prepare_streams; prepare_streams(); "
         "file = open('opened', 'w'); assert file.fileno() > 2; os.write(2, b'news'); print('news')"
@@ -102,7 +102,7 @@ def test_descriptors_that_are_closed_are_given_to_no_file(empty_bench: Bench, cl
 
 
 @pytest.mark.parametrize("name", ["/dev/full", "/dev/null"])
-def test_an_error_that_can_not_be_said_keeps_its_exit_code(empty_bench: Bench, name: str) -> None:
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(empty_bench: Bench, name: str) -> None:
     with Path(name).open("w") as stream:
         ended = subprocess.run(
             [sys.executable, "-m", "suite", "run", "--resume", "--quick"], stderr=stream, check=False

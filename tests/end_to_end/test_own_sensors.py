@@ -28,7 +28,7 @@ def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle: BuiltRunn
         yield running
 
 
-def test_readings_stand_in_the_report_with_their_units_and_one_of_them_gives_the_energy(
+def test_readings_are_in_the_report_with_their_units_and_one_of_them_gives_the_energy(
     bench: Bench, twin: SshTwin
 ) -> None:
     twin.write("sys/fan", "2900\n")

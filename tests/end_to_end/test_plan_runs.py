@@ -73,7 +73,7 @@ def test_settings_beside_a_plan_file_are_refused(bench: Bench, plan: Path) -> No
     assert "leave out --steps" in ran.sentence
 
 
-def test_plan_check_explains_what_a_file_comes_to(bench: Bench, plan: Path) -> None:
+def test_plan_check_explains_what_a_file_expands_to(bench: Bench, plan: Path) -> None:
     plan.write_text("budget_minutes: 0.01\n" + PLAN)
     ran = bench("plan", "check", str(plan))
     assert ran.code == 0
@@ -82,7 +82,7 @@ def test_plan_check_explains_what_a_file_comes_to(bench: Bench, plan: Path) -> N
     assert bench("plan", "check", str(plan), "--json").document["devices"]["local"]["seconds"] > 0
 
 
-def test_dry_run_of_a_plan_file_tells_each_plan(bench: Bench, plan: Path) -> None:
+def test_dry_run_of_a_plan_file_lists_each_plan(bench: Bench, plan: Path) -> None:
     ran = bench("run", "--plan", str(plan), "--dry-run")
     assert ran.code == 0
     assert "4 sessions of 3 measured steps, interleaved over fp32, nf4" in ran.out

@@ -1,4 +1,4 @@
-"""A package that adds one of each, used as its users do: nothing of ours is touched."""
+"""A package that adds one of each, used as its users do, without changes to the suite."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_board_of_a_plugins_kind_is_measured_over_its_link_with_sensors_of_the
     assert "Acme Two" in checked.out
     assert "own_rpm: Acme's fan" in checked.out
     assert "own_V" in checked.out and "times 0.001, in V" in checked.out
-    # So many steps that sensors are read meanwhile, however busy the machine is.
+    # Enough steps for sensors to be read meanwhile, however busy the machine is.
     ran = bench("run", "--device", "board", *SHAPE, *QUICK, "--steps", "5000", "--json")
     assert ran.code == 0, ran.err
     (measured,) = ran.document["measurements"]
@@ -207,10 +207,10 @@ def test_a_command_that_needs_a_broken_plugin_says_whose_it_is_and_what_to_do(wi
         assert with_broken("run", "--device", "local", *SHAPE, *QUICK).code == 0
     done = with_broken(*command.split())
     assert done.code != 0
-    said = done.out + done.err
-    assert "of the plugin broken-lab 0.9 can't be used: broken_lab:" in said
-    assert "half installed" in said and "pip uninstall broken-lab" in said
-    assert "Traceback" not in said
+    printed = done.out + done.err
+    assert "of the plugin broken-lab 0.9 can't be used: broken_lab:" in printed
+    assert "half installed" in printed and "pip uninstall broken-lab" in printed
+    assert "Traceback" not in printed
 
 
 def test_broken_plugins_are_listed_with_their_reasons(with_broken: Bench) -> None:

@@ -21,7 +21,7 @@ PROFILE = ("profile", *SHAPE, "--quick")
 
 
 def check_setting(found: dict[str, Any]) -> None:
-    """Asserts what holds for each profile of tiny."""
+    """Asserts what is true of each profile of tiny."""
     assert len(found["plain_ms"]) == len(found["profiled_ms"]) == 3
     assert sum(row["ms"] for row in found["rows"]) == pytest.approx(found["step_ms"])
     assert min(found["profiled_ms"]) <= found["step_ms"] <= max(found["profiled_ms"])

@@ -52,7 +52,7 @@ def test_the_second_run_exports_nothing_and_pushes_nothing(bench: Bench) -> None
     assert "building" not in second.err
 
 
-def test_the_table_of_a_pipe_is_not_wrapped_and_leaves_no_debris(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_in_a_pipe_is_not_wrapped_and_has_no_debris(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     ran = bench(*QUICK, "--quant", "fp32,nf4")
     lines = ran.out.splitlines()
@@ -64,7 +64,7 @@ def test_the_table_of_a_pipe_is_not_wrapped_and_leaves_no_debris(bench: Bench, m
     assert all(line.strip() for line in ran.err.splitlines())
 
 
-def test_sessions_are_interleaved_there_and_back(bench: Bench) -> None:
+def test_sessions_are_interleaved_back_and_forth(bench: Bench) -> None:
     assert bench(*RUN, "--quant", "fp32,nf4", "--sessions", "3", "--steps", "3").code == 0
     order = [(setting, ordinal) for setting, ordinal, _, _ in bench.sessions()]
     assert order == [("fp32", 0), ("nf4", 0), ("nf4", 1), ("fp32", 1), ("fp32", 2), ("nf4", 2)]
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others(bench: Benc
 
 
 def test_job_and_inputs_of_each_session_stay_beside_its_raw_output(bench: Bench) -> None:
-    """As the device got them, so that a session can be made again; those on the same batches share one file."""
+    """As the device got them, so that a session can be repeated; those on the same batches share one file."""
     run_id = bench(*QUICK, "--quant", "fp32,nf4", "--json").document["run_id"]
     folder = bench.home / "runs" / run_id
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.job.json"))]

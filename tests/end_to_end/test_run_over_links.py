@@ -88,7 +88,7 @@ def test_a_device_over_ssh_that_is_not_enrolled_is_refused_with_the_command(benc
     assert "suite devices enroll board" in ran.err + ran.out
 
 
-def test_a_training_whose_link_breaks_reaches_the_very_losses_of_an_undisturbed_one(
+def test_a_training_whose_link_breaks_reaches_the_same_losses_as_an_undisturbed_one(
     bench: Bench, shared: Path, workdir: Path, daemon: LoopbackDaemon
 ) -> None:
     shutil.copytree(shared / "evaluation", bench.home / "artifacts", dirs_exist_ok=True)

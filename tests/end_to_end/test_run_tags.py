@@ -1,4 +1,4 @@
-"""Names for runs: given with `suite run --tag` or `suite tag`, taken wherever a run is."""
+"""Names for runs: given with `suite run --tag` or `suite tag`, accepted wherever a run is."""
 
 from __future__ import annotations
 

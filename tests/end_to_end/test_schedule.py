@@ -1,4 +1,4 @@
-"""`suite schedule` with programs that keep what systemctl, loginctl and crontab are told; and the night they start."""
+"""`suite schedule` with recording stand-ins for systemctl, loginctl and crontab; and the night that they start."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PLAN = "plans:\n  small: {devices: local, models: tiny, quants: [fp32]}\n"
 SYSTEMCTL = """\
 #!{python} -I
 import sys
-with open({folder!r} + "/told", "a") as told:
-    print(*sys.argv[2:], file=told)
+with open({folder!r} + "/calls", "a") as calls:
+    print(*sys.argv[2:], file=calls)
 if "show" in sys.argv:
     print("ActiveState=active\\nNextElapseUSecRealtime=Mon 2026-11-23 02:30:00 UTC")
 """
@@ -40,7 +40,7 @@ else:
 
 @pytest.fixture
 def tools(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the programs that PATH has instead of the host's."""
+    """The folder of the programs that are in PATH instead of the host's."""
     folder = empty_bench.folder / "tools"
     folder.mkdir()
     (empty_bench.folder / "nightly.yaml").write_text(PLAN)
@@ -73,7 +73,7 @@ def unit_files(bench: Bench) -> list[str]:
     return sorted(path.name for path in bench.folder.glob("config/systemd/user/*"))
 
 
-def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Bench) -> None:
+def test_a_timer_is_installed_reported_and_removed(systemd: Path, empty_bench: Bench) -> None:
     name = schedule_name(empty_bench.home)
     ran = empty_bench("schedule", "install", "--at", "03:15")
     assert ran.code == 0, ran.err
@@ -82,7 +82,7 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     assert '"--if-due" "--at" "03:15"' in ran.out
     assert "loginctl enable-linger" in ran.out
     assert f"--user enable {name}.timer" in ran.out
-    calls = (systemd / "told").read_text().splitlines()
+    calls = (systemd / "calls").read_text().splitlines()
     assert calls[-3:] == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
     status = empty_bench("schedule", "status")
     assert f"scheduled by systemd: {name}" in status.out
@@ -95,7 +95,7 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     assert "skips the night when clocks go forward: run `suite schedule install` again" in status.out
     assert empty_bench("schedule", "remove").code == 0
     assert unit_files(empty_bench) == []
-    assert (systemd / "told").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]
+    assert (systemd / "calls").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]
 
 
 @pytest.mark.parametrize("by", ["systemd", "cron"])
@@ -126,7 +126,7 @@ def test_cron_takes_over_where_there_is_no_systemd(cron: Path, empty_bench: Benc
     assert (cron / "table").read_text() == "0 4 * * * backup\n"
 
 
-def test_a_crontab_of_busybox_may_not_be_there_yet(cron: Path, empty_bench: Bench) -> None:
+def test_busybox_may_have_no_crontab_yet(cron: Path, empty_bench: Bench) -> None:
     add(cron, "crontab", CRONTAB.replace("no crontab for ada", "crontab: can't open 'ada': No such file or directory"))
     assert empty_bench("schedule", "install", "--at", "23:40").code == 0
     assert (cron / "table").read_text().splitlines()[1].startswith("40 * * * * ")
@@ -152,7 +152,7 @@ def test_a_schedule_that_could_not_run_is_refused(tools: Path, empty_bench: Benc
     assert "`suite schedule install` schedules nights" in empty_bench("schedule", "status").out
 
 
-def test_a_webhook_file_that_others_can_read_is_told(tools: Path, empty_bench: Bench) -> None:
+def test_a_webhook_file_that_others_can_read_is_warned_about(tools: Path, empty_bench: Bench) -> None:
     secrets = empty_bench.folder / "config" / "edge-training-suite" / "nightly.env"
     secrets.parent.mkdir(parents=True)
     secrets.write_text("SUITE_WEBHOOK_URL='https://hooks.example/T0KEN'\n")
@@ -173,7 +173,7 @@ sys.exit(scheduled.main(sys.argv[1:]))
 
 
 def start(bench: Bench, child: str | None, *more: str) -> subprocess.Popen[str]:
-    """What timer and cron start, with another program in the place of `suite nightly`."""
+    """Starts what timer and cron start, with another program in place of `suite nightly`."""
     how = ["-m", "suite.schedule"] if child is None else ["-c", NIGHT.format(child=child)]
     words = [*more, "--inventory", str(bench.folder / "inventory.yaml"), "--plan", str(bench.folder / "nightly.yaml")]
     environ = os.environ | {"SUITE_HOME": str(bench.home)}
@@ -205,7 +205,7 @@ def test_a_night_is_started_once_though_cron_asks_every_hour(tools: Path, empty_
     assert last(empty_bench)["meaning"] == "something regressed"
 
 
-def test_a_night_that_a_signal_ended_is_kept_as_shells_say_it(tools: Path, empty_bench: Bench) -> None:
+def test_a_night_that_a_signal_ended_is_recorded_with_a_shells_exit_code(tools: Path, empty_bench: Bench) -> None:
     assert start(empty_bench, "import os; os.kill(os.getpid(), 9)").wait(120) == 137
     found = last(empty_bench)
     assert (found["exit_code"], found["meaning"]) == (137, "a signal ended it")
@@ -219,7 +219,7 @@ def test_a_stop_reaches_the_night_and_is_waited_for(tools: Path, empty_bench: Be
     )
     process = start(empty_bench, child)
     wait_for(mark.exists, "the night's begin")
-    second = start(empty_bench, child)  # a night that goes on keeps another one from starting
+    second = start(empty_bench, child)  # a running night keeps another one from starting
     assert second.wait(120) == 0
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 130
@@ -227,7 +227,7 @@ def test_a_stop_reaches_the_night_and_is_waited_for(tools: Path, empty_bench: Be
     assert last(empty_bench)["exit_code"] == 130
 
 
-def test_a_night_whose_host_went_down_is_taken_up_at_the_next_hour(tools: Path, empty_bench: Bench) -> None:
+def test_a_night_whose_host_went_down_is_started_again_at_the_next_hour(tools: Path, empty_bench: Bench) -> None:
     (empty_bench.home / "logs").mkdir(parents=True)
     begun = {"started": "2999-01-01T02:30:00+00:00", "ended": None, "exit_code": None, "log": None}
     (empty_bench.home / "logs" / "last.json").write_text(json.dumps(begun))

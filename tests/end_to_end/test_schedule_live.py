@@ -50,13 +50,13 @@ def logs(bench: Bench) -> list[Path]:
 
 
 def forget_since(bench: Bench, when: float) -> None:
-    """As if the newest night, or the installation, had been at that time."""
+    """Makes the newest night, or the installation, look as if it had been at that time."""
     at = datetime.fromtimestamp(when).astimezone()
     write_record(Home(bench.home), Started(at, at, 0))
 
 
 def in_time(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """`wait_for` for what takes longer than a minute."""
+    """Like `wait_for`, for what takes longer than a minute."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what} did not come true within {seconds:.0f} s"
@@ -133,7 +133,7 @@ def test_a_night_begins_at_its_time_and_a_second_one_only_after_it(bench: Bench,
 
 @pytest.fixture
 def cron(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the tables of a cron that runs."""
+    """The folder of a running cron's tables."""
     busybox = shutil.which("busybox")
     if busybox is None or os.geteuid() != 0:
         pytest.skip("busybox, whose cron runs as root with tables of its own, is not there: install it and use sudo")

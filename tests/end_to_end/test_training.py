@@ -31,7 +31,7 @@ LONG = (*TRAIN, *OF_400, "--lr", "1e-2")
 
 @pytest.fixture
 def bench(bench: Bench, shared: Path) -> Bench:
-    """The home has the program that evaluates, too."""
+    """A home that has the evaluating program, too."""
     shutil.copytree(shared / "evaluation", bench.home / "artifacts", dirs_exist_ok=True)
     return bench
 
@@ -68,7 +68,7 @@ def test_a_training_is_evaluated_on_its_way_and_its_adapter_is_what_was_evaluate
     assert [one["training_id"] for one in listed] == [trained["training_id"]]
 
 
-def test_an_adapter_of_discriminants_goes_out_and_comes_back_with_its_own_a(bench: Bench) -> None:
+def test_an_adapter_of_discriminants_is_exported_and_loaded_with_its_own_a(bench: Bench) -> None:
     words = (*TRAIN[:-4], "--quant", "fp32", "--examples", "24", "--rank", "2", "--steps", "6", "--eval-every", "6")
     ran = bench(*words, "--init", "discriminant", "--json")
     assert ran.code == 0, ran.err
@@ -88,7 +88,7 @@ def test_an_adapter_of_discriminants_goes_out_and_comes_back_with_its_own_a(benc
 
 
 def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:
-    """Returns the mean loss of the held-out answers by the eager reference: of a zero adapter, and of the exported."""
+    """Returns the mean loss of the held-out answers by the eager reference, for a zero adapter and the exported one."""
     (document,) = bench.rows("SELECT plan FROM training")[0]
     plan = TrainingPlan.from_document(json.loads(document))
     inputs = load_inputs(plan.plan, print)
@@ -150,11 +150,11 @@ def _states(bench: Bench, training: dict[str, Any]) -> list[Path]:
 
 
 @pytest.mark.parametrize(("method", "quant", "lr"), [("mezo-full", "fp32", "1e-4"), ("qzo", "nf4", "1e-3")])
-def test_whatever_dies_what_a_model_is_stored_as_is_trained_to_the_very_bits(
+def test_whatever_dies_a_models_own_weights_are_trained_to_the_same_bits(
     bench: Bench, method: str, quant: str, lr: str
 ) -> None:
     words = (*WITHOUT_ADAPTER, *OF_400, "--method", method, "--quant", quant, "--lr", lr)
-    assert bench(*words, "--target", "0.01").code == 0  # makes the programs, and no step
+    assert bench(*words, "--target", "0.01").code == 0  # makes the programs, without a step
     disturbed, plain = _disturbed_and_plain(bench, *words)
     found, expected = (load_file(_states(bench, one)[-1]) for one in (disturbed, plain))
     assert found.keys() == expected.keys()
@@ -166,7 +166,7 @@ def test_whatever_dies_what_a_model_is_stored_as_is_trained_to_the_very_bits(
     assert losses[-1] < 0.9 * losses[0]  # it learns
 
 
-def test_whatever_dies_a_training_goes_on_to_the_very_bits_of_an_undisturbed_one(bench: Bench) -> None:
+def test_whatever_dies_an_adapter_is_trained_to_the_same_bits(bench: Bench) -> None:
     disturbed, plain = _disturbed_and_plain(bench, *LONG)
     found, expected = (
         adapter_of(bench, one["training_id"], name) for one, name in ((disturbed, "disturbed"), (plain, "plain"))
@@ -176,7 +176,7 @@ def test_whatever_dies_a_training_goes_on_to_the_very_bits_of_an_undisturbed_one
 
 
 def _disturbed_and_plain(bench: Bench, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns two trainings with the same losses: of one, runner and orchestrator were killed on the way."""
+    """Returns two trainings with the same losses; in the first, runner and orchestrator were killed on the way."""
     with bench.start(*words, "--json") as process:
         try:
             kill(

@@ -40,7 +40,7 @@ def twin(host_bundle: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def bench(bench: Bench, shared: Path, twin: Twin) -> Bench:
-    """The home has the program that evaluates, too; the inventory the twin, without a power sensor."""
+    """A home that has the evaluating program, too; its inventory has the twin, without a power sensor."""
     shutil.copytree(shared / "evaluation", bench.home / "artifacts", dirs_exist_ok=True)
     entry = twin.entry(connect_timeout_s=30, threads=1, kind="linux")
     YAML().dump({"devices": {"board": entry}}, bench.folder / "inventory.yaml")
@@ -61,7 +61,7 @@ def adapter(bench: Bench, training_id: str, name: str) -> dict[str, Any]:
 
 
 def steps_made(bench: Bench, first: int, known: set[Path]) -> int:
-    """How many steps from `first` on a training that is not among the known ones has printed."""
+    """Returns how many steps from `first` on were printed by a training that is not among the known ones."""
     logs = [log for log in bench.home.glob(f"trainings/*/step-{first:09d}.jsonl") if log.parent not in known]
     return sum(log.read_text().count('"event":"step"') for log in logs)
 

@@ -26,12 +26,12 @@ NEW = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/curr1_input"
 GAUGE = "sys/class/power_supply/battery/current_now"
 WITHIN = 0.02
 STEPS = 20
-"""At least: the session goes on until it has measured for ten seconds, some periods of the power."""
+"""At least: the session goes on until it has measured for ten seconds, several periods of the power."""
 
 
 @pytest.fixture(autouse=True)
 def short_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The idle power of the model is a constant: it takes no ten seconds to know it."""
+    """Shortens the idle time, as the model's idle power is constant."""
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 2.0)
     warm_up_briefly(monkeypatch)
 
@@ -94,7 +94,7 @@ def test_energy_is_the_integral_of_the_boards_power_within_two_percent(
 
 
 def _window(log: Path, rail: str) -> tuple[int, int, int]:
-    """Begin, end and number of the measured steps that samples of the rail surround."""
+    """Returns begin, end and number of the measured steps that lie between samples of the rail."""
     events = _events(log)
     times = [event["t_ns"] for event in events if event["event"] == "sample" and event["sensor"] == rail]
     steps = [event for event in events if event["event"] == "step" and event["phase"] == "measured"]

@@ -26,7 +26,7 @@ UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 
 @pytest.fixture(scope="module", params=[(link, False) for link in LINKS], ids=LINKS)
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    """One of each link for all: only the first run on it has to push the runner."""
+    """One twin of each link for all tests: only the first run on it has to push the runner."""
     link, emulated = request.param
     request.getfixturevalue("aarch64_runner" if emulated else "host_bundle")
     with make_twin(link, tmp_path_factory.mktemp(link), emulated=emulated) as running:
@@ -53,7 +53,7 @@ def run(bench: Bench, twin: Twin) -> TwinRun:
 
 
 def check(run: TwinRun, ran: Any, twin: Twin) -> None:
-    """The board's second session was lost and redone, and nothing else was touched."""
+    """Asserts that the board's second session was lost and redone, and nothing else was affected."""
     assert ran.code == 0, ran.err
     assert run.sessions() == REDONE
     assert outcome(ran)["status"] in ("ok", "unstable")
@@ -125,7 +125,7 @@ def test_a_reboot_costs_one_session_and_the_pid_file_it_left_names_nobody(run: T
 
 
 def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRun, twin: Twin) -> None:
-    """Over SSH its host key tells, over adb its serial number."""
+    """Over SSH its host key gives it away, over adb its serial number."""
     identities: list[str] = []
 
     def become_another() -> None:

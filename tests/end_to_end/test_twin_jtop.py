@@ -1,4 +1,4 @@
-"""`suite run` on a Jetson whose one total is that of the real jtop service."""
+"""`suite run` on a Jetson whose only total power is that of the real jtop service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AFTER_MW = BEFORE_MW + 3000
 
 
 @pytest.mark.full
-def test_energy_is_made_of_what_the_real_service_tells_while_the_runner_runs(
+def test_energy_comes_from_what_the_real_service_reports_during_the_run(
     bench: Bench, host_bundle: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)  # less than its Python needs for its first reading

@@ -1,4 +1,4 @@
-"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH and adbd."""
+"""Devices that are full or flood, whose clock jumps or whose paths need quotes: real OpenSSH and adbd."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def small_disk(twin: Twin, size: str) -> None:
 
 
 def inside(twin: Twin, path: str) -> Path:
-    """A file of the twin as it sees it itself, with what is mounted there."""
+    """Returns a file as the twin itself sees it, with what is mounted there."""
     process = next(iter(twin.machine.processes()))
     return Path(f"/proc/{process}/root") / path.lstrip("/")
 
 
-def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: Twin) -> None:
+def test_a_disk_that_is_too_small_is_reported_with_the_space_it_has(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "12m")
     run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, twin))))
     ran = run()
@@ -119,7 +119,7 @@ def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
     assert not runners_in(twin)
 
 
-def test_a_workdir_of_quotes_blanks_and_lines_is_a_name_like_any_other(
+def test_a_workdir_with_quotes_blanks_and_newlines_works_like_any_other(
     bench: Bench, twin: Twin, host_bundle: BuiltRunner
 ) -> None:
     workdir = twin.workdir / AWKWARD
@@ -134,7 +134,7 @@ def test_a_workdir_of_quotes_blanks_and_lines_is_a_name_like_any_other(
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", 'say "hi"', "two\nlines", "$(touch stray)", "../up"])
-def test_a_device_name_that_is_none_is_refused_in_one_sentence(bench: Bench, name: str) -> None:
+def test_an_invalid_device_name_is_refused_in_one_sentence(bench: Bench, name: str) -> None:
     YAML().dump({"devices": {name: {"kind": "local"}}}, bench.folder / "inventory.yaml")
     ran = bench("run", "--device", "all", *SHAPE, "--quick")
     assert ran.code == 2

@@ -1,7 +1,7 @@
-"""Power sensors of boards and phones that disappear or say garbage in mid-session: real links, the real runner.
+"""Power sensors of boards and phones that disappear or return garbage in mid-session: real links, the real runner.
 
-A sensor is lost for that session, and the measurement says why; the steps that it should have gone with stay. Energy
-that is made of half a session or of garbage is never shown.
+A sensor is lost for that session, and the measurement says why; the session's steps are kept. Energy from half a
+session or from garbage is never reported.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from tests.support.twins.twin_ssh import SshTwin
 pytestmark = pytest.mark.twins
 
 STEPS, WINDOW_S, READINGS = 100, 4.0, 10
-"""A session goes on for so many seconds, whatever its steps take: the sensor is read so often before it fails, and for
-long after."""
+"""A session lasts WINDOW_S seconds, whatever its steps take; the sensor fails after READINGS, long before its end."""
 
 GAUGES = {
     "ssh": "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
@@ -57,11 +56,11 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle
 
 
 Arrange = Callable[[], Callable[[], Any]]
-"""Makes the sensor work, and gives what lets it fail."""
+"""Makes the sensor work, and returns what makes it fail."""
 
 
 def hit_in_the_middle(bench: Bench, run: TwinRun, arrange: Arrange) -> Ran:
-    """Lets the sensor fail during a session: a busy host has its lines late, and then a longer one has to follow."""
+    """Makes the sensor fail during a session; if its lines come too late on a busy host, tries a longer session."""
     for window_s in (WINDOW_S, 5 * WINDOW_S):
         with contextlib.suppress(OverBeforeError), run.fault(arrange(), ordinal=0, after_readings=READINGS):
             ran = run(sessions=1, steps=STEPS, energy_window_s=window_s)
@@ -102,7 +101,7 @@ FULL = pytest.mark.full
     ],
     ids=["text over ssh", "below what can be", "nothing", "text over adb", "a driver's sentinel"],
 )
-def test_a_sensor_that_says_garbage_costs_the_energy_and_not_the_session(
+def test_a_sensor_that_returns_garbage_costs_the_energy_and_not_the_session(
     bench: Bench, twin: Twin, link: str, garbage: str, why: str
 ) -> None:
     gauge = twin.root / GAUGES[link]
@@ -117,7 +116,7 @@ def test_a_sensor_that_says_garbage_costs_the_energy_and_not_the_session(
 
 
 def test_a_sensor_that_disappears_costs_the_energy_and_not_the_session(bench: Bench, twin: Twin, link: str) -> None:
-    """A file of a process stands in for the driver's: once that has ended, a descriptor that is open gives ESRCH."""
+    """A process's file stands in for the driver's: once the process has ended, an open descriptor gives ESRCH."""
     gauge = twin.root / GAUGES[link]
 
     def arrange() -> Callable[[], Any]:
@@ -133,7 +132,7 @@ def test_a_sensor_that_disappears_costs_the_energy_and_not_the_session(bench: Be
 
 
 def lasting_process(twin: Twin, content: str) -> int:
-    """A process of the twin, by the host's id, whose `oom_score_adj` says what it is told to."""
+    """Starts a process of the twin with `content` in its `oom_score_adj`; returns the host's id for it."""
     twin.machine.spawn("/usr/bin/busybox", "sleep", "31415", log=twin.root.parent / "stand-in.log")
     for _ in until(30, "the process that stands in"):
         if found := twin.machine.named("31415"):
@@ -143,6 +142,6 @@ def lasting_process(twin: Twin, content: str) -> int:
 
 
 def number_within(pid: int) -> str:
-    """The process id that a process has for the twin itself."""
+    """Returns the id that a process has within the twin."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line for line in status if line.startswith("NSpid:")).split()[-1]

@@ -1,4 +1,4 @@
-"""Two homes, as of two hosts of a lab, that have the same board: real OpenSSH, real adbd, a runner that is a script."""
+"""Two homes, as on two hosts of a lab, that share a board: real OpenSSH, real adbd, a runner that is a script."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def first(bench: Bench, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 @pytest.fixture
 def second(first: Bench, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """The other home; commands in this process are of it."""
+    """The other home, which commands in this process use."""
     other = Bench(tmp_path / "second", first.capture)
     other.folder.mkdir()
     _write_inventory(other, twin)
@@ -73,7 +73,7 @@ def measuring(first: Bench, twin: Twin) -> Iterator[subprocess.Popen[str]]:
 
 
 def runner_of(twin: Twin) -> Any:
-    """What the pid file says."""
+    """Returns the contents of the pid file."""
     try:
         return json.loads((twin.workdir / WORKDIR / "runner.pid").read_text())
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def runner_of(twin: Twin) -> Any:
 
 
 def connection(ran: Ran) -> str | None:
-    """Why the only device of `devices check --json` was not looked at, None if it was."""
+    """Returns why the only device of `devices check --json` was not checked, None if it was."""
     (inspection,) = ran.document
     rows = {row["item"]: row for row in inspection["rows"]}
     assert "connection" in rows or "workdir" in rows
@@ -117,7 +117,7 @@ def test_a_suite_that_was_killed_leaves_the_board_to_the_other_home(first: Bench
     assert not runners_in(twin)
 
 
-def test_a_board_that_started_anew_is_held_by_nobody(first: Bench, second: Bench, twin: Twin) -> None:
+def test_a_restarted_board_is_held_by_nobody(first: Bench, second: Bench, twin: Twin) -> None:
     with measuring(first, twin) as process:
         held = {path.name: path.read_text() for path in (twin.workdir / WORKDIR / "hold").iterdir()}
         kill(process.pid)

@@ -1,4 +1,4 @@
-"""The Dockerfile, which no test can build, takes steps that the Makefile has."""
+"""The Dockerfile, which no test can build, only uses targets that the Makefile has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of the packages: imports run one way between rooms, and a folder fits into one look."""
+"""The layout of the packages: imports run one way between their parts, and a folder can be taken in at a glance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("foundation", "devices", "workloads", "reports", "suite")
 FOLDERS = sorted({path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")})
 BESIDE_FOLDERS, ALONE = 9, 14
-"""Modules in a folder that has sub-folders, and in one that has none, at most."""
+"""The most modules in a folder with sub-folders, and in one without."""
 LONGEST_MODULE = 400
 
 

@@ -18,7 +18,7 @@ _TOP = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "inventory.yaml
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is in the wheel, as it lies in site-packages. It is built from a copy: building leaves files behind."""
+    """The contents of the wheel, as in site-packages. It is built from a copy, as building leaves files behind."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     for name in _TOP:
         shutil.copy(ROOT / name, source)

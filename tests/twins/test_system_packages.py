@@ -46,7 +46,7 @@ def install(apt, package, wait_s=300):
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_another_package_managers_lock_is_waited_for_and_told(apt, lock):
+def test_another_package_managers_lock_is_waited_for_and_named(apt, lock):
     with (apt / lock).open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
         script = install(apt, "present-tool")
@@ -70,7 +70,7 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_names_it(apt):
     assert LOCKS[0] in output
 
 
-def test_what_is_wrong_without_a_lock_is_told_at_once(apt):
+def test_an_error_without_a_lock_is_reported_at_once(apt):
     script = install(apt, "absent-tool")
     _, output = script.communicate(timeout=120)
     assert script.returncode == 1

@@ -1,4 +1,4 @@
-"""Power modes are set, and what was there is restored, whatever happens in between."""
+"""Power modes are set, and the previous state is restored, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_damaged_note_is_named_and_nothing_is_set(device: Device, board: Path,
     {}, {"governor": "Power Save"}, {"governor": "a; reboot"}, {"nvpmodel": -1}, {"nvpmodel": "1"}, {"cpus": []},
     {"cpus": [1, 1]}, {"cpus": "3-1"}, {"other": 1},
 ])  # fmt: skip
-def test_a_wrong_mode_is_no_entry(values):
+def test_a_wrong_mode_is_refused(values):
     with pytest.raises(ValidationError):
         DeviceEntry(name="b", kind="linux", transport="local", workdir="/w", power_modes={"low": values})
 

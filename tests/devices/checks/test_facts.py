@@ -173,9 +173,9 @@ def test_a_program_may_run_on_cores_that_are_online_and_allowed(
     assert usable_cpus(make_tree(BASE | {f"{CPUS}/online": online, "proc/self/status": status})) == cpus
 
 
-def test_a_device_that_says_nothing_of_its_cores_has_none_known(make_tree: MakeTree) -> None:
+def test_a_device_that_does_not_report_its_cores_has_no_known_ones(make_tree: MakeTree) -> None:
     assert usable_cpus(make_tree({})) == ()
 
 
-def test_this_process_says_what_it_may_run_on() -> None:
+def test_this_process_may_run_on_the_cores_of_its_affinity() -> None:
     assert usable_cpus(Tree(LocalTransport())) == tuple(sorted(os.sched_getaffinity(0)))

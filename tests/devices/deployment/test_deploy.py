@@ -264,7 +264,7 @@ def test_kill_9_before_the_rename_leaves_no_false_file(watched: Watched, make_fi
 
 
 @pytest.mark.parametrize(("damaged", "offset"), [(False, 5 << 20), (True, 0)])
-def test_a_large_file_goes_on_where_it_broke_off_if_that_is_its_beginning(
+def test_a_large_file_is_continued_where_it_broke_off_if_its_beginning_is_right(
     watched: Watched, make_file: MakeFile, folder: Path, damaged: bool, offset: int
 ) -> None:
     content = os.urandom(7 << 20)

@@ -1,4 +1,4 @@
-"""Deploying over a shell: what it costs in round trips, and what a link that breaks in the middle leaves."""
+"""Deploying over a shell: what it costs in round trips, and what a link that breaks in the middle leaves behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_pushed_file_costs_one_round_trip_and_files_that_are_there_two_togethe
     assert board.trips(files, tmp_path / "many") == 2
 
 
-def test_a_device_that_cannot_hash_is_told_what_it_lacks(make_file: MakeFile, tmp_path: Path) -> None:
+def test_a_device_that_cannot_hash_is_refused_with_what_it_lacks(make_file: MakeFile, tmp_path: Path) -> None:
     link = android_link(tmp_path / "tools")
     (tmp_path / "tools" / "sha256sum").unlink()
     with contextlib.closing(link), pytest.raises(CommandError, match="the device has no 'python3'"):
@@ -59,7 +59,7 @@ def test_a_device_that_cannot_hash_is_told_what_it_lacks(make_file: MakeFile, tm
 
 
 @pytest.mark.parametrize("sha256", ["", "0" * 64])
-def test_a_file_whose_rest_never_came_does_not_take_the_place(board: Board, tmp_path: Path, sha256: str) -> None:
+def test_an_incomplete_file_never_replaces_the_old_one(board: Board, tmp_path: Path, sha256: str) -> None:
     """As when the link breaks in the middle: the device sees the end of its input."""
     (tmp_path / "file").write_bytes(b"old content")
     arguments = [str(tmp_path / "part"), "0", "65536", "644", str(tmp_path / "file"), "9", sha256]
@@ -73,4 +73,4 @@ def test_a_file_whose_rest_never_came_does_not_take_the_place(board: Board, tmp_
     )
     assert bool(end.rc) == (not sha256)
     assert (tmp_path / "file").read_bytes() == b"old content"
-    assert (tmp_path / "part").exists() == bool(sha256)  # which the next deploy goes on with
+    assert (tmp_path / "part").exists() == bool(sha256)  # the next deploy continues it

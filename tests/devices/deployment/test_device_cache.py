@@ -1,4 +1,4 @@
-"""The cache of a device: what was used longest ago goes first, and the manifests stay true."""
+"""The cache of a device: what was used longest ago is removed first, and the manifests stay correct."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_removed_program_is_pushed_whole_again(transport, places, put, make_file
     assert manifest["files"]["program.pte"]["size_bytes"] == 1000
 
 
-def test_removal_that_is_broken_off_leaves_no_manifest(transport, places, put, monkeypatch):
+def test_interrupted_removal_leaves_no_manifest(transport, places, put, monkeypatch):
     put("artifacts/a", 1000, 1)
     whole = LocalTransport.remove
 

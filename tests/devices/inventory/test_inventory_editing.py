@@ -1,4 +1,4 @@
-"""Adding and changing entries leaves the rest of the file as it was written."""
+"""Adding and changing entries leaves the rest of the file as it was."""
 
 from __future__ import annotations
 

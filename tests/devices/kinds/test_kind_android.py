@@ -166,7 +166,7 @@ def test_files_that_the_shell_may_not_read_are_explained(make_tree: MakeTree) ->
 
 @dataclass(frozen=True)
 class _Kept(Tree):
-    """A tree whose batteries this user may not look at, as root's own tests can't have one."""
+    """A tree whose batteries this user may not look at; root can't be refused for real."""
 
     def read(self, paths: Iterable[str]) -> Texts:
         texts = super().read(paths).by_path

@@ -56,7 +56,7 @@ def milliwatts(tree: Tree, sensor: Sensor) -> float:
 
 @pytest.fixture
 def program(tmp_path: Path) -> MakeProgram:
-    """Puts a shell script in a program's place."""
+    """Replaces a program with a shell script."""
 
     def make(tree: Tree, path: str, script: str) -> None:
         file = Path(tree.path(path))
@@ -113,7 +113,7 @@ THOR = "sys/class/hwmon/hwmon5"
 
 
 def thor(**files: str) -> dict[str, str]:
-    """Returns an AGX Thor's monitors: the board's input hangs on an INA238, in microwatts."""
+    """Returns an AGX Thor's monitors: the board's input is measured by an INA238, in microwatts."""
     monitor = {"name": "ina238", "in1_label": "VIN", "in1_input": "20000", "power1_input": "30000000"} | files
     rails = new_rails({1: "VDD_GPU", 2: "VDD_CPU_SOC_MSS", 3: "VIN_SYS_5V0"})
     return rails | {f"{THOR}/{file}": text for file, text in monitor.items()}
@@ -159,7 +159,7 @@ def test_a_board_without_a_monitor_says_so(make_tree: MakeTree) -> None:
 
 @dataclass(frozen=True)
 class _Kept(Tree):
-    """A tree with a file that this user may not read, as root's own tests can't have one."""
+    """A tree with a file that this user may not read; root can't be refused for real."""
 
     def read(self, paths: Iterable[str]) -> Texts:
         texts = super().read(paths).by_path

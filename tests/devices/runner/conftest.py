@@ -86,7 +86,7 @@ def kernels(build_home: Path) -> ctypes.CDLL:
 
 @pytest.fixture(scope="session")
 def accumulator(build_home: Path) -> Path:
-    """The program of `programs.Accumulator`, kept from one test run to the next: to export anything takes seconds."""
+    """The program of `programs.Accumulator`, kept from one test run to the next, as any export takes seconds."""
     made_of = Path(programs.__file__).read_bytes() + version("executorch").encode() + version("torch").encode()
     path = build_home / f"accumulator-{hashlib.sha256(made_of).hexdigest()[:16]}.pte"
     with FileLock(path.with_suffix(".lock")):
@@ -123,7 +123,7 @@ class Run(Protocol):
     def __call__(self, job: Job | str, unread_s: float = 0.0) -> Outcome:
         """`unread_s`: how long its output is left unread.
 
-        A tiny program makes a hundred thousand steps in a few seconds. Unread, they fill the pipe and the runner waits,
+        A tiny program makes a hundred thousand steps in a few seconds. Unread, they fill the pipe, so the runner waits
         while its clock and sensors go on: a long session takes no processor time.
         """
 
@@ -143,7 +143,7 @@ def run(started: Callable[[Job | str], subprocess.Popen[str]]) -> Run:
 
 @pytest.fixture
 def started(runner: Path, tmp_path: Path) -> Iterator[Callable[[Job | str], subprocess.Popen[str]]]:
-    """Starts a job (or the text of one) and leaves it running; it is ended with the test."""
+    """Starts a job (or the text of one) and leaves it running until the test ends."""
     processes = []
 
     def start(job: Job | str) -> subprocess.Popen[str]:

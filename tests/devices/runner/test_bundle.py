@@ -25,7 +25,7 @@ JETSON_NANO_KERNEL = "4.9.337-tegra"
 
 
 def run_bundle(bundle, folder, job):
-    """How the emulated bundle of a Nano ended, and the events it printed."""
+    """Returns how the emulated bundle of a Nano ended, and the events it printed."""
     path = folder / "job.json"
     path.write_text(json.dumps(job))
     command = emulated(bundle.command(str(bundle.folder)), NANO, JETSON_NANO_KERNEL)

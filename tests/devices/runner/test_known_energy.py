@@ -1,6 +1,6 @@
 """Energy of devices whose power follows a model with a known integral: from the kind's sensors to joules per step.
 
-A thread updates the files in place of a kernel, by the clock that the runner samples with.
+Instead of a kernel, a thread updates the files, by the clock that the runner samples with.
 """
 
 from __future__ import annotations

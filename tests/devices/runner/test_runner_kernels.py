@@ -74,5 +74,5 @@ def test_kernels_that_this_processor_cannot_run_are_refused_by_name(run: Run, jo
 
 
 @pytest.mark.parametrize("kernels", [7, ""])
-def test_kernels_are_a_name(run: Run, job: Job, kernels: object) -> None:
+def test_kernels_must_be_a_name(run: Run, job: Job, kernels: object) -> None:
     assert run(job | {"kernels": kernels}).footer["reason"] == "job.kernels must be a text."

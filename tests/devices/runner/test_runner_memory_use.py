@@ -1,4 +1,4 @@
-"""A job with `memory_every`: what a session has of memory as its steps go on, and how often a step asks for more."""
+"""A job with `memory_every`: how much memory a session has as its steps go on, and how often a step allocates more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from foundation.host_tools import find_compiler
 
 LEAKED_BYTES = 5000
-"""Below what glibc maps by itself, so that the blocks lie in the heap."""
+"""Below the size that glibc maps separately, so that the blocks are in the heap."""
 
 LEAK = f"""
 #include <dlfcn.h>
@@ -51,12 +51,12 @@ def long_job(job):
 
 
 def growth(outcome, quantity):
-    """Of a quantity from the warm-up on, KiB a step."""
+    """Returns the growth of a quantity after the warm-up, in KiB a step."""
     first, *_, last = outcome.of("memory")[1:]
     return (last[quantity] - first[quantity]) / (last["step"] - first["step"])
 
 
-def test_a_session_without_a_leak_asks_for_no_memory_and_has_no_more(run, long_job):
+def test_a_session_without_a_leak_allocates_nothing_and_does_not_grow(run, long_job):
     outcome = run(long_job)
     steps = outcome.of("step")
     assert [step["allocations"] for step in steps if step["phase"] == "measured"] == [0] * STEPS
@@ -92,8 +92,8 @@ def test_parts_of_memory_fit_together(run, long_job):
         assert memory["anonymous_kib"] <= memory["rss_kib"]
 
 
-def test_what_sensors_ask_for_is_no_part_of_a_step(run, long_job):
-    """A sensor that fails makes a sentence at each reading."""
+def test_allocations_of_sensors_are_not_counted_for_a_step(run, long_job):
+    """A sensor that fails composes an error message at each reading."""
     bad = {"name": "bad", "quantity": "power_mw", "path": "/nowhere", "scale": 1.0, "rate_hz": 5000}
     outcome = run(long_job | {"sensors": [bad], "steps": 2000}, unread_s=0.3)
     assert outcome.of("sensor_error")[0]["errors"] > 100

@@ -1,4 +1,4 @@
-"""`runner --peaks`: what it prints, and that the processor has really made what it counts."""
+"""`runner --peaks`: what it prints, and that the processor really did what it counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job with `profile`: every second step says where its time goes, and computes what the others do."""
+"""A job with `profile`: every second step reports where its time goes, and computes what the others do."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ LASTING = {"min_measured_seconds": 1.0}  # fifty deadlines, of which a busy host
 
 @pytest.fixture
 def run(run):
-    """Sessions that last are not read meanwhile: what counts here goes on beside the steps."""
+    """Leaves the output of lasting sessions unread: what matters here goes on beside the steps."""
     return lambda job: run(job, job.get("min_measured_seconds", 0.0))
 
 
@@ -142,7 +142,7 @@ def test_a_sensor_that_goes_away_in_mid_session_is_reported_and_the_others_go_on
     assert errors[0]["errors"] > 1
     samples = [event for event in events if event["event"] == "sample"]
     number = {sample["value"] for sample in samples if sample["sensor"] == "gone"}
-    assert number == {gone.pid if place == "path" else 5 * gone.pid}  # no reading of the time after
+    assert number == {gone.pid if place == "path" else 5 * gone.pid}  # no reading from later
     last = {sample["sensor"]: sample["t_ns"] for sample in samples}
     assert last["good"] > last["gone"] + SECOND_NS // 4
     assert (events[-2]["cause"], process.wait(timeout=60)) == ("completed", 0)

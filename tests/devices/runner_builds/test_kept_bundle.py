@@ -1,4 +1,4 @@
-"""A host that can't build a bundle (any more) uses the one that is there, if it is made of the same sources."""
+"""A host that can't build a bundle (any more) uses an existing one, if it was made from the same sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which machine's programs are sent to a device whose system calls its processor otherwise."""
+"""Which machine's programs are sent to a device whose system has another name for its processor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMULATORS = {"aarch64": "qemu-aarch64-static", "armv7l": "qemu-arm-static", "x86
 
 
 def chosen(folder: Path, reported: str, own: Path | None = None) -> tuple[str, list[str]]:
-    """Returns the machine that programs are sent for to this host, as if its `uname -m` said so, and what is noted."""
+    """Returns the machine whose programs are chosen for this host if `uname -m` prints `reported`, and the notes."""
     notes: list[str] = []
     machine = startable_machine(LocalTransport(), str(folder / "work"), reported, notes.append, own=own)
     assert not list((folder / "work").glob("*")) if (folder / "work").exists() else True
@@ -46,13 +46,15 @@ def test_where_they_do_not_start_the_reported_machine_stays(
 
 
 @pytest.mark.parametrize("reported", ["aarch64", "x86_64", "riscv64", "unknown"])
-def test_nothing_is_tried_without_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
+def test_nothing_is_tried_unless_there_is_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str
+) -> None:
     monkeypatch.setattr(startable, "make_program", lambda _machine: pytest.fail("tried"))
     assert chosen(tmp_path, reported) == (reported, [])
 
 
 @pytest.mark.skipif(HERE not in NARROW, reason=f"no small program is known for {HERE}")
-def test_a_runner_of_the_users_own_for_another_machine_is_taken_where_it_starts(tmp_path: Path) -> None:
+def test_a_users_own_runner_for_another_machine_is_used_where_it_starts(tmp_path: Path) -> None:
     runner = tmp_path / "runner"
     runner.write_bytes(make_program(HERE))
     machine, _ = chosen(tmp_path, "riscv64", own=runner)
@@ -60,14 +62,14 @@ def test_a_runner_of_the_users_own_for_another_machine_is_taken_where_it_starts(
     assert own_runner(runner, machine).machine == HERE
 
 
-def test_a_runner_that_is_no_program_is_left_to_the_sentence_about_it(tmp_path: Path) -> None:
+def test_a_runner_that_is_no_program_keeps_the_reported_machine(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("nothing")
     for own in (tmp_path / "text", tmp_path / "nowhere"):
         assert chosen(tmp_path, "aarch64", own=own) == ("aarch64", [])
 
 
 @pytest.mark.parametrize("machine", EMULATORS)
-def test_the_small_program_is_one_of_its_machine(tmp_path: Path, machine: str) -> None:
+def test_the_small_program_runs_on_its_machine(tmp_path: Path, machine: str) -> None:
     emulator = shutil.which(EMULATORS[machine]) if EMULATORS[machine] else ""
     if emulator is None or (emulator == "" and HERE != "x86_64"):
         pytest.skip(f"nothing here starts programs for {machine}")

@@ -1,4 +1,4 @@
-"""Several supplies of one battery are counted once, several batteries are added up, and a doubt is no number."""
+"""Several supplies of one battery are counted once, several batteries are added up, and in doubt there is no number."""
 
 from __future__ import annotations
 

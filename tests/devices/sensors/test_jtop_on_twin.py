@@ -22,7 +22,7 @@ pytestmark = pytest.mark.twins
 OF_THE_RAILS = {"VDD_IN": 4500, "VDD_CPU_GPU_CV": 600, "VDD_SOC": 1200}
 STREAM_TIMEOUT_S = 120.0
 PATIENCE = "20"
-"""The word of the sensor's command that says after how many seconds without a reading it ends."""
+"""The argument of the sensor's command that gives the seconds without a reading after which it ends."""
 
 
 class Enough(Exception):  # noqa: N818 - the way to end a stream, not a fault
@@ -43,7 +43,7 @@ def reach(tmp_path: Path) -> Iterator[Callable[[JtopTwin], Device]]:
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JtopTwin]:
-    """One for all tests that leave it as it was, or start its service again. A port feeds it."""
+    """One board for all tests that leave it as it was, or restart its service. A port powers it."""
     twin = JtopTwin(tmp_path_factory.mktemp("jetson") / "twin", version="4.3.2")
     twin.add_supply("ucsi-source-psy-1-00081", 20_000_000, 3_000_000)
     with twin:
@@ -180,7 +180,7 @@ def test_what_only_root_may_read_comes_through_the_service(
 
 @pytest.fixture
 def large_board(tmp_path: Path) -> Iterator[JtopTwin]:
-    """None of its rails feeds the whole module, and a charger feeds the board."""
+    """None of its rails feeds the whole module, and a charger powers the board."""
     twin = JtopTwin(tmp_path / "twin", JETSON_AGX_ORIN, version="7.2.2")
     twin.add_supply("bq25703-charger", 20_000_000, 3_000_000)
     with twin:

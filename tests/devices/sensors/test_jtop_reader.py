@@ -1,4 +1,4 @@
-"""What is read through jtop's client, with a client of the same shape that plays what boards do."""
+"""What is read through jtop's client, with a stand-in that behaves like the client on boards."""
 
 from __future__ import annotations
 

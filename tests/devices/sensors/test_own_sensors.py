@@ -1,4 +1,4 @@
-"""Sensors that the inventory defines: what of them is refused, found, missing, and what becomes the device's power."""
+"""Sensors that the inventory defines: which are refused, found or missing, and which becomes the device's power."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_the_suite_knows_is_kept_in_its_units(
     assert not sensor.total
 
 
-def test_a_command_is_asked_once_and_then_again_and_again(make_tree: MakeTree) -> None:
+def test_a_command_runs_once_to_be_found_and_then_repeatedly(make_tree: MakeTree) -> None:
     sensors = by_name(
         found_in(
             make_tree(FILES),
@@ -163,7 +163,7 @@ def test_a_total_that_cannot_be_read_says_why(make_tree: MakeTree) -> None:
 
 
 def test_a_connected_board_has_them_beside_those_of_its_kind(make_tree: MakeTree, tmp_path: Path) -> None:
-    """Over a whole connection, with the board's files in the place of this machine's."""
+    """Over a whole connection, with the board's files in place of this machine's."""
     tree = make_tree(FILES)
     board = entry(
         {"psu": {"file": "/sys/fan", "quantity": "power", "unit": "mW"}, "fan": {"file": "/sys/fan", "unit": "rpm"}},
@@ -201,7 +201,7 @@ def test_a_connected_board_has_them_beside_those_of_its_kind(make_tree: MakeTree
         ("{file: /a, unit: V, colour: red}", "unknown key"),
     ],
 )
-def test_a_mistake_is_a_sentence_with_its_line(tmp_path: Path, sensor: str, sentence: str) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, sensor: str, sentence: str) -> None:
     path = tmp_path / "inventory.yaml"
     path.write_text(f"devices:\n  local:\n    kind: local\n    sensors:\n      own: {sensor}\n")
     with pytest.raises(InventoryError) as caught:

@@ -1,4 +1,4 @@
-"""A survey of a device: what it returns is what each question by itself would, in a few round trips."""
+"""A survey of a device returns what each question by itself would, in a few round trips."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_a_survey_finds_what_each_question_by_itself_finds(
         assert tree.survey(look) == look(Tree(tree.transport, tree.root))
 
 
-# Folders, those within them, and files; of a Jetson's rails a level more, and labels before values. A program that is
-# looked for costs one more, and so does one that is run.
+# Folders, those within them, and files; one level more for a Jetson's rails, and labels before values. A program that
+# is looked for costs one more, and so does one that is run.
 @pytest.mark.parametrize(
     ("name", "sensors", "facts"), [("linux", 3, 3), ("raspberrypi", 4, 3), ("android", 4, 4), ("jetson", 4, 4)]
 )

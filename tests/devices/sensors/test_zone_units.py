@@ -44,7 +44,7 @@ WHOLE, TENTHS, MILLI = "85", "850", "85000"
         ("42000", WHOLE, 42_000),  # each in a unit of its own
     ],
 )
-def test_a_zone_is_read_in_the_unit_that_its_size_and_trip_points_tell(
+def test_a_zone_is_read_in_the_unit_that_its_size_and_trip_points_imply(
     make_tree: MakeTree, temp: str, trip: str | None, read_mc: float
 ) -> None:
     tree = make_tree(zone(temp, [] if trip is None else [("passive", trip), ("hot", "0")]))
@@ -67,7 +67,9 @@ def test_a_zone_is_read_in_the_unit_that_its_size_and_trip_points_tell(
         ("87", ["10"]),  # no computer acts at 10 degrees
     ],
 )
-def test_a_zone_whose_unit_cannot_be_told_is_unavailable(make_tree: MakeTree, temp: str, trips: list[str]) -> None:
+def test_a_zone_whose_unit_cannot_be_determined_is_unavailable(
+    make_tree: MakeTree, temp: str, trips: list[str]
+) -> None:
     found = thermal_sensors(make_tree(zone(temp, [("critical", point) for point in trips])))
     assert not found.sensors
     (gap,) = found.unavailable
@@ -101,7 +103,7 @@ def test_the_thermal_gate_waits_for_a_zone_in_whole_degrees(make_tree: MakeTree)
 
 
 @pytest.mark.parametrize(("read", "kept"), [("1800000", True), ("1800", False), ("1800000000", False), ("0", False)])
-def test_a_clock_that_is_not_in_kilohertz_is_no_clock(make_tree: MakeTree, read: str, kept: bool) -> None:
+def test_a_clock_that_is_not_in_kilohertz_is_unavailable(make_tree: MakeTree, read: str, kept: bool) -> None:
     tree = make_tree({f"{CPUFREQ}/scaling_cur_freq": read, f"{CPUFREQ}/scaling_max_freq": read})
     found: Discovery = frequency_sensors(tree)
     assert bool(found.sensors) is kept

@@ -31,7 +31,7 @@ Hold = Callable[..., Transport]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the holds of a device lie, in a workdir that isn't there yet."""
+    """The folder of a device's holds, in a workdir that doesn't exist yet."""
     return tmp_path / "not yet" / "work 'dir'" / "hold"
 
 
@@ -90,7 +90,7 @@ def test_a_hold_whose_process_was_killed_no_longer_counts(hold: Hold, folder: Pa
 
 @pytest.mark.parametrize("other", ["boot", "start"])
 def test_a_reused_process_number_is_not_a_holder(hold: Hold, folder: Path, other: str) -> None:
-    """After a restart of the device, or when its numbers came round again."""
+    """As after a restart of the device, or when its process numbers wrap around."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     folder.mkdir(parents=True)
     with subprocess.Popen(["sleep", "600"]) as process:
@@ -152,7 +152,7 @@ def test_a_program_of_an_orchestrator_that_lost_the_device_ends_in_mid_stream(
 
 def test_of_many_contenders_exactly_one_holds_the_device(make_transport: MakeTransport, folder: Path) -> None:
     rounds, contenders = 6, 5
-    # What a killed holder left: all of them see that it counts no more at the same time.
+    # What a killed holder left: all of them see at the same time that it no longer counts.
     folder.mkdir(parents=True)
     (folder / "1").write_text("2 1 0 token\n{}\n.\n")
     for number in range(rounds):
@@ -178,14 +178,14 @@ def test_of_many_contenders_exactly_one_holds_the_device(make_transport: MakeTra
         assert [outcome for outcome in outcomes if outcome is True] == [True], outcomes
         others = [outcome for outcome in outcomes if outcome is not True]
         assert [type(outcome) for outcome in others] == [DeviceBusy] * (contenders - 1), others
-        # Killed, not released: the next round finds a hold that counts no more.
+        # Killed, not released: the next round finds a hold that no longer counts.
         os.kill(shell_of(folder), signal.SIGKILL)
         for transport in transports:
             transport.close()
 
 
 def test_a_slow_contender_gives_way_to_one_that_overtook_it(tmp_path: Path, folder: Path) -> None:
-    """Its file is there, for so long without a word in it that others take it for one that was never finished."""
+    """Its file stays empty for so long that others take it for one that was never finished."""
     slow = ShellTransport(android_link(tmp_path / "slow"))
     quick = ShellTransport(android_link(tmp_path / "quick"))
     dd = tmp_path / "slow" / "dd"
@@ -235,7 +235,7 @@ def test_a_holder_of_another_user_who_cannot_be_asked_or_ended_keeps_the_device(
 
 
 def test_a_program_that_failed_after_the_hold_was_gone_is_a_lost_device(hold: Hold, folder: Path) -> None:
-    """Who took the device over ended it; the news of that may come later than the end of the program."""
+    """Whoever took the device over ended it; that may become known after the end of the program."""
     transport = hold("one")
     with pytest.raises(DeviceLost, match="no longer ours"):
         transport.stream(["sh", "-c", 'rm "$1"/*; exit 3', "sh", str(folder)], lambda _line: None, timeout_s=20)

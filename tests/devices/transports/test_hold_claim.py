@@ -16,7 +16,7 @@ from devices.transports.hold import busy, claim
 
 @pytest.fixture
 def stranger() -> Iterator[int]:
-    """A process of this host that isn't the one that asks."""
+    """Another process of this host."""
     with subprocess.Popen(["sleep", "600"]) as process:
         yield process.pid
         process.kill()
@@ -43,8 +43,8 @@ def test_the_last_hold_of_a_process_that_ended_is_outdated(tmp_path: Path, stran
     assert claim("pi", tmp_path).outdated == token
 
 
-def test_the_hold_of_a_process_that_runs_is_not(tmp_path: Path, stranger: int) -> None:
-    """The home was copied meanwhile: its locks are others than those of the one that holds the device."""
+def test_the_hold_of_a_running_process_is_not_outdated(tmp_path: Path, stranger: int) -> None:
+    """The home was copied meanwhile: its locks are not those of the home that holds the device."""
     claim("pi", tmp_path)
     record = record_of(stranger)
     assert record is not None
@@ -53,7 +53,7 @@ def test_the_hold_of_a_process_that_runs_is_not(tmp_path: Path, stranger: int) -
 
 
 @pytest.mark.parametrize("boot", ["00000000-0000-0000-0000-000000000000", ""])
-def test_the_hold_of_a_process_of_another_host_is_not(tmp_path: Path, boot: str) -> None:
+def test_the_hold_of_a_process_of_another_host_is_not_outdated(tmp_path: Path, boot: str) -> None:
     """On a disk that hosts share, or after a restart of this one: nothing here tells whether it is gone."""
     claim("pi", tmp_path)
     remember(tmp_path, boot_id=boot, pid=os.getpid())

@@ -42,7 +42,7 @@ def test_a_full_disk_is_named_and_leaves_no_file(daemon: LoopbackDaemon, tmp_pat
         daemon.kill()
 
 
-def test_a_push_that_broke_off_goes_on_over_the_next_connection(
+def test_an_interrupted_push_continues_over_the_next_connection(
     daemon: LoopbackDaemon, link_transport: ShellTransport, tmp_path: Path, make_file: MakeFile
 ) -> None:
     file = make_file("large", os.urandom(48 << 20))

@@ -26,7 +26,7 @@ WORDS = {
 
 
 def words(daemon: LoopbackDaemon, what: str) -> str:
-    """Returns what the link says of it."""
+    """Returns the link's words for what happened."""
     return WORDS[daemon.entry().transport][what]
 
 
@@ -108,7 +108,7 @@ def test_a_daemon_that_stops_in_the_middle_of_a_push_is_a_lost_device(
 
 
 def test_a_slow_program_at_a_daemon_that_answers_runs_to_its_deadline(link_transport: ShellTransport) -> None:
-    """It says nothing for longer than a peer may stay silent, and is no lost device."""
+    """It prints nothing for longer than a peer may stay silent, and is still no lost device."""
     with pytest.raises(TransportTimeout, match="did not end within 4 s"):
         link_transport.run(["sleep", "600"], timeout_s=4)
     assert link_transport.run(["sleep", "2"], timeout_s=60).end.rc == 0

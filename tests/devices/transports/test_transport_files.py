@@ -22,7 +22,9 @@ def transport(make_transport: MakeTransport) -> Transport:
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_files_with_awkward_names_come_and_go_whole(transport: Transport, tmp_path: Path, name: str) -> None:
+def test_files_with_awkward_names_are_copied_whole_in_both_directions(
+    transport: Transport, tmp_path: Path, name: str
+) -> None:
     source, device, back = tmp_path / name, tmp_path / "device" / name, tmp_path / "back"
     source.write_bytes(b"content")
     transport.mkdir(str(device))
@@ -54,7 +56,7 @@ def test_a_pushed_file_is_independent_of_its_source(transport: Transport, tmp_pa
     assert source.read_bytes() == b"content"
 
 
-def test_a_push_goes_on_behind_what_is_there(transport: Transport, tmp_path: Path) -> None:
+def test_a_push_continues_after_what_is_there(transport: Transport, tmp_path: Path) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(os.urandom(3 * RESUME_BLOCK_BYTES + 5))
     copy.write_bytes(b"x" * RESUME_BLOCK_BYTES + b"y" * 6 * RESUME_BLOCK_BYTES)
@@ -125,7 +127,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(transport: Transport, tmp_path
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_binary_garbage_comes_and_goes_unchanged(transport: Transport, tmp_path: Path) -> None:
+def test_binary_garbage_is_copied_unchanged_in_both_directions(transport: Transport, tmp_path: Path) -> None:
     garbage = bytes(range(256)) * 300 + b"\x1e\x00\r\n\x1b[2J"
     transport.write(str(tmp_path / "garbage"), garbage)
     assert transport.read_bytes(str(tmp_path / "garbage")) == garbage
@@ -253,7 +255,7 @@ def test_removing_a_missing_file_is_no_error(transport: Transport, tmp_path: Pat
     transport.remove(str(tmp_path / "none"), recursive=True)
 
 
-def test_renaming_goes_over_an_existing_file(transport: Transport, tmp_path: Path) -> None:
+def test_renaming_replaces_an_existing_file(transport: Transport, tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"new")
     (tmp_path / "old").write_bytes(b"old")
     transport.rename(str(tmp_path / "new"), str(tmp_path / "old"))
@@ -287,7 +289,7 @@ def test_a_null_character_in_a_path_is_a_file_error(transport: Transport) -> Non
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
 def test_many_folders_are_listed_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
-    """A link to a folder is followed, as /sys is full of them; what is no folder, or holds nothing, is left out."""
+    """A link to a folder is followed, as /sys is full of them; what is no folder, or is empty, is left out."""
     folders = [tmp_path / name, tmp_path / "linked", tmp_path / "empty", tmp_path / "none", tmp_path / "file"]
     folders[0].mkdir()
     (folders[0] / name).touch()

@@ -39,7 +39,7 @@ def transport(make_transport: MakeTransport) -> Transport:
     return make_transport(0.5)
 
 
-def test_run_gives_exit_code_and_both_outputs(transport: Transport) -> None:
+def test_run_returns_exit_code_and_both_outputs(transport: Transport) -> None:
     script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     result = transport.run(python(script), timeout_s=20)
     assert (result.end.rc, result.stdout, result.end.stderr_tail) == (3, "out\n", "err\n")
@@ -105,7 +105,7 @@ def test_output_beyond_the_limit_ends_the_program(transport: Transport) -> None:
         transport.run(["yes"], timeout_s=60)
 
 
-def test_lines_come_in_order_with_a_last_one_that_has_no_newline(transport: Transport) -> None:
+def test_lines_arrive_in_order_with_a_last_one_that_has_no_newline(transport: Transport) -> None:
     lines: list[str] = []
     script = r"import sys; sys.stdout.buffer.write(b'one\n\ntwo\xff\nthree')"
     ended = transport.stream(python(script), lines.append, timeout_s=20)
@@ -113,8 +113,8 @@ def test_lines_come_in_order_with_a_last_one_that_has_no_newline(transport: Tran
     assert (ended.rc, ended.signal) == (0, None)
 
 
-def test_lines_come_while_the_program_runs(transport: Transport, tmp_path: Path) -> None:
-    """The program waits for what the receiver of its first line does."""
+def test_lines_arrive_while_the_program_runs(transport: Transport, tmp_path: Path) -> None:
+    """The program waits for something that the receiver of its first line does."""
     answer = tmp_path / "answer"
     script = """
 import os, sys, time
@@ -199,7 +199,7 @@ def test_a_program_that_ignores_sigterm_is_killed(transport: Transport, tmp_path
 
 
 def test_a_program_may_still_print_after_sigterm(make_transport: MakeTransport, tmp_path: Path) -> None:
-    """More than a pipe holds: were it not read, the program would block and be killed before it makes its file."""
+    """More than a pipe holds: if it were not read, the program would block and be killed before it makes its file."""
     script = """
 import os, signal, sys, time
 def last_words(*_):

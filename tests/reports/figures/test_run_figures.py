@@ -85,7 +85,7 @@ def test_long_traces_are_thinned_and_the_figure_says_so() -> None:
     assert any(note.startswith("Thinned: ") and "lowest and highest" in note for note in figure.notes)
 
 
-def test_short_traces_are_drawn_whole_and_nothing_is_said() -> None:
+def test_short_traces_are_drawn_whole_without_a_note() -> None:
     figure = _figures(realistic(steps=6, hostile=False))["step-latency"]
     assert not [note for note in figure.notes if "Thinned" in note]
 

@@ -277,7 +277,7 @@ def test_where_intervals_overlap_none_is_the_best() -> None:
     assert run == ["lowest latency: int8 and nf4 can't be told apart; lowest peak memory fp32, 9.77\u00a0MiB."]
 
 
-def test_an_unstable_measurement_is_told_apart_from_none() -> None:
+def test_an_unstable_measurement_is_distinguished_from_none() -> None:
     (sentence,) = best(record("fp32", 100.0), record("int8", 50.0, status="unstable"))[1]
     assert sentence.startswith("lowest latency: int8 and fp32 can't be told apart (int8 unstable); ")
 

@@ -113,7 +113,7 @@ def test_a_night_is_its_worst_verdict(counts: dict[str, int], word: str) -> None
     assert night_status(counts).word == word
 
 
-def test_a_change_to_the_history_is_told_as_one_and_not_as_a_ratio_to_the_baseline() -> None:
+def test_a_change_to_the_history_is_reported_as_one_and_not_as_a_ratio_to_the_baseline() -> None:
     grid = verdict_section(
         [verdict("unchanged", numbers={"change": 0.032}), verdict("regressed", numbers={"ratio": 0.9})]
     )
@@ -123,7 +123,7 @@ def test_a_change_to_the_history_is_told_as_one_and_not_as_a_ratio_to_the_baseli
     assert ratios[0].small == ("to its history, not measured in turn",)
 
 
-def test_small_numbers_are_told_with_two_digits_or_as_powers_of_ten() -> None:
+def test_small_numbers_are_displayed_with_two_digits_or_as_powers_of_ten() -> None:
     found = {"p": 0.00098, "q": 0.0000041, "ratio": 1.1}
     (grid,) = verdict_section([verdict("regressed", numbers=found)]).grids
     assert [cell.main for cell in grid.rows[0].cells[6:8]] == ["0.00098", "4e-06"]

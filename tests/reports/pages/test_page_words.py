@@ -69,7 +69,7 @@ def findings(page: Page) -> list[tuple[str, str]]:
     return [(row.cells[0].main, row.cells[2].main) for row in only_grid(page, "findings").rows]
 
 
-def test_what_was_found_is_told_for_the_metrics_that_it_is_true_of() -> None:
+def test_findings_are_listed_for_the_metrics_that_they_apply_to() -> None:
     remarks = {"remarks": [Remark("annotation", at(9), "lena", "new fan")]}
     both = [history(metric, ["unchanged"] * 4, **remarks) for metric in ("latency_ms", "power_mw")]
     other = replace(history("load_ms", ["unchanged"] * 4), segments=[HistorySegment(0, 4, "first point")])
@@ -108,7 +108,7 @@ def test_counts_of_throttled_measurements_have_six_whole_steps_at_most(most: int
     assert (figures["throttling"].layout or {})["yaxis"]["dtick"] == step
 
 
-def test_the_size_of_a_program_is_told_in_units_of_1024() -> None:
+def test_the_size_of_a_program_is_displayed_in_units_of_1024() -> None:
     found = Measurement.from_document({"device": "d", "workload": WORKLOAD, "program_bytes": 3 * 2**20})
     page = workload_page(WorkloadSummary("k", WORKLOAD, [], []), [found])
     assert only_grid(page, "settings").rows[0].cells[7].main == "3.00\u00a0MiB"

@@ -288,11 +288,11 @@ def test_hostile_names_are_text_on_every_page(site: Path) -> None:
         ("energy_net_mj_per_step", 6400.0, "6.40 J"), ("power_mw", 950.0, "950 mW"), ("accuracy", 0.75, "0.750"),
     ],
 )  # fmt: skip
-def test_metrics_are_shown_in_the_unit_of_their_name(metric: str, value: float, words: str) -> None:
+def test_metrics_are_displayed_in_the_unit_of_their_name(metric: str, value: float, words: str) -> None:
     assert metric_value(metric, value).replace("\u00a0", " ") == words
 
 
-def test_interval_and_change_are_shown_like_their_value() -> None:
+def test_interval_and_change_are_displayed_like_their_value() -> None:
     assert metric_span("program_bytes", 104857600, 115343360, 110100480) == "100\u2013110\u00a0MiB"
     assert percent_change(0.931) == "\u22126.9\u00a0%"
 

@@ -58,7 +58,7 @@ def test_a_gain_that_may_be_chance_is_called_so() -> None:
     [made_up([], status="failed", reason="memory"), made_up([(0, 0.5)], status="interrupted")],
     ids=["never evaluated", "only before the first step"],
 )
-def test_what_can_not_be_told_is_said_to_be_so(training) -> None:
+def test_an_undecidable_training_is_reported_as_such(training) -> None:
     assert "can't be told" in headline(training, status="partial")
 
 

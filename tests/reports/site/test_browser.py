@@ -120,7 +120,7 @@ def test_figures_offer_no_way_to_send_data_away(site: Path, chromium: webdriver.
     assert not chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn--logo, .plot svg a")
 
 
-def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chromium: webdriver.Chrome) -> None:
+def test_hostile_names_are_displayed_as_text_in_tables_and_figures(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, (site / run_place(RUN_ID)))
     assert chromium.title == f"Run {RUN_ID}"
     assert not chromium.find_elements(By.CSS_SELECTOR, "img[src='x']")

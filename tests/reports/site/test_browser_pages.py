@@ -140,7 +140,7 @@ def test_segments_are_folded_until_asked_for(pages: dict[str, Path], chromium: w
     assert table.is_displayed()
 
 
-def test_words_and_choices_filter_the_rows_and_the_count_is_told(
+def test_words_and_choices_filter_the_rows_and_the_count_is_displayed(
     pages: dict[str, Path], chromium: webdriver.Chrome
 ) -> None:
     open_page(chromium, pages["night"])

@@ -132,7 +132,7 @@ def test_rows_are_cards_on_a_phone_that_name_their_columns_and_can_be_ordered(
     assert _devices(chromium)[0].startswith("board-23-")
 
 
-def test_runs_to_compare_are_picked_and_of_a_page_that_is_not_built_the_command_is_shown(
+def test_runs_to_compare_are_picked_and_a_page_that_is_not_built_names_its_command(
     chromium: webdriver.Chrome, tmp_path: Path
 ) -> None:
     source = LabSource(nights=2)

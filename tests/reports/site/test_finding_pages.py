@@ -81,7 +81,7 @@ def test_the_overview_begins_with_them_too_and_leads_to_their_evidence(site: Pat
     assert f'href="{night_place(NIGHT_ID)}#F-000001"' in page and 'class="evidence"' not in page
 
 
-def test_a_card_names_size_life_difference_and_what_people_said():
+def test_a_card_names_size_life_difference_and_remarks():
     (card,) = finding_cards([finding()], "Findings").cards
     assert card.title == "int8 on all 3 jetson boards"
     assert [size.replace("\u00a0", " ") for size in card.sizes] == [

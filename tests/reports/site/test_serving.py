@@ -183,7 +183,7 @@ def test_an_answer_that_nobody_takes_is_ended(
     assert capfd.readouterr().err == ""
 
 
-def test_connections_beyond_the_limit_are_told_so_and_free_places_are_used_again(
+def test_connections_beyond_the_limit_are_refused_with_503_and_free_places_are_used_again(
     server: SiteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server._free = threading.BoundedSemaphore(3)

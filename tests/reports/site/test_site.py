@@ -262,7 +262,7 @@ def test_tables_have_captions_and_scopes(tmp_path: Path) -> None:
         assert len(identifiers) == len(set(identifiers))
 
 
-def test_several_workloads_are_told_apart_in_the_table(tmp_path: Path) -> None:
+def test_several_workloads_are_distinguished_in_the_table(tmp_path: Path) -> None:
     source = realistic(steps=3, hostile=False)
     document = source.document(RUN_ID)
     document["measurements"][0]["workload"] = document["measurements"][0]["workload"] | {"q": 8}

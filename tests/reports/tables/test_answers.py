@@ -27,7 +27,7 @@ def answers_by_question(found: list[Measurement]) -> dict[str, tuple[str, list[s
     }
 
 
-def test_one_device_has_its_numbers_and_what_cannot_be_told_from_the_best() -> None:
+def test_one_device_has_its_numbers_and_what_is_indistinguishable_from_the_best() -> None:
     answers = answers_by_question([item("fp32", 100.0), item("int8", 50.0), item("nf4", 50.5)])
     assert answers["Fastest"] == ("int8", ["50.0 ms a step", "Can't be told apart from nf4."])
     assert answers["Most frugal"] == ("not known", ["Not measured: no rail"])

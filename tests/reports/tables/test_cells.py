@@ -60,7 +60,7 @@ def test_latency_has_its_interval_and_its_sessions() -> None:
     assert plain(none)[1:] == ("range: 1.18\u20131.23 s", "n = 3 sessions")
 
 
-def test_a_ratio_whose_interval_holds_1_says_that_the_two_cannot_be_told_apart() -> None:
+def test_a_ratio_whose_interval_contains_1_calls_the_two_indistinguishable() -> None:
     ratio = {"setting": "fp32", "latency": {"ratio": 0.99, "ci95": [0.95, 1.03]}}
     assert "can't be told apart" in plain(results.to_reference(item(ratio_to_reference=ratio)))
 

@@ -78,7 +78,7 @@ def test_small_errors_are_written_with_powers_of_ten() -> None:
     assert numbers.scientific(0.0) == "0"
 
 
-def test_moments_are_shown_in_the_hosts_zone_and_unreadable_ones_as_they_came(utc: None) -> None:
+def test_moments_are_displayed_in_the_hosts_zone_and_unreadable_ones_as_they_came(utc: None) -> None:
     assert numbers.moment_text("2026-03-02T04:15:00+02:00") == "2026-03-02 02:15 UTC"
     assert numbers.moment_text("yesterday") == "yesterday"
     assert numbers.moment_text("9999-12-31T23:59:00Z").startswith("9999-12-31 23:59")

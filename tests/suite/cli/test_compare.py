@@ -11,7 +11,7 @@ from suite.home import Home
 from tests.support.suite.stored_run import begin, finish
 
 
-def test_parts_that_all_workloads_share_are_said_once() -> None:
+def test_parts_that_all_workloads_share_are_named_once() -> None:
     shared, own = shared_parts(["tiny/prge/int8/q4", "tiny/prge/nf4/q4", "tiny/prge/int8/q4"])
     assert shared == "tiny/prge/q4"
     assert own == {"tiny/prge/int8/q4": "int8", "tiny/prge/nf4/q4": "nf4"}

@@ -84,7 +84,7 @@ def test_the_document_has_the_newest_values_and_the_verdict(home, capsys):
     assert (found["values"], found["verdict"], found["points"]) == ([100.0, 101.0, 140.0], "regressed", 3)
 
 
-def test_the_series_that_words_leave_is_told_whole(home, capsys):
+def test_the_only_series_that_matches_the_words_is_printed_whole(home, capsys):
     lines = printed(capsys, "nf4", "latency").splitlines()
     assert lines[0].startswith("board/tiny/prge/nf4/") and lines[1].startswith("segment 0: 3 points")
     assert document(capsys, "nf4", "latency")["metric"] == "latency_ms"

@@ -16,11 +16,11 @@ from suite.cli.output import format_span, format_value
         ("power_mw", 6300.0, "6.30 W"),
     ],
 )
-def test_value_of_a_metric_is_shown_in_a_unit_that_fits(metric: str, stored: float, words: str) -> None:
+def test_value_of_a_metric_is_printed_in_a_unit_that_fits(metric: str, stored: float, words: str) -> None:
     assert format_value(metric, stored) == words
 
 
-def test_what_is_shown_can_be_typed() -> None:
+def test_printed_values_can_be_typed() -> None:
     for metric in METRICS:
         for stored in (-12_345.6, 0.0, 12.3, 9.9e9):
             assert format_value(metric.name, stored).isascii()

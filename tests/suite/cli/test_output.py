@@ -16,7 +16,7 @@ from suite.cli.output import TextTable, print_line, print_plain, print_table
 from suite.display import Display
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J[red]pi\x9b31m\u202e"
-SHOWN = "\ufffd]0;title\ufffd\ufffd[2J[red]pi\ufffd31m\ufffd"
+DISPLAYED = "\ufffd]0;title\ufffd\ufffd[2J[red]pi\ufffd31m\ufffd"
 QUOTED = repr(HOSTILE)[1:-1]
 
 
@@ -64,7 +64,7 @@ def on_terminal(way: Callable[[], object], monkeypatch: pytest.MonkeyPatch, colu
 @pytest.mark.parametrize("way", WAYS)
 def test_escape_sequences_of_others_do_not_reach_a_terminal(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = on_terminal(WAYS[way], monkeypatch)
-    assert SHOWN in written or QUOTED in written
+    assert DISPLAYED in written or QUOTED in written
     for sequence in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e"):
         assert sequence not in written
 
@@ -74,7 +74,7 @@ def test_nor_a_pipe(way: str, capsys: pytest.CaptureFixture[str]) -> None:
     WAYS[way]()
     captured = capsys.readouterr()
     written = captured.out + captured.err
-    assert SHOWN in written or QUOTED in written
+    assert DISPLAYED in written or QUOTED in written
     assert "\x1b" not in written
 
 

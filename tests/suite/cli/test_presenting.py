@@ -19,7 +19,7 @@ from tests.support.suite.recorded_session import result
     ("value", "digits"),
     [(0.6512, "0.65"), (9.994, "9.99"), (9.996, "10.0"), (34.55, "34.5"), (99.96, "100"), (812.4, "812"), (0, "0.00")],
 )
-def test_numbers_are_shown_with_the_digits_that_matter(value: float, digits: str) -> None:
+def test_numbers_are_printed_with_the_digits_that_matter(value: float, digits: str) -> None:
     assert format_rounded(value) == digits
 
 
@@ -86,7 +86,7 @@ def test_no_setting_is_called_the_fastest_where_noise_could_have_made_it_so() ->
     assert "latency: a first look (fewer than 3 sessions" in findings(single)[0]
 
 
-def test_rows_of_several_workloads_are_told_apart_by_what_differs() -> None:
+def test_rows_of_several_workloads_are_distinguished_by_what_differs() -> None:
     lines = table_of(
         measurement_of("fp32", 10.0, q=1, b=4),
         measurement_of("fp32", 11.0, q=4, b=1, outer_parallel=False),

@@ -34,7 +34,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def test_a_new_lab_is_told_how_to_begin(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_lab_gets_the_first_command_to_run(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys).splitlines()
     assert any("pi" in line and "never" in line and "suite run --device pi --quick" in line for line in lines)
     assert "last night: none yet" in lines[-2]

@@ -56,7 +56,7 @@ def test_unit_and_sign_are_found_from_what_a_phone_can_draw(
 
 
 @pytest.mark.parametrize(("factor", "scale"), [(1e3, 1.0), (1.0, 1e3)])
-def test_a_gauge_of_power_alone_is_told_from_its_size(factor: float, scale: float) -> None:
+def test_the_unit_of_a_gauge_of_power_alone_follows_from_its_size(factor: float, scale: float) -> None:
     found = calibration_of(POWER, readings(8000 * factor, 30000 * factor, 1.0), PLAUSIBLE_MW)
     assert (found.scale, found.sign) == (scale, 1)
     assert found.load_mw == pytest.approx(30000)

@@ -32,9 +32,9 @@ def course(
     points: list[CoursePoint] = []
     charge_uah = 2_000_000.0
     for index in range(int(2 * seconds)):
-        shown_ua = LOAD_UA if seconds / 3 <= index / 2 < 2 * seconds / 3 else IDLE_UA
-        points.append(CoursePoint(index / 2, -shown_ua / unit, charge_uah // step_uah * step_uah))
-        charge_uah -= cells * shown_ua * 0.5 / 3600
+        gauge_ua = LOAD_UA if seconds / 3 <= index / 2 < 2 * seconds / 3 else IDLE_UA
+        points.append(CoursePoint(index / 2, -gauge_ua / unit, charge_uah // step_uah * step_uah))
+        charge_uah -= cells * gauge_ua * 0.5 / 3600
     return tuple(points)
 
 

@@ -38,7 +38,7 @@ def test_energy_of_a_sensor_that_failed_for_a_while_is_unavailable_with_its_reas
     assert "of the 20.0 s" in found.reason
 
 
-def test_the_same_hole_of_a_sensor_that_never_came_back_is_told_in_seconds():
+def test_the_same_gap_of_a_sensor_that_never_came_back_is_reported_in_seconds():
     made = record(*read_but_between(15.0, 30.0), failed())
     assert gap(made, "VDD_IN") == "in1_input: No such device. (7 times); it gave no reading for 6.0 s of the 20.0 s"
 

@@ -171,7 +171,7 @@ def test_importing_twice_changes_nothing(exported, store):
     assert contents(store) == before
 
 
-def test_imported_run_is_told_apart_everywhere(exported, store, tmp_path):
+def test_imported_run_is_distinguished_everywhere(exported, store, tmp_path):
     own = begin(tmp_path / "ours.sqlite", device="jetson")
     finish(own, 90.0, 91.0, 92.0)
     found = import_run(store, read_document(exported), "bonn", exported.name)
@@ -300,7 +300,7 @@ def test_missing_file_is_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("lab", ["", "a:b", "../x", "x" * 33, "1st", "a b"])
-def test_lab_that_cannot_be_told_apart_is_refused(exported, store, lab):
+def test_text_that_cannot_name_a_lab_is_refused(exported, store, lab):
     with pytest.raises(UserError, match="can't name a lab"):
         import_run(store, read_document(exported), lab, "x.json")
 

@@ -103,7 +103,7 @@ def test_device_is_the_process_and_the_session_the_thread(begun, tmp_path):
     assert names == ["jetson", "int8 session 1", "int8 session 2"]
 
 
-def test_devices_and_sessions_are_shown_in_the_order_of_the_run(begun, tmp_path):
+def test_devices_and_sessions_are_sorted_in_the_order_of_the_run(begun, tmp_path):
     add(begun)
     add(begun, 1)
     events = traced(begun, tmp_path / "t.json")
@@ -198,7 +198,7 @@ def test_what_is_not_known_is_left_out(begun, tmp_path):
     assert "reason" not in next(event["args"] for event in slices if event["cat"] == "session")
 
 
-def test_run_and_the_time_of_its_zero_are_told(begun, tmp_path):
+def test_metadata_names_the_run_and_the_time_of_its_zero(begun, tmp_path):
     document = json.loads(write_trace(begun.store, begun.run_id, tmp_path / "t.json").read_text())
     assert document["metadata"] == {"run": begun.run_id, "zero_is_at": "2026-11-22T00:00:00.000+00:00"}
 

@@ -52,7 +52,7 @@ def test_a_side_is_decided_only_if_the_interval_lies_on_it(low: float, high: flo
     assert ("0.9 to 1.1, contains 1" in verdict.reason) == (word is None)
 
 
-def test_without_an_interval_it_cannot_be_told_and_the_reason_is_kept() -> None:
+def test_without_an_interval_a_claim_is_undecided_and_the_reason_is_kept() -> None:
     verdict = judge(TWICE, factor_of([20.0, 20.1], [10.0, 10.1]))
     assert verdict.word == "can't be told"
     assert "2 sessions, but an interval needs at least 3" in verdict.reason

@@ -79,7 +79,7 @@ def test_what_has_no_sensor_is_unknown_with_its_reason_and_never_a_number() -> N
     assert "energy unknown (the device has no power sensor" in found.sentence
 
 
-def test_a_battery_without_its_size_and_no_battery_are_told_apart() -> None:
+def test_a_battery_without_its_size_and_no_battery_have_different_reasons() -> None:
     with_energy = trainings_of([90, 100, 110], step_mj=5.0)
     sized = reasons(answer_of(with_energy, battery_percent=80.0, battery_mwh=None))
     none = reasons(answer_of(with_energy, battery_percent=None))

@@ -208,7 +208,7 @@ def test_the_fastest_and_the_most_frugal_mode_are_named(answer_of_modes):
     assert answer.picture.y_title == "mJ a step"
 
 
-def test_modes_whose_interval_reaches_the_others_can_not_be_told_apart(answer_of_modes):
+def test_modes_with_overlapping_intervals_are_reported_as_indistinguishable(answer_of_modes):
     answer = answer_of_modes(
         {"a": [(100.0, 1.0), (110.0, 1.0), (90.0, 1.0)], "b": [(101.0, 1.0), (95.0, 1.0), (105.0, 1.0)]}
     )

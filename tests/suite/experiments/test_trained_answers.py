@@ -204,7 +204,7 @@ def _estimators(*more: Training, **options: Any) -> Answer:
     return estimators.answer(_material("estimators", {"race": made}, **options), "jetson")
 
 
-def test_estimators_are_told_apart_after_equal_work() -> None:
+def test_estimators_are_compared_after_equal_work() -> None:
     answer = _estimators()
     assert answer.sentence == (
         "After 8,192 forward tokens each, against prge (accuracy 0.700), fo-lora-fa (0.900) is ahead; mezo-lora-fa "

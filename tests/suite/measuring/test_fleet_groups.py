@@ -31,7 +31,7 @@ def test_two_entries_for_one_phone_are_measured_one_after_the_other() -> None:
     assert names(BIG, LITTLE, OTHER) == [["big", "other"], ["little"]]
 
 
-def test_boards_behind_one_name_are_told_apart_by_their_port_and_jump_host() -> None:
+def test_boards_behind_one_name_are_distinguished_by_their_port_and_jump_host() -> None:
     one, two = entry("one", **BOARD, host="lab"), entry("two", **BOARD, host="lab", port=2222)
     three = entry("three", **BOARD, host="lab", jump={"host": "gate"})
     again = entry("again", **BOARD, host="LAB")

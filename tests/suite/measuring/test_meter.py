@@ -162,13 +162,13 @@ def test_a_program_that_fails_says_why(command: list[str], why: str) -> None:
 def test_a_line_that_is_no_reading_is_left_out_and_named(line: str) -> None:
     script = f"import time\nprint('{line}', flush=True)\ntime.sleep(600)"
     with MeterProgram(python(script)) as program:
-        wait_until_said(program)
+        wait_for_a_line(program)
         assert "not `seconds watts`" in (program.trouble or "")
         assert "\x1b" not in (program.trouble or "")
     assert not program.samples()
 
 
-def wait_until_said(program: MeterProgram) -> None:
+def wait_for_a_line(program: MeterProgram) -> None:
     end = time.monotonic() + 20
     while "printed nothing" in (program.trouble or ""):
         assert time.monotonic() < end, "the program said nothing within 20 s"
@@ -179,7 +179,7 @@ def wait_until_said(program: MeterProgram) -> None:
 def test_the_wrong_clock_is_recognised_and_the_right_one_offered(clock: str, printed: str) -> None:
     script = f"import time\nwhile True:\n print(time.{printed}(), 5, flush=True)\n time.sleep(0.05)"
     with MeterProgram(python(script), clock) as program:  # type: ignore[arg-type]
-        wait_until_said(program)
+        wait_for_a_line(program)
         assert f"set `clock: {'epoch' if clock == 'monotonic' else 'monotonic'}`" in (program.trouble or "")
     assert not program.samples()
 
@@ -196,7 +196,7 @@ def test_times_that_run_backwards_are_left_out() -> None:
 def test_a_program_and_its_children_end_with_the_block(tmp_path: Path) -> None:
     script = 'sleep 600 & echo $! > "$1/child"; echo $$ > "$1/self"; echo "0 0"; trap "" TERM; wait'
     with MeterProgram(["sh", "-c", script, "sh", str(tmp_path)]) as program:
-        wait_until_said(program)
+        wait_for_a_line(program)
     pids = [int((tmp_path / name).read_text()) for name in ("child", "self")]
     for pid in pids:
         end = time.monotonic() + 20

@@ -72,7 +72,7 @@ def test_a_runner_on_other_cores_than_asked_is_invalid(cpus: tuple[int, ...] | N
 
 
 @dataclass
-class Told:
+class ScriptedDevice:
     """A device that says of itself what a list has, one answer for each question."""
 
     answers: list[str | None]
@@ -87,7 +87,7 @@ class Told:
         return answer
 
 
-def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
+def judged_on(device: ScriptedDevice, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a session on that device is worth, which is well in all other respects."""
 
     def launch(_device: Any, _folder: str, _order: Any, listener: Any) -> ProcessEnd:
@@ -109,16 +109,16 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_throttling_that_the_device_tells_before_or_after_a_session_counts(
     answers: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = judged_on(Told(answers), monkeypatch)
+    found = judged_on(ScriptedDevice(answers), monkeypatch)
     assert (found.status, found.reason) == (SessionStatus.THROTTLED, "too hot")
 
 
 def test_a_device_that_tells_of_no_throttling_is_ok(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judged_on(Told([None, None]), monkeypatch).status is SessionStatus.OK
+    assert judged_on(ScriptedDevice([None, None]), monkeypatch).status is SessionStatus.OK
 
 
 def test_a_device_that_is_lost_when_it_is_asked_about_throttling_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judged_on(Told(["lost"]), monkeypatch).status is SessionStatus.LOST
+    assert judged_on(ScriptedDevice(["lost"]), monkeypatch).status is SessionStatus.LOST
 
 
 def program(script: str, **more: Any) -> Sensor:

@@ -122,7 +122,7 @@ def test_a_baseline_whose_runner_is_unknown_is_measured_with_tonights(programs, 
     assert (found.artifact.hash, found.runner) == ("a", None)
 
 
-def test_a_suspect_without_a_baseline_is_told_why(programs, tmp_path):
+def test_a_suspect_without_a_baseline_gets_the_reason(programs, tmp_path):
     known = facts(n3=("gone", "r"), n2=("a", "lost"), n1=(None, "r"))
     assert baseline_of([3, 2, 1], known, "r", programs, tmp_path).startswith(
         "the programs or runners of 2 earlier nights"

@@ -119,8 +119,10 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
     (one,) = lab.found()
     code, listed = output(capsys, "findings")
     assert code == 0 and listed.startswith(f"{one.id}  regressed, new tonight: int8 on a: Latency of a step +7.0 %")
-    said = output(capsys, "annotate", one.id.lower(), "--note", "a new kernel", "--link", "https://bugs.example/17")
-    assert said == (0, f"noted on {one.id}\n")
+    annotated = output(
+        capsys, "annotate", one.id.lower(), "--note", "a new kernel", "--link", "https://bugs.example/17"
+    )
+    assert annotated == (0, f"noted on {one.id}\n")
     assert "link by" in output(capsys, "findings")[1]
     assert output(capsys, "mute", one.id, "--why", "known", "--until", "2999-01-01")[0] == 0
     assert "nothing was found" in output(capsys, "findings")[1]
@@ -130,7 +132,7 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("annotate F-ffffff words", "there is no finding 'F-ffffff'"),
         ("annotate {id}", "The remark is missing"),
@@ -146,10 +148,10 @@ def test_findings_are_listed_annotated_and_muted_by_name(lab: Nights, capsys: py
     ],
 )
 def test_what_can_not_be_done_is_refused_with_a_way_on(
-    lab: Nights, capsys: pytest.CaptureFixture[str], line: str, said: str
+    lab: Nights, capsys: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     code, text = output(capsys, *line.format(id=lab.found()[0].id).split())
-    assert code == 2 and said in text
+    assert code == 2 and message in text
 
 
 def test_the_status_of_a_lab_has_the_open_findings_of_its_last_night(

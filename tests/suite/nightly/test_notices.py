@@ -160,7 +160,7 @@ def test_text_of_any_kind_stays_within_its_line(text):
     assert read(line) == ("error", text, text)
 
 
-def test_more_than_anybody_is_shown_are_counted():
+def test_notices_beyond_the_limit_are_counted():
     lines = annotation_lines(Notice("error", f"{number}", "x") for number in range(MOST_LINES + 7))
     assert len(lines) == MOST_LINES + 1
     assert read(lines[-1]) == ("notice", "more", "7 more are in the summary of the night")

@@ -85,7 +85,7 @@ def test_sessions_of_the_same_turn_are_a_pair_and_those_without_a_partner_none(f
     assert [(pair.baseline, pair.candidate) for pair in found] == [(101.0, 111.0), (103.0, 113.0)]
 
 
-def test_what_is_wrong_with_either_side_is_told(fleet):
+def test_the_reason_names_what_is_wrong_with_either_side(fleet):
     fleet.sessions = {"baseline": {0: 1.0}, "candidate": {0: 1.0}}
     assert again().reason is None
     fleet.reasons = {"baseline": "it was lost", "candidate": "too hot"}

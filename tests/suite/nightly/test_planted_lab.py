@@ -67,7 +67,7 @@ def test_a_finding_names_what_is_not_as_the_baseline_was(lab: PlantedLab):
     assert "4 programs changed" in [one.words for one in memory[0].differences]
 
 
-def test_a_device_that_changed_is_not_said_to_differ_in_what_was_measured_beside_it(lab: PlantedLab):
+def test_a_device_that_changed_has_no_differences_from_what_was_measured_beside_it(lab: PlantedLab):
     changed = [one for nights in lab.every().values() for one in nights if one.category == "device"]
     assert changed and not any(one.differences for one in changed)
 

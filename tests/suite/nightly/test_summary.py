@@ -49,7 +49,7 @@ def test_what_could_not_be_measured_as_planned_is_an_error(status, is_error):
     assert found.exit_code == (4 if is_error else 0)
 
 
-def test_the_largest_change_is_told_first_whichever_way_and_however_it_was_found():
+def test_the_largest_change_is_listed_first_whichever_way_and_however_it_was_found():
     found = night(
         verdict_of("inconclusive", 1, change=0.03),
         verdict_of("inconclusive", 2, ratio=0.7, change=0.01),

@@ -74,7 +74,7 @@ def test_without_a_url_nothing_is_posted() -> None:
     assert post(b"{}", {}) is None
 
 
-def test_the_line_is_posted_as_it_is_and_only_the_host_is_told(hook: Hook) -> None:
+def test_the_line_is_posted_as_it_is_and_only_the_host_is_named(hook: Hook) -> None:
     assert posted(hook.url) == Posted(True, f"posted to 127.0.0.1:{hook.port}")
     assert hook.bodies == [b'{"text": "a night"}']
     assert hook.paths == [f"/{SECRET}"]

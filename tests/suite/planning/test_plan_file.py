@@ -176,7 +176,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "line", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_with_its_line(path: Path, inventory: Inventory, text: str, line: int, message: str) -> None:
+def test_a_mistake_is_reported_with_its_line(
+    path: Path, inventory: Inventory, text: str, line: int, message: str
+) -> None:
     path.write_text(text)
     with pytest.raises(UserError) as caught:
         load_plan_file(path, inventory)

@@ -44,7 +44,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_in) -> None:
+def test_a_killed_process_is_reported_with_its_signal_and_log(tmp_path: Path, stand_in) -> None:
     stand_in("import os; os.kill(os.getpid(), 9)")
     log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
@@ -54,7 +54,7 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
         process.export(PLAN, "fp32", ignored)
 
 
-def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
+def test_an_unrecoverable_error_is_reported_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
     stand_in("import sys; sys.stdin.readline(); print('noise', file=sys.stderr); raise RuntimeError('no delegate')")
     log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
@@ -65,7 +65,7 @@ def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: P
     assert "Traceback" in kept.read_text()
 
 
-def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
+def test_a_process_that_ends_on_a_full_disk_is_reported_with_the_space_it_needs(
     tmp_path: Path, stand_in, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its log is cut there, so the last line says nothing."""
@@ -153,7 +153,7 @@ def test_nothing_is_started_when_nothing_is_to_export(tmp_path: Path, stand_in) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "artifacts").touch()
     with (
         pytest.raises(UserError, match=r"the log of exports cannot be written .* SUITE_HOME"),
@@ -201,7 +201,7 @@ def test_plans_of_a_model_share_its_weights() -> None:
     assert other.data.tokens.shape[-1] == 32
 
 
-def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_now_and_then_with_the_current_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("suite.preparing.export_process.time.monotonic", lambda: now[0])
     answers = io.StringIO()

@@ -73,7 +73,7 @@ def test_the_size_of_a_program_needs_no_sessions_to_differ(after, outcome):
     assert found.sentence == f"Known exactly: {outcome}." and found.sessions == (0, 0)
 
 
-def test_a_metric_that_is_one_number_a_run_is_told_without_a_test():
+def test_a_metric_that_is_one_number_a_run_is_reported_without_a_test():
     found = only(compared(measurement(power_mw={"mean": 100.0}), measurement(power_mw={"mean": 150.0})), "power_mw")
     assert (found.outcome, found.sessions, found.p, found.low) == ("insufficient", (0, 0), None, None)
     assert found.sentence == "+50.0 %, one number for each run, which can't be tested."

@@ -131,7 +131,7 @@ def test_remarks_of_a_night_are_on_the_page_of_its_verdicts_too(site: Path) -> N
     assert "a slower but exact kernel" in _Badges(site / night_place(NIGHT_ID)).found["remarks"][0]
 
 
-def test_run_of_which_nothing_was_said_has_no_empty_list(site: Path) -> None:
+def test_run_without_remarks_has_no_empty_list(site: Path) -> None:
     assert _Badges(site / night_place(Imports().summaries[2].run_id)).found["remarks"] == []
 
 

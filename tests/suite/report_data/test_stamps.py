@@ -65,30 +65,30 @@ def test_nothing_changes_by_itself(lab):
     assert lab.changed(update(schema.run).where(schema.run.c.id == "none").values(status="failed")) == set()
 
 
-def test_a_verdict_is_shown_by_its_night_its_series_and_the_workload(lab):
+def test_a_verdict_restamps_its_night_its_series_and_the_workload(lab):
     values = {"series_id": SERIES_OF_KEY, "measurement_id": measurement(1), "at": AT, "rule": "r", "inputs": "{}"}
     found = lab.changed(insert(schema.verdict).values(**values, verdict="regressed", numbers="{}"))
     assert found == {"run 1", "board-00 int8", "workload"}
 
 
-def test_an_acceptance_is_shown_by_its_run_its_series_and_the_workload(lab):
+def test_an_acceptance_restamps_its_run_its_series_and_the_workload(lab):
     values = {"series_id": SERIES_OF_KEY, "measurement_id": measurement(1), "at": AT, "author": "lena", "why": "known"}
     assert lab.changed(insert(schema.acceptance).values(**values)) == {"run 1", "board-00 int8", "workload"}
 
 
-def test_a_remark_on_a_series_is_shown_by_it_and_the_workload(lab):
+def test_a_remark_on_a_series_restamps_it_and_the_workload(lab):
     values = {"series_id": SERIES_OF_KEY, "run_id": None, "at": AT, "author": "lena", "text": "new fan"}
     assert lab.changed(insert(schema.annotation).values(**values)) == {"board-00 int8", "workload"}
 
 
-def test_a_remark_on_a_run_is_shown_by_it_and_all_it_measured(lab):
+def test_a_remark_on_a_run_restamps_it_and_all_it_measured(lab):
     values = {"series_id": None, "run_id": lab.nights[0], "at": AT, "author": "lena", "text": "new fan"}
     found = lab.changed(insert(schema.annotation).values(**values))
     assert {"run 0", "board-00 int8", "board-01 nf4", "workload"} <= found
     assert not {"run 1", "run 2"} & found
 
 
-def test_a_tag_is_shown_by_its_run_and_by_the_one_that_had_it(lab):
+def test_a_tag_restamps_its_run_and_the_one_that_had_it(lab):
     before = lab.stamps()
     tag_run(lab.store, "v1", lab.nights[0], "lena")
     first = lab.stamps()
@@ -101,18 +101,18 @@ def test_a_tag_is_shown_by_its_run_and_by_the_one_that_had_it(lab):
 
 
 @pytest.mark.parametrize("column", ["status", "finished_at"])
-def test_the_end_of_a_run_is_shown_by_it(lab, column):
+def test_the_end_of_a_run_restamps_it(lab, column):
     value = {"status": "interrupted", "finished_at": AT}[column]
     assert lab.changed(update(schema.run).where(schema.run.c.id == lab.nights[2]).values({column: value})) == {"run 2"}
 
 
-def test_a_measurement_that_was_finished_anew_is_shown_by_its_run_series_and_workload(lab):
+def test_a_measurement_that_was_finished_anew_restamps_its_run_series_and_workload(lab):
     table = schema.measurement
     found = lab.changed(update(table).where(table.c.id == measurement(2)).values(finished_at=AT))
     assert found == {"run 2", "board-00 int8", "workload"}
 
 
-def test_a_measurement_more_is_shown_by_all_it_belongs_to(lab):
+def test_another_measurement_restamps_all_it_belongs_to(lab):
     values = {
         "run_id": lab.nights[2], "device_id": 2, "workload_key": "tiny/int8", "role": "measured", "planned_sessions": 1,
         "workload": '{"model":"tiny","quant":"int8"}', "reference_losses": "[]", "started_at": AT,
@@ -125,7 +125,7 @@ def test_a_measurement_more_is_shown_by_all_it_belongs_to(lab):
     }
 
 
-def test_a_measurement_more_in_an_older_run_is_shown_by_its_device(lab):
+def test_another_measurement_in_an_older_run_restamps_its_device(lab):
     values = {
         "run_id": lab.nights[0], "device_id": 2, "workload_key": "tiny/int8", "role": "measured", "planned_sessions": 1,
         "workload": '{"model":"tiny","quant":"int8"}', "reference_losses": "[]", "started_at": AT,
@@ -138,7 +138,7 @@ def test_a_measurement_more_in_an_older_run_is_shown_by_its_device(lab):
     }
 
 
-def test_a_session_more_is_shown_by_a_run_that_is_going_on(lab):
+def test_another_session_restamps_a_run_in_progress(lab):
     lab.change(update(schema.run).where(schema.run.c.id == lab.nights[1]).values(status="running", finished_at=None))
     values = {
         "id": f"{lab.nights[1]}.s7.a0", "measurement_id": measurement(1), "ordinal": 7, "attempt": 0, "status": "ok",
@@ -147,7 +147,7 @@ def test_a_session_more_is_shown_by_a_run_that_is_going_on(lab):
     assert "run 1" in lab.changed(insert(schema.session).values(**values))
 
 
-def test_a_new_state_is_shown_by_its_device(lab):
+def test_a_new_state_restamps_its_device(lab):
     values = {"run_id": lab.nights[2], "device_id": 1, "at": AT, "os_build": "new", "facts": "{}", "preflight": "[]"}
     assert "board-00" in lab.changed(insert(schema.device_state).values(**values))
     table = schema.measurement

@@ -139,7 +139,7 @@ def test_acceptance_opens_a_segment_and_is_a_remark(lab: Lab) -> None:
     assert remark.run_id == lab.nights[10]
 
 
-def test_what_was_measured_in_passing_is_only_shown_among_the_nights(lab: Lab) -> None:
+def test_measurements_outside_the_nights_are_listed_but_make_no_segment_or_change(lab: Lab) -> None:
     """A `run` with another fingerprint and level, and a night of one session."""
     measurement, odd, short = schema.measurement, _measurement_of(lab, 5, 0, 2), _measurement_of(lab, 6, 0, 2)
     mine = (schema.point.c.measurement_id == odd) & (schema.series.c.metric == "latency_ms")
@@ -190,7 +190,7 @@ def test_sessions_of_a_confirmation_are_in_no_table_and_no_history(lab: Lab) -> 
     assert [one.measurements for one in lab.source.histories() if one.workload_key == KEY] == [NIGHTS, NIGHTS]
 
 
-def test_health_is_told_for_every_run_with_free_space_from_the_check(lab: Lab) -> None:
+def test_health_lists_every_run_with_free_space_from_the_check(lab: Lab) -> None:
     found = lab.source.health("board-01")
     assert [point.run_id for point in found] == lab.nights
     newest = found[-1]

@@ -78,7 +78,7 @@ def test_the_newest_state_of_a_device_is_the_one_that_is_warned_of(lab):
     assert list(lab.source.devices()[0].warnings) == ["disk: nearly full"]
 
 
-def test_the_highest_temperature_of_a_night_and_how_many_were_throttled_are_told(lab):
+def test_health_has_the_highest_temperature_of_a_night_and_how_many_were_throttled(lab):
     lab.document(1, temperature_c={"start": 30.0, "max": 80.0}, throttled=True)
     lab.document(2, temperature_c={"start": 45.0, "max": 50.0})
     lab.document(3, temperature_c={"unavailable": "no zone"}, throttled={"unavailable": "no bit"})
@@ -96,7 +96,7 @@ def test_the_health_of_a_device_is_in_the_order_of_its_runs_whatever_order_they_
     assert [point.run_id for point in lab.source.health("board-00")] == [run["id"], *lab.nights]
 
 
-def test_the_last_state_of_a_device_in_a_run_is_the_one_shown(lab):
+def test_the_last_state_of_a_device_in_a_run_is_displayed(lab):
     state = {"run_id": lab.nights[0], "device_id": 1, "at": AT, "facts": '{"kernel": "6.9"}', "preflight": "[]"}
     lab.change(insert(schema.device_state).values(**state, os_build="after its update"))
     assert lab.source.document(lab.nights[0])["devices"]["board-00"]["facts"]["kernel"] == "6.9"

@@ -70,14 +70,14 @@ def test_a_crash_is_named_by_its_signal_however_the_transport_tells_it(outcome):
     assert "SIGSEGV after 1 steps" in record.sentence
 
 
-def test_a_crash_told_by_the_footer_alone_is_named():
+def test_a_crash_reported_by_the_footer_alone_is_named():
     lines = recorded.text([recorded.header(), {"event": "footer", "cause": "signal", "reason": "signal SIGBUS"}])
     record = collect("s", lines, ProcessEnd(rc=None))
     assert record.cause is Cause.CRASHED
     assert "SIGBUS before the program was loaded" in record.sentence
 
 
-def test_a_crash_tells_what_the_runtime_said_last():
+def test_a_crash_is_reported_with_the_last_words_of_the_runtime():
     died = {"event": "footer", "cause": "signal", "reason": "SIGABRT: prge::update has no kernel", "steps": 1}
     lines = recorded.text([recorded.header(), recorded.load(), recorded.step(0), died], end=False)
     record = collect("s", lines, ProcessEnd(rc=134, stderr_tail="something older"))

@@ -45,5 +45,5 @@ def test_codes_are_read_from_text(text, code):
         (None, "load", "", False),
     ],
 )
-def test_unsupported_is_told_from_broken(code, stage, log, expected):
+def test_unsupported_is_distinguished_from_broken(code, stage, log, expected):
     assert means_unsupported(code, stage, log) is expected

@@ -75,7 +75,7 @@ def test_wrong_trainings_are_found(mutation: str, noise: float) -> None:
     assert all(fault is not None for fault in found)
 
 
-def test_noise_as_large_as_the_differences_is_told() -> None:
+def test_noise_as_large_as_the_differences_is_reported() -> None:
     wanted = expected(0.3)
     result = compared(noisy(trajectory(), 0.3), wanted)
     assert result.fault is None
@@ -83,7 +83,7 @@ def test_noise_as_large_as_the_differences_is_told() -> None:
     assert "raise eps or q" in str(unchecked(result, wanted))
 
 
-def test_updates_smaller_than_the_noise_are_told() -> None:
+def test_updates_smaller_than_the_noise_are_reported() -> None:
     still = rows([[loss + 1e-4 for loss in step] for step in trajectory()[-2:]])
     wanted = expected(0.01, untrained=still)
     result = compared(trajectory(), wanted)

@@ -89,7 +89,7 @@ def test_what_is_allowed_is_the_noise_of_the_arithmetic():
     assert validity_of(losses=LOSSES, expected=expected).status is SessionStatus.OK
 
 
-def test_updates_that_were_not_compared_are_told():
+def test_updates_that_were_not_compared_are_reported():
     expected = ExpectedLosses(((2.0, 1.0),), noise=0.001, lr=1e-3, eps=0.1, shortfall="it did 1 of 3 steps in 99 s")
     verdict = validity_of(losses=LOSSES, expected=expected)
     assert verdict.status is SessionStatus.OK

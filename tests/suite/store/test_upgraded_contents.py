@@ -131,8 +131,8 @@ def test_points_of_other_threads_leave_the_series_that_they_were_stored_in(tmp_p
     ]
     marks = [item.tonight.fingerprint for item in by_night]
     assert marks[0] == marks[3] != marks[1] == marks[2]
-    said = [(item.tonight.verdict, item.tonight.accepted) for item in by_night[:2]]
-    assert said == [(None, False), ("regressed", True)]
+    verdicts = [(item.tonight.verdict, item.tonight.accepted) for item in by_night[:2]]
+    assert verdicts == [(None, False), ("regressed", True)]
     assert [point.value for point in by_night[3].before] == [101.0, 201.0, 201.0]
     goes_on = night_of(path, 2, 100.0)
     newest = newest_point(store, latency_of(store), goes_on.run_id)

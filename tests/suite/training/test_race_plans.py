@@ -87,7 +87,7 @@ def test_a_contender_has_what_its_words_say_and_the_rest_from_the_race() -> None
         ),
     ],
 )
-def test_contenders_are_told_apart_by_what_their_workloads_do_not_have(
+def test_contenders_are_distinguished_by_what_their_workloads_do_not_have(
     words: Sequence[str], own: list[dict[str, Any]]
 ) -> None:
     plans = contenders_of(*words)

@@ -1,6 +1,6 @@
 """A phone that asks its owner before it lets a computer in: adb's protocol on the daemon's side, up to that point.
 
-It shows a real adb server states that Debian's adbd, which asks nobody, never has. Source: Android's
+It shows a real adb server states that Debian's adbd, which asks nobody, never enters. Source: Android's
 `packages/modules/adb/protocol.txt`.
 """
 
@@ -33,7 +33,7 @@ class HesitantPhone:
         self._confirmed.set()
 
     def close(self) -> None:
-        """Goes away."""
+        """Closes the listener and all connections."""
         for stream in (self._listener, *self._connections):
             with contextlib.suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)

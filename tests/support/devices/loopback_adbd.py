@@ -24,7 +24,7 @@ from tests.support.twins.twin_link import Link
 from tests.support.twins.twin_needs import find_program, need_programs, need_root
 from tests.support.twins.twin_ssh import free_port
 
-PORT = 6555  # beyond those that an adb server looks for emulators on
+PORT = 6555  # above those on which an adb server looks for emulators
 
 
 class LoopbackAdbd:
@@ -112,7 +112,7 @@ class LoopbackAdbd:
         os.kill(self._pid, signal.SIGSTOP)
 
     def move_again(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
         os.kill(self._pid, signal.SIGCONT)
 
     def revive(self) -> None:

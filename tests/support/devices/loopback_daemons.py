@@ -42,7 +42,7 @@ class LoopbackDaemon(Protocol):
         """Sends SIGSTOP: its system still accepts connections and acknowledges every packet."""
 
     def move_again(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
 
     def revive(self) -> None:
         """Makes it run again, whatever was done to it."""
@@ -69,7 +69,7 @@ def transport_to(entry: DeviceEntry, patience: Patience | None = IMPATIENT) -> S
 
 @pytest.fixture(scope="module", params=LINKS)
 def mistreated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackDaemon]:
-    """One of each link for a module of tests, which may leave it in any state."""
+    """One daemon for each link and module of tests, which may leave it in any state."""
     with loopback_daemon(request.param, tmp_path_factory.mktemp(request.param)) as daemon:
         yield daemon
 

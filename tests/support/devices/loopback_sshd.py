@@ -123,7 +123,7 @@ class LoopbackSshd:
             return []
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
                 if child.name() == "sshd":
                     found.append(child)
         return found
@@ -133,7 +133,7 @@ class LoopbackSshd:
         self._signal(signal.SIGSTOP)
 
     def move_again(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:

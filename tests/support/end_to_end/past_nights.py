@@ -17,7 +17,7 @@ NOISE = (0.3, -0.8, 0.5, -0.2, 0.9, -0.6, 0.1, -0.4, 0.7, -0.9, 0.2, 0.6, -0.5, 
 
 
 def add_nights(bench: Bench, run_id: str, levels: Sequence[float] = NOISE) -> None:
-    """Copies the run once for each of `levels` to the nights before it, every metric changed by so many percent."""
+    """Copies the run once for each of `levels` to the nights before it, every metric changed by that many percent."""
     connection = sqlite3.connect(bench.home / "store.sqlite")
     for index, level in enumerate(levels):
         at = (datetime.now(UTC) - timedelta(days=len(levels) - index)).isoformat(timespec="milliseconds")
@@ -36,8 +36,8 @@ def add_nights(bench: Bench, run_id: str, levels: Sequence[float] = NOISE) -> No
 
 
 def give_another_program(bench: Bench, quant: str, letter: str = "b", nights: str = "2026-01") -> str:
-    """Lets the earlier nights (whose runs begin with `nights`) have measured a program of their own, which is still in
-    the cache; its hash, all of one letter.
+    """Gives the earlier nights (whose run ids begin with `nights`) a program of their own, which is still in the cache.
+    Returns its hash, one letter repeated.
     """
     (folder,) = (
         path.parent
@@ -60,7 +60,7 @@ def give_another_program(bench: Bench, quant: str, letter: str = "b", nights: st
 
 
 def slow_candidate(board: Board, setting: str, factor: float) -> None:
-    """Tonight's program is slower than the one of the nights before."""
+    """Makes tonight's program slower than that of the nights before."""
     other = give_another_program(board.bench, setting)
     board.script(**{setting: {"slower": factor}})
     path = board.root / "script.json"

@@ -1,8 +1,8 @@
 """Power that changes as a known function of time while a runner runs: a process writes it into a twin's gauge.
 
-The runner keeps a sensor's file open, as sysfs allows: the files are written in place, and stay as long as they are.
+The runner keeps a sensor's file open, as sysfs allows, so the files are written in place and keep their length.
 
-The process follows CLOCK_MONOTONIC, which is also that of a twin that shares the host's kernel, and renews the files a
+The process follows CLOCK_MONOTONIC, which a twin shares where it shares the host's kernel, and rewrites the files a
 hundred times a second, ten times as often as the suite reads them.
 """
 
@@ -42,7 +42,7 @@ while os.getppid() == int(parent):
 
 
 def training_mj(begin_ns: int, end_ns: int) -> float:
-    """The integral of the model over a time in which the runner runs."""
+    """Returns the model's integral over an interval in which the runner runs."""
     turn = 2 * math.pi / PERIOD_S
     begin_s, end_s = begin_ns / 1e9, end_ns / 1e9
     swung = (math.cos(turn * begin_s) - math.cos(turn * end_s)) / turn
@@ -57,7 +57,7 @@ def modelled_power(
     milliamperes: Path | None = None,
     microamperes: Path | None = None,
 ) -> Iterator[None]:
-    """Writes the model into the files for as long as the block runs: training where `pid_file` exists, else idle."""
+    """Writes the model into the files while the block runs: training while `pid_file` exists, else idle."""
     numbers = [str(number) for number in (IDLE_MW, MEAN_MW, SWING_MW, PERIOD_S, MILLIVOLTS)]
     paths = [str(path or "") for path in (pid_file, milliwatts, milliamperes, microamperes)]
     writer = subprocess.Popen([sys.executable, "-IS", "-c", _WRITER, *numbers, *paths, str(os.getpid())])

@@ -1,4 +1,4 @@
-"""A runner that prints scripted output, in its own time, on a device whose /proc and /sys are plain files."""
+"""A runner that prints scripted output, with a clock of its own, on a device whose /proc and /sys are plain files."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Board:
 
 
 def make_board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
-    """Puts a scripted runner and a device of files in the place of the real ones."""
+    """Replaces the real runner and device with a scripted runner and a device of files."""
     root = bench.folder / "board"
     for name, text in FILES.items():
         path = root / name

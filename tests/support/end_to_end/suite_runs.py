@@ -22,7 +22,7 @@ from suite.cli.main import run_command
 SHAPE = ("--model", "tiny", "-T", "32", "-b", "2", "-q", "2")
 RUN = ("run", "--device", "local", *SHAPE)
 OTHER_SEED = 11
-"""A seed whose reference losses are at hand for fp32 and nf4, besides the default."""
+"""A seed other than the default whose reference losses are known for fp32 and nf4."""
 
 SETTINGS = ("fp32", "fp16", "int8", "nf4")
 INVENTORY = "devices:\n  local:\n    kind: local\n"
@@ -161,7 +161,7 @@ def is_running(pid: int) -> bool:
 
 
 def kill(pid: int) -> None:
-    """Kill -9."""
+    """Sends SIGKILL."""
     os.kill(pid, signal.SIGKILL)
 
 

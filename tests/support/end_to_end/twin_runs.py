@@ -1,4 +1,4 @@
-"""Runs on twins into which something goes wrong: who is measured, when it happens, and what is left afterwards."""
+"""Runs on twins during which something goes wrong: who is measured, when it happens, and what is left afterwards."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
 BOARD, OTHER = "board", "other"
-"""The twin to which it happens, and a device beside it to which it must not matter."""
+"""The twin that has the fault, and a device beside it that must not be affected."""
 
 FAULT_TIMEOUT_S = 400.0  # an emulated board on a very busy host
 
 RESTART_S = 15.0
-"""In which a twin is on again; a user's board has a minute."""
+"""The time in which a twin restarts; a user's board gets a minute."""
 
 Outcome = tuple[int, int, str]
 """Ordinal, attempt and status of a session."""
 
 
 class OverBeforeError(Exception):
-    """A run ended before what was to happen in the middle of it."""
+    """A run ended before its fault could happen."""
 
 
 class TwinRun:
-    """A run of tiny in fp32 on a twin and on a second, local device, and the look at what it left."""
+    """A run of tiny in fp32 on a twin and on a second, local device, and queries for what it left."""
 
     def __init__(self, bench: Bench, *, steps: int = 8, **board: Any) -> None:
         self.bench, self.steps = bench, steps
@@ -52,8 +52,8 @@ class TwinRun:
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
     def __call__(self, *, sessions: int = 2, steps: int | None = None, energy_window_s: float = 0) -> Ran:
-        """Runs to its end in this process. With a power sensor, too, a session takes only as long as its steps unless
-        there is a window of energy, for which it goes on with more.
+        """Runs to the end in this process. Even with a power sensor, a session only takes as long as its steps, unless
+        there is an energy window, for which it goes on with more.
         """
         amount = ("--sessions", str(sessions), "--steps", str(steps or self.steps))
         window = ("--energy-window", str(energy_window_s))
@@ -84,7 +84,7 @@ class TwinRun:
     def fault(
         self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3, after_readings: int = 0
     ) -> Iterator[None]:
-        """Lets it happen while the block runs, in mid-session. Raises its error, TimeoutError or OverBeforeError."""
+        """Calls `happen` in mid-session, while the block runs. Raises its error, TimeoutError or OverBeforeError."""
         over, raised = threading.Event(), []
 
         def wait_and_act() -> None:
@@ -116,19 +116,19 @@ class TwinRun:
 
 
 def steps_to_hit(twin: Twin) -> int:
-    """So many that they last a second or more: long enough to be hit in the middle."""
+    """Returns enough steps to last a second or more: long enough to be hit in the middle."""
     return 8 if twin.board.processor.emulated_as else 500
 
 
 def outcome(ran: Ran, device: str = BOARD) -> Mapping[str, Any]:
-    """The one measurement of a device. Its text must hold no trace of a mistake of ours."""
+    """Returns the only measurement of a device; the run must not have printed a traceback."""
     assert "Traceback" not in ran.err
     (found,) = [item for item in ran.document["measurements"] if item["device"] == device]
     return MappingProxyType(found)
 
 
 def runners_in(twin: Twin) -> list[int]:
-    """The runners that are left in a twin, once what ends them had time to."""
+    """Returns the runners that are left in a twin, after giving them time to be ended."""
     end_s = time.monotonic() + 30
     while (left := twin.machine.named("job.json")) and time.monotonic() < end_s:
         time.sleep(0.05)
@@ -136,14 +136,14 @@ def runners_in(twin: Twin) -> list[int]:
 
 
 def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
+    """Lets any two steps end the warm-up: emulated ones vary so much that it would take as long as it may."""
     monkeypatch.setattr(job, "WARM_UP_TOLERANCE", 1.0)
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one.
+    """Notices silence sooner than a user would want, but in the real way.
 
-    An emulated device that is well may take many seconds for its answer while all tests run.
+    A healthy emulated device may take many seconds to answer while all tests run.
     """
     warm_up_briefly(monkeypatch)
     patience = Patience(silence_s=2.0, answer_s=20.0, grace_s=2.0)
@@ -179,14 +179,14 @@ _SECOND_NS = 10**9
 
 
 def scripted_runner(bench: Bench, twin: Twin, *, pause_s: float = 0.2, steps: int = 12, during: str = "") -> Path:
-    """A folder for `runner:` of the twin's entry: a shell script that prints a session of fp32 in real time.
+    """Makes a folder for `runner:` of the twin's entry: a shell script that prints a session of fp32 in real time.
 
-    `during` is shell text that is carried out in the middle of each session (`$ordinal` says which one it is).
+    `during` is shell code that is run in the middle of each session (`$ordinal` is its number).
     """
     folder, machine = bench.folder / "own runner", twin.board.processor.machine
     folder.mkdir()
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, _ELF_MACHINES[machine]) + bytes(44)
-    (folder / "runner").write_bytes(header)  # what the suite looks at to tell whose program it is
+    (folder / "runner").write_bytes(header)  # from which the suite identifies the program's machine
     (folder / "play").write_text(_PLAY)
     (folder / "during").write_text(during or ":\n")
     for record in (bench.home / "artifacts").glob("*/artifact.json"):

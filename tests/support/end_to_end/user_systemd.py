@@ -26,7 +26,7 @@ mount -t proc proc /proc
 {systemd} --user --unit=timers.target &
 wait
 """
-# Systemd doesn't answer processes that it has no number for, so systemctl is run among its own.
+# Systemd doesn't answer processes outside its PID namespace, so systemctl is run inside.
 _SYSTEMCTL = """\
 #!/bin/sh
 exec nsenter --target {pid} --pid --mount --cgroup {systemctl} "$@"
@@ -45,7 +45,7 @@ def need_user_systemd() -> None:
 
 
 class UserSystemd:
-    """Starts and stops it; what it enabled, and when its timers fired last, stays in `folder` meanwhile."""
+    """A user's systemd; what it enabled, and when its timers last fired, stays in `folder` while it is stopped."""
 
     def __init__(self, folder: Path) -> None:
         self.runtime, self.config, self.data, self.tools = (folder / name for name in ("r", "config", "data", "tools"))
@@ -69,7 +69,7 @@ class UserSystemd:
         }
 
     def stamp(self, timer: str) -> Path:
-        """Its time is when a persistent timer fired last."""
+        """Returns the file whose modification time is when a persistent timer last fired."""
         return self.data / "systemd" / "timers" / f"stamp-{timer}"
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class UserSystemd:
         wait_for(self._answers, "the user's systemd")
 
     def stop(self) -> None:
-        """Ends it as when the host goes down, along with whatever it started."""
+        """Ends it and whatever it started, as when the host goes down."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(30)

@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parent / "acme_lab"
 
 
 def install_example(target: Path) -> Path:
-    """Builds the example's wheel, from a copy as that leaves files behind, and unpacks it into `target`."""
+    """Builds the example's wheel, from a copy as building leaves files behind, and unpacks it into `target`."""
     source = target.with_name(f"{target.name}-source")
     shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
     target.mkdir()
@@ -21,7 +21,7 @@ def install_example(target: Path) -> Path:
 
 
 def install_wheel(source: Path, target: Path) -> Path:
-    """Builds the wheel of the project in `source`, and unpacks it into the folder `target`, where it stays, too."""
+    """Builds the wheel of the project in `source` into `target`, and unpacks it there."""
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     made = subprocess.run(
         [sys.executable, "-c", build, str(target)], cwd=source, capture_output=True, text=True, check=True
@@ -34,7 +34,7 @@ def install_wheel(source: Path, target: Path) -> Path:
 def make_plugin(
     target: Path, package: str, entries: Mapping[str, str], *, code: str = "", version: str = "0.9"
 ) -> None:
-    """Writes a package of one module: `entries` are `GROUP NAME` and what it leads to."""
+    """Writes a package of one module: `entries` are objects by `GROUP NAME`."""
     module = package.replace("-", "_")
     folder = target / f"{module}-{version}.dist-info"
     folder.mkdir(parents=True)

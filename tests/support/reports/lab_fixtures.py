@@ -39,7 +39,7 @@ def key(setting: str) -> str:
 
 
 def night_id(number: int) -> str:
-    """The newest is the run of the other fixture."""
+    """Returns the id of a night's run; the newest is the run of the other fixture."""
     return NIGHT_ID if number == NIGHTS - 1 else f"{_at(number)[:10]}T021500Z-{number:04x}"
 
 
@@ -48,7 +48,7 @@ def _at(number: int) -> str:
 
 
 class LabSource(FixtureSource):
-    """Everything that lasts longer than a run, from seeded noise; `changes` of a test go into its attributes."""
+    """Everything that spans several runs, from seeded noise; tests change its attributes."""
 
     def __init__(self, nights: int = NIGHTS) -> None:
         base = realistic(steps=4)
@@ -106,7 +106,7 @@ class LabSource(FixtureSource):
         return Recent(self._nights(), latest, LabSource.verdicts(self, NIGHT_ID), ["local"])
 
     def _nights(self) -> list[Night]:
-        """The newest could not reach the third device, which is new since ten nights and failed once."""
+        """Returns the nights: the third device was added ten nights ago, failed once, and is missing in the newest."""
         ids = [*(night_id(number) for number in range(self.length - 1)), *([NIGHT_ID] if self.length else [])]
         return [self._night(number, run_id) for number, run_id in enumerate(ids)][-NIGHTS_BACK:]
 

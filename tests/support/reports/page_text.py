@@ -1,4 +1,4 @@
-"""What a page says and holds: its words, links and ids, with those of the rows that its script draws."""
+"""Reads a page: its words, links and ids, including those of the rows that its script draws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = re.compile(r'<script type="application/json".*?</script>', re.DOTALL)
 
 
 class PageText(HTMLParser):
-    """The words of a page (the data of its figures left out), blanks joined in `text`; its tags, links and ids."""
+    """The words of a page without its figures' data (with blanks joined in `text`), its tags, links and ids."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class PageText(HTMLParser):
             self.rows.setdefault(table, []).append(read)
             for cell in read:
                 state = [str(part) for part in cell.get("state", [])[:2]]
-                shown = [cell.get("main", "")] if not state else [" ".join(state)]
+                displayed = [cell.get("main", "")] if not state else [" ".join(state)]
                 self.words += [
                     " ",
-                    *shown,
+                    *displayed,
                     *(f" {words}" for key in ("small", "badges", "tags") for words in cell.get(key, [])),
                 ]
 

@@ -1,4 +1,4 @@
-"""A real headless Chromium for tests: how it is started, how a page is opened in it, what it said and asked for."""
+"""A real headless Chromium for tests: starts it, opens pages in it, and reads what it logged and requested."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ _FLAGS = (
 )  # fmt: skip
 
 BUSY_HOST_S = 300
-"""What a page may take while all tests run."""
+"""Seconds that a page may take while all tests run."""
 
 
 def program(name: str) -> str:
@@ -53,7 +53,7 @@ def emulate(driver: webdriver.Chrome, width: int = 1400, theme: str = "light") -
 
 
 def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, theme: str = "light") -> None:
-    """Open a page afresh and wait until its figures are drawn."""
+    """Opens a page afresh and waits until its figures are drawn."""
     emulate(driver, width, theme)
     if driver.current_url.startswith("file:"):
         driver.execute_script("localStorage.clear()")
@@ -64,7 +64,7 @@ def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, theme: st
 
 
 def log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """What was logged since the last time."""
+    """Returns what was logged since the last call."""
     entries: list[dict[str, Any]] = driver.get_log(kind)
     return entries
 

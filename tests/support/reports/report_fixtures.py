@@ -104,7 +104,7 @@ def summary(run_id: str = RUN_ID, **more: Any) -> RunSummary:
 
 
 def realistic(steps: int = 20, sensor_hz: float = 10.0, hostile: bool = True) -> FixtureSource:
-    """Two runs; the newer has ``local`` without power, ``jetson`` with it, and an emulated device of a hostile name."""
+    """Two runs; the newer has `local` without power, `jetson` with it, and an emulated device with a hostile name."""
     traces: Sessions = {}
     rng = np.random.default_rng(7)
     found = [measurement("local", 1.0, setting, rng, traces, steps, sensor_hz) for setting in SETTINGS]
@@ -347,7 +347,7 @@ def trace(
 
 
 def only(source: FixtureSource, changes: Mapping[str, Any]) -> FixtureSource:
-    """The same source, its newer run with one measurement (``local``, fp32) changed by ``changes``."""
+    """Returns the same source with one measurement of its newer run (`local`, fp32) changed by `changes`."""
     first = source.documents[RUN_ID]["measurements"][0] | changes
     document = source.documents[RUN_ID] | {"measurements": [first], "devices": {"local": device("local")}}
     return FixtureSource([summary(RUN_ID, devices=["local"], measurements=1)], {RUN_ID: document}, source.traces)

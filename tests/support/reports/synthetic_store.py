@@ -45,7 +45,7 @@ class Shape:
 
 
 def fill(path: Path, shape: Shape) -> list[str]:
-    """Make the store at `path`, with its journal; returns the ids of its nights, the oldest first."""
+    """Makes the store at `path`, with its journal; returns the ids of its nights, oldest first."""
     kept, run_ids = _kept(shape)
     shutil.copytree(kept, path.parent, dirs_exist_ok=True)
     (path.parent / _NAME).rename(path)
@@ -54,7 +54,7 @@ def fill(path: Path, shape: Shape) -> list[str]:
 
 @functools.cache
 def _kept(shape: Shape) -> tuple[Path, tuple[str, ...]]:
-    """Makes a store for all that ask for one of this shape; returns its folder and the ids of its nights."""
+    """Makes one store for all callers that need this shape; returns its folder and the ids of its nights."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder, tuple(_make(folder / _NAME, shape))

@@ -75,7 +75,7 @@ def rising(top: float, pace: float, every: int = 100, steps: int = 500) -> list[
 
 
 def lab_trainings() -> list[Training]:
-    """A race of four contenders: three seeds on a board with power, one on an emulated one of a hostile name."""
+    """A race of four contenders: three seeds on a board with power, one on an emulated board with a hostile name."""
     plan = {"target": 0.7}
     found = []
     for seed in (7, 8, 9):
@@ -101,7 +101,7 @@ def lab_trainings() -> list[Training]:
 
 
 def group_of(group_id: str, trainings: Sequence[Training], status: str = "finished") -> TrainingGroup:
-    """The group of these trainings, as the store gives it."""
+    """Returns the group of these trainings, as the store would."""
     command = "suite race --device jetson --methods prge,mezo-lora-fa --quants fp32,nf4 --target 0.7"
     environment = {"suite": "0.1.0", "host": "lab-3"}
     started_at = f"{group_id[:10]}T{group_id[11:13]}:00:00+00:00"
@@ -109,7 +109,7 @@ def group_of(group_id: str, trainings: Sequence[Training], status: str = "finish
 
 
 class TrainingSource(FixtureSource):
-    """Trainings without any run: a race, a command of which nothing came, and one in which much went wrong."""
+    """Trainings without any run: a race, a command without results, and one in which much went wrong."""
 
     def __init__(self) -> None:
         super().__init__([], {}, {})
@@ -131,7 +131,7 @@ class TrainingSource(FixtureSource):
 
 
 def summary_of(group: TrainingGroup) -> TrainingGroupSummary:
-    """The line of a group."""
+    """Returns the summary of a group."""
     ends = [one.evaluations[-1].accuracy for one in group.trainings if one.evaluations and one.evaluations[-1].step]
     statuses = [one.status for one in group.trainings]
     return TrainingGroupSummary(

@@ -1,4 +1,4 @@
-"""Calling the kernels through ctypes, with frozen matrices in every form that they know."""
+"""Calls the kernels through ctypes, with frozen matrices in every format that they support."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ CASES = {
     ),
 }
 
-# Not of nf4, which has two values in a byte.
+# Not for nf4, which packs two values into a byte.
 CASES_OF_WHOLE_VALUES = CASES | {
     "odd features, length and rank": Case(31, 51, 2, 1, 6, length=7, rank=3),
     "odd last block of wide features": Case(64, 1089, 2, 1, 32, length=37, sequences=3),
@@ -140,7 +140,7 @@ class Layer:
         return vectors, list(self.vectors), self.case.form.gate == "gelu_tanh"
 
     def form_of_kernel(self):
-        """The same of the kernel."""
+        """The last arguments of the kernel."""
         gelu = ctypes.c_bool(self.case.form.gate == "gelu_tanh")
         return addresses([self.vectors.get(place) for place in range(len(VECTORS))]), gelu
 

@@ -40,7 +40,7 @@ class Quotient(nn.Module):
 
 
 class Perturbed(nn.Module):
-    """The perturbation and the update as the runner's kernels make them."""
+    """The perturbation and the update as the runner's kernels compute them."""
 
     adapter: Tensor
 
@@ -59,14 +59,14 @@ class Perturbed(nn.Module):
         self.slice = (offset, rank, features, 0, queries, signs, dtype)
 
     def forward(self, key: Tensor, eps: Tensor, gradient: Tensor, lr: Tensor) -> Tensor:
-        """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32, all slots in a row."""
+        """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32, all slots concatenated."""
         self.adapter.copy_(torch.ops.prge.update(self.adapter, gradient, key, lr))
         slots = torch.ops.prge.perturb(self.adapter, key, eps, self.adapter, *self.slice)
         return torch.cat([slot.reshape(-1).to(torch.float32) for slot in slots])
 
 
 class Counters(nn.Module):
-    """Buffers of 100 values, in memory in the order of their names as given: the nth is added n to in each step."""
+    """Buffers of 100 values, laid out in the order of `names`; each step adds to each its letter's number, a = 1."""
 
     def __init__(self, names: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Counters(nn.Module):
         self.names = names
 
     def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
-        """tokens int64 [b, T], first int64 [b] -> float32 [buffers], a value of each by the order of the alphabet."""
+        """tokens int64 [b, T], first int64 [b] -> float32 [buffers], a value of each in alphabetical order."""
         for name in self.names:
             self.get_buffer(name).add_(float(ord(name) - ord("a") + 1))
         nothing = 0.0 * (tokens.sum() + first.sum()).to(torch.float32)
@@ -138,7 +138,7 @@ class Answers(nn.Module):
     """From hidden states to losses and gradients, in two chunks, the second of them with one sign at a time."""
 
     def forward(self, x: Tensor, first: Tensor, labels: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
-        """x float32 [4, b * T, hidden]: + and - of a query, + of another, - of it -> float32, all results in a row."""
+        """x float32 [4, b * T, hidden]: + and - of a query, + of another, - of it -> float32, results concatenated."""
         operators, (rows, answers) = torch.ops.prge, labels.shape
         length = x.shape[1] // rows
         bias = operators.attention_bias(first, length, 2)

@@ -1,4 +1,4 @@
-"""Made-up material of experiments, whose answers are known: measurements, trainings, profiles, without a store."""
+"""Made-up material for experiments with known answers: measurements, trainings, profiles, without a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from suite.stats import median, session_interval
 
 @dataclass(frozen=True)
 class MadeMaterial(Material):
-    """Material whose parts are given: by part the measurements, the trainings, the profile, what devices report."""
+    """Material given directly: measurements, trainings and profile of each part, and what devices report."""
 
     made_measurements: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
     made_trainings: Mapping[str, Sequence[Training]] = field(default_factory=dict)
@@ -46,11 +46,11 @@ def made_material(
     profiles: Mapping[str, Profile] | None = None,
     facts: Mapping[str, Mapping[str, Json]] | None = None,
 ) -> MadeMaterial:
-    """The material of an experiment; profiles are by part and device (`where, jetson`), facts by device."""
+    """Returns the material of an experiment; profiles are by part and device (`where, jetson`), facts by device."""
     experiment = Experiment(
         "2026-11-29T10-00-00-aaaa", name, "What?", False, devices, None, ("suite", "experiment", name), "", "running"
     )
-    nothing = cast(Any, None)  # neither store nor home is asked
+    nothing = cast(Any, None)  # neither store nor home is used
     return MadeMaterial(experiment, nothing, nothing, measurements or {}, trainings or {}, profiles or {}, facts or {})
 
 

@@ -1,4 +1,4 @@
-"""A store as the suite of schema version 1 left it, and what lies in a store, read without the suite."""
+"""A store as a suite with schema version 1 left it, and a store's contents, read without the suite."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def counts(path: Path) -> list[tuple[object, ...]]:
 
 
 def opened_at_once(path: Path, gate: object) -> int:
-    """How many series another process sees that opens the store when `gate` lets all of them go."""
+    """Opens the store when `gate` releases all processes at once; returns how many series this one sees."""
     gate.wait()  # type: ignore[attr-defined]
     store = Store.open(path, read_only=True)
     try:

@@ -15,7 +15,7 @@ WORKLOAD = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4, answers=2)
 
 
 def inputs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns tokens [b, T] and labels [b, K], of which one row has a label less."""
+    """Returns tokens [b, T] and labels [b, K], with one label fewer in one row."""
     generator = np.random.default_rng(5)
     tokens, labels = (generator.integers(0, 512, (WORKLOAD.b, n)) for n in (WORKLOAD.T, WORKLOAD.answers))
     labels[0, 0] = -1
@@ -23,7 +23,7 @@ def inputs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def job_of(name: str, folder: Path, **changes: Any) -> PeerJob:
-    """Returns the job of a peer whose files lie in `folder`."""
+    """Returns the job of a peer whose files are in `folder`."""
     tokens, labels = inputs()
     np.savez(folder / "inputs.npz", tokens=tokens, labels=labels)
     fields: dict[str, Any] = {

@@ -3,7 +3,7 @@ benchmarks.lab FOLDER`.
 
 Only the devices are made up: each number is a base, times what was planted, times noise of the night on the device and
 of the measurement. A suspect's pairs are drawn in the same way, with the program of its baseline's night beside
-tonight's, so that code and device are told apart as they are in a real lab.
+tonight's, so that code and device are distinguished as in a real lab.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ SETTINGS = {"fp32": 2500.0, "fp16": 1700.0, "int8": 1200.0, "nf4": 2900.0}
 _SPEED = {"jetson": 1.0, "raspberrypi": 2.4, "android": 0.7}
 TIME = ("latency_ms", "energy_gross_mj_per_step", "energy_net_mj_per_step")
 MEMORY = ("peak_memory_kib", "memory_after_load_kib")
-#: Of a measurement, and of a session measured in pairs; relative.
+#: Relative noise of a measurement, and of a session measured in pairs.
 _NOISE = {**dict.fromkeys(TIME, 0.008), **dict.fromkeys(MEMORY, 0.003), "load_ms": 0.03, "power_mw": 0.005}
 _NIGHT_NOISE = 0.004
 
 Nights = Callable[[int], float]
-"""What a cause multiplies numbers by in a night."""
+"""The factor by which a cause changes the numbers of a given night."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def began(self) -> int:
-        """Four nights before the last: int8 is slow for three, then mended."""
+        """Four nights before the last: int8 is slow for three, then fixed."""
         return self.nights - 4
 
     @property
@@ -120,7 +120,7 @@ class PlantedLab:
         return found
 
     def level(self, board: str, setting: str, metric: str, program: int, night: int) -> float:
-        """Returns the number without noise, of the program of one night measured in another."""
+        """Returns the number, without noise, that one night's program has when measured in another night."""
         found = _base(BOARDS[board], setting, metric)
         for cause in self.plan.causes:
             if board in cause.boards and metric in cause.metrics and (not cause.settings or setting in cause.settings):
@@ -135,7 +135,7 @@ class PlantedLab:
         return np.random.default_rng([self.plan.seed, zlib.crc32(repr(what).encode())])
 
     def drawn(self, board: str, setting: str, metric: str, program: int, night: int, count: int, why: str) -> Any:
-        """Returns so many numbers with noise."""
+        """Returns `count` numbers with noise."""
         noise = self.random(board, setting, metric, program, night, why).normal(0, _NOISE.get(metric, 0.0), count)
         return self.level(board, setting, metric, program, night) * self.shared(board, night, metric) * np.exp(noise)
 

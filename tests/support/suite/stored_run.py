@@ -85,7 +85,7 @@ def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok", 
 
 
 def large_session(run_id: str, ordinal: int) -> SessionResult:
-    """Samples that hardly compress: some hundred kilobytes."""
+    """A session whose samples hardly compress: a few hundred kilobytes."""
     noise = iter(range(10**9))
     lines = recorded.samples("p", lambda t: ((next(noise) * 2654435761) % 1000003) / 7, seconds=2000)
     made = session(run_id, ordinal)

@@ -1,4 +1,4 @@
-"""Makes what twins are copied from, and registers the emulator with the kernel: `make twins`."""
+"""Makes the roots that twins are copied from, and registers the emulator with the kernel: `make twins`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register_emulator() -> None:
 
 
 def main() -> int:
-    """0 when every twin can be made on this machine, 1 with the reason when one can't."""
+    """Returns 0 if every twin can be made on this machine; else prints the reason and returns 1."""
     machines = sorted({"aarch64", os.uname().machine})
     parts: dict[str, Callable[[], Path]] = {
         **{f"board {machine}": partial(root_template, machine) for machine in machines},
@@ -47,7 +47,7 @@ def main() -> int:
         need_root()
         register_emulator()
         need_aarch64_programs()
-        # Fetching waits, unpacking computes: side by side they take little more than half of the time.
+        # Fetching waits, unpacking computes: side by side they take little more than half the time.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for name, made in {name: pool.submit(make) for name, make in parts.items()}.items():
                 print(f"{name}: {made.result()}", flush=True)

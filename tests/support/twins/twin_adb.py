@@ -1,7 +1,7 @@
-"""A phone: a real adbd behind a cable of its own, with Android's places, commands and battery files.
+"""A phone: a real adbd behind a cable of its own, with Android's paths, commands and battery files.
 
-adbd is Debian's (Android 14's), whose authorisation is off. The tools are busybox's, under the names alone that
-Android's toybox also has. What Android has and this hasn't: SELinux, seccomp for apps, Binder.
+adbd is Debian's (Android 14's), whose authorisation is off. The tools are busybox's, only under names that
+Android's toybox has too. What Android has and this hasn't: SELinux, seccomp for apps, Binder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.support.twins.twin_ssh import free_port
 
 SHELL_ID = 2000  # the user `shell` of Android
 WORKDIR = "/data/local/tmp"
-PORT = 6555  # beyond those that an adb server looks for emulators on
+PORT = 6555  # above those on which an adb server looks for emulators
 _RELEASE = "trixie"
 _PACKAGES = ("adbd", "busybox-static", "libstdc++6")
 _ADBD = "/usr/lib/android-sdk/platform-tools/adbd"
@@ -41,7 +41,7 @@ _VERSION = 1
 
 
 class AdbTwin(PoweredTwin):
-    """Made in `folder`, which must be empty. `start` it, and `close` it in the end; or use it as a context.
+    """Made in `folder`, which must be empty. `start` it, and `close` it at the end; or use it as a context.
 
     It brings an adb server of its own on a private port: `environ` makes clients use that one.
     """

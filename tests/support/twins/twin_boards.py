@@ -28,7 +28,7 @@ class Board:
     commands: Mapping[str, str] = field(default_factory=dict)
 
     def on_this_host(self) -> Board:
-        """The same with a processor that nothing emulates: for what doesn't depend on it, in a fraction of the time."""
+        """The same board with the host's own processor: much faster, for what doesn't depend on the processor."""
         return replace(self, processor=THIS_HOST)
 
     def place(self, root: Path) -> None:
@@ -118,7 +118,7 @@ JETSON_ORIN = Board(
     commands={"usr/sbin/nvpmodel": _NVPMODEL.replace("MAXN", "15W")},
 )
 
-# Answers come from files of the root, so that a test changes what the firmware says.
+# Answers come from files of the root, so that a test can change what the firmware reports.
 _VCGENCMD = """\
 folder=/var/lib/twin-firmware
 case "$1" in
@@ -158,11 +158,11 @@ RASPBERRY_PI_5 = Board(
             "    VDD_CORE_V volt(15)=0.80000000V\n    3V3_SYS_V volt(9)=3.30000000V\n"
         ),
     },
-    # The link that installing mawk makes, which unpacking it does not.
+    # A link that is made when mawk is installed, but not when it is unpacked.
     commands={"usr/bin/vcgencmd": _VCGENCMD, "usr/bin/awk": 'exec mawk "$@"\n'},
 )
 
-# Properties and what the services say come from files of the root, so that a test changes them.
+# Properties and the services' output come from files of the root, so that a test can change them.
 _ANDROID = "var/lib/twin-android"
 _GETPROP = f"""\
 if [ $# -eq 0 ]; then sed 's/^\\([^=]*\\)=\\(.*\\)$/[\\1]: [\\2]/' /{_ANDROID}/properties; exit; fi
@@ -186,7 +186,7 @@ def _policy(core: int, largest_khz: int) -> dict[str, str]:
     return {f"{folder}/{name}": text for folder in (policy, own) for name, text in texts.items()}
 
 
-# One little core and one big one: a pin is the host's affinity, and two cores are what every host has.
+# One little core and one big one: pinning uses the host's affinity, and every host has two cores.
 ANDROID_PHONE = Board(
     "android",
     "Pixel 8 (twin)",

@@ -4,8 +4,8 @@ In that mode (`JTOP_TESTING=1`) the service takes its power monitors from /fake_
 it. The trees are laid out as a board's: /sys/class/thermal and /sys/bus/i2c/devices are links into the devices, so that
 the kernel's files and the service show the same hardware. Group, socket and settings of jtop are those of the root.
 
-Python runs on this host's own processor, since emulated it takes ten times as long; what it says of its kernel is the
-board's, by which jtop knows a Jetson.
+Python runs on this host's own processor, since it takes ten times as long emulated; it reports the board's kernel, by
+which jtop recognises a Jetson.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tests.support.twins.twin_packages import cached, debian_architecture, run_t
 from tests.support.twins.twin_root import RELEASE
 from tests.support.twins.twin_ssh import SshTwin
 
-_DEBIAN = ("python3", "mount", "debianutils")  # its service asks swapon, its client which
+_DEBIAN = ("python3", "mount", "debianutils")  # its service calls swapon, its client calls which
 _UNUSED = ("usr/share", "usr/lib/python3.11/test", "usr/lib/python3.11/idlelib", "usr/lib/python3.11/ensurepip")
-# Jetson-stats is under AGPL-3.0: it is fetched for this test, and nothing of it is kept here.
+# Jetson-stats is under AGPL-3.0: it is fetched for this test, and is no part of this repository.
 _COMMON = (
     "smbus2==0.6.1 --hash=sha256:650feeb27ca0ed58b07db4c10201c2a662c41305b7bf6e5fab9d888056f48180",
     "distro==1.9.0 --hash=sha256:7bffd925d65168f85027d8da9af6bddab658135b840670a223589bc0c8ef02b2",
 )
-#: The last release for the Python of JetPack 4, and the present one.
+#: The last release for the Python of JetPack 4, and the current one.
 JETSON_STATS = {
     "4.3.2": (
         *_COMMON,
@@ -50,7 +50,7 @@ OLDEST = "4.3.2"
 _MODULES = "usr/lib/python3/dist-packages"
 _GROUP = "jtop:x:900:"
 _SOCKET = "run/jtop.sock"
-_SERVICE_TIMEOUT_S = 120.0  # some seconds, on a host that does nothing else
+_SERVICE_TIMEOUT_S = 120.0  # a few seconds on an idle host
 _MODES = "var/lib/twin-firmware/nvpmodel"
 _NVPMODEL = f"""\
 case "$1" in
@@ -67,7 +67,7 @@ _host = os.uname()
 os.uname = lambda: os.uname_result((_host.sysname, _host.nodename, "{JETSON_ORIN.kernel}", _host.version, "aarch64"))
 """
 
-#: A board of whose rails none feeds the whole module: 4500, 600 and 1200 mW.
+#: A board without a rail that feeds the whole module: 4500, 600 and 1200 mW.
 JETSON_AGX_ORIN = replace(
     JETSON_ORIN,
     model="NVIDIA Jetson AGX Orin Developer Kit",
@@ -105,11 +105,11 @@ class JtopTwin(SshTwin):
         self.write(_MODES, f"NV Power Mode: {name}\n{number}\n")
 
     def set_rail(self, channel: int, milliamperes: int) -> None:
-        """The current in one of the rails; its voltage is 5 V. In place, as a driver does."""
+        """Sets a rail's current, at 5 V. Writes in place, as a driver does."""
         (self.root / _RAILS / f"hwmon/hwmon3/curr{channel}_input").write_text(f"{milliamperes}\n")
 
     def remove_rail(self, channel: int) -> None:
-        """Its current can't be read any more."""
+        """Makes its current unreadable."""
         (self.root / _RAILS / f"hwmon/hwmon3/curr{channel}_input").unlink()
 
     def start(self) -> None:
@@ -119,7 +119,7 @@ class JtopTwin(SshTwin):
             self.start_service()
 
     def start_service(self) -> None:
-        """As its unit for systemd starts it. Raises RuntimeError when it ends."""
+        """Starts it as its systemd unit does. Raises RuntimeError if it ends."""
         environ = {"JTOP_SERVICE": "True", "JTOP_TESTING": "1"}
         argv = ("/usr/bin/python3", "-m", "jtop", "--force")
         (self.root / _SOCKET).unlink(missing_ok=True)
@@ -133,11 +133,11 @@ class JtopTwin(SshTwin):
                 return
 
     def kill_service(self) -> None:
-        """Its socket stays, as nothing tidies up after a process that was killed."""
+        """Kills it; its socket stays, as nothing cleans up after a killed process."""
         self.machine.kill_named("-m jtop")
 
     def pause_service(self) -> None:
-        """What reads the hardware stands still; what answers clients goes on, with the last values."""
+        """Stops the process that reads the hardware; the one that answers clients goes on, with the last values."""
         pids = self.machine.named("-m jtop")
         stats = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids}
         first = next(pid for pid in pids if int(stats[pid][1]) not in pids)
@@ -145,7 +145,7 @@ class JtopTwin(SshTwin):
         self.machine.send(signal.SIGSTOP, [max(children, key=lambda pid: int(stats[pid][19]))])  # it is started last
 
     def add_supply(self, name: str, microvolts: int, microamperes: int) -> None:
-        """A port that feeds the board, for the service's next start."""
+        """Adds a port that powers the board; the service finds it at its next start."""
         files = {"type": "USB", "online": "1", "voltage_now": str(microvolts), "current_now": str(microamperes)}
         for file, text in files.items():
             self.write(f"sys/class/power_supply/{name}/{file}", f"{text}\n")
@@ -153,7 +153,7 @@ class JtopTwin(SshTwin):
 
     @contextlib.contextmanager
     def outside_the_group(self) -> Iterator[None]:
-        """Its user is not in group jtop, for connections that are made meanwhile."""
+        """Takes its user out of group jtop, for connections made while the block runs."""
         group = self.root / "etc/group"
         text = group.read_text()
         group.write_text(text.replace(f"{_GROUP}{self.user}\n", f"{_GROUP}\n"))
@@ -164,7 +164,7 @@ class JtopTwin(SshTwin):
 
     @contextlib.contextmanager
     def private(self) -> Iterator[None]:
-        """Only root may read rails, temperatures and power mode, so that jtop's service is the one way to them."""
+        """Lets only root read rails, temperatures and power mode, so that jtop's service is the only way to them."""
         files = [*(self.root / _RAILS / "hwmon/hwmon3").glob("*_input"), self.root / "usr/sbin/nvpmodel"]
         files += (self.root / "sys/devices/virtual/thermal").glob("*/temp")
         modes = {path: path.stat().st_mode for path in files}
@@ -226,9 +226,9 @@ def _make(folder: Path, python: Sequence[str]) -> None:
     for package in fetched.glob("jetson*stats-*/jtop"):
         package.rename(modules / "jtop")
     run_tool("rm", "-rf", str(fetched))
-    (root / _AT_START).unlink(missing_ok=True)  # a link to settings that only installing would bring
+    (root / _AT_START).unlink(missing_ok=True)  # a link to settings that only an installation has
     (root / _AT_START).write_text(_KERNEL)
-    # Compiled once, here, whatever this host wants for its own.
+    # Compiled once, here, even if this host turns that off for its own Python.
     run_tool(
         *("env", "--unset=PYTHONDONTWRITEBYTECODE", "--unset=PYTHONPYCACHEPREFIX", "chroot", str(root)),
         *("/usr/bin/python3", "-c", "import jtop.__main__, multiprocessing.resource_tracker"),

@@ -1,7 +1,7 @@
 """A cable between this host and a machine: a pair of interfaces, one of them in the machine's own network.
 
 The addresses (10.213.N.0/30) exist on this host alone. While the cable is unplugged, connections stay open and silent.
-It is the machine's end that goes down then: without its own, the host would send what is meant for it to its gateway.
+Unplugging takes the machine's end down: without an end of its own, the host would send the packets to its gateway.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CABLES = 200
 
 
 class Link:
-    """Claims a free number, whichever process uses the others. `attach` it to a machine, and `remove` it in the end."""
+    """A cable with a number that no other process uses. `attach` it to a machine, and `remove` it at the end."""
 
     def __init__(self) -> None:
         need_root()
@@ -34,7 +34,7 @@ class Link:
 
     def attach(self, pid: int) -> None:
         """Plugs it into the network namespace of process `pid`. The test skips where the kernel has no such pairs."""
-        self._delete()  # what a test process that was killed left
+        self._delete()  # left by a test process that was killed
         try:
             run_tool("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there)
         except subprocess.CalledProcessError as error:

@@ -59,7 +59,7 @@ def unpack_debian(
 def cached(name: str, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills, kept in the user's cache under a hash of `recipe`; there whole or not at all.
 
-    The test skips if it can't be made, for want of a network for instance.
+    The test skips if it can't be made, for instance without a network.
     """
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     base = user_cache_path("edge-training-suite") / "twins"
@@ -90,7 +90,7 @@ def run_tool(*argv: str, cwd: Path | None = None, stdin: str | None = None) -> s
 
 
 def copy_tree(source: Path, destination: Path) -> None:
-    """A copy with owners, links and devices; a quarter of a second for a root."""
+    """Copies a folder with owners, links and devices; a root takes a quarter of a second."""
     run_tool("cp", "--archive", "--reflink=auto", "--", str(source), str(destination))
 
 

@@ -103,7 +103,7 @@ _FILES = {
 
 
 def new_root(destination: Path, machine: str = "aarch64") -> Path:
-    """A fresh copy of the root at `destination`, to be changed at will. The test skips where there can't be one."""
+    """Makes a fresh copy of the root, to be changed at will. Skips the test where that is impossible."""
     need_root()
     need_programs("mmdebstrap", "arch-test", "openssl", "unshare", "nsenter", "setpriv")
     need_programs_of(machine)

@@ -32,10 +32,10 @@ MaxSessions 100
 
 
 class SshTwin(PoweredTwin):
-    """Made in `folder`, which must be empty. `start` it, and `close` it in the end; or use it as a context.
+    """Made in `folder`, which must be empty. `start` it, and `close` it at the end; or use it as a context.
 
-    With `cable` it is reached over a link of its own, to be unplugged; else on loopback. With `busybox` its shell and
-    tools are busybox's, as on a small system; else Debian's.
+    With `cable` it is reached over a link of its own, which can be unplugged; else on loopback. With `busybox` its
+    shell and tools are busybox's, as on a small system; else Debian's.
 
     `root` is its file tree; `write` changes a file there, of /sys for instance, at once for all readers.
     """
@@ -116,7 +116,7 @@ class SshTwin(PoweredTwin):
         self.machine.kill_named("sshd")
 
     def new_host_key(self) -> None:
-        """Another host key, which counts from the next start on."""
+        """Makes another host key, used from the next start on."""
         for path in (self.host_key, self.host_key.with_suffix(".pub")):
             path.unlink(missing_ok=True)
         _make_key(self.host_key)

@@ -1,4 +1,4 @@
-"""The emulated computer with adbd for aarch64 in it: what a device over adb does that has its own kernel and clock."""
+"""The emulated computer with adbd for aarch64: a device over adb that has its own kernel and clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADBD_PORT={PORT} HOME=/data PATH=/system/bin:/usr/bin {_AS_SHELL} {_ADBD} &
 
 
 class SystemPhone(SystemTwin):
-    """Used like `SystemTwin`; `entry` and `environ` are those of a device over adb. Its root is `phone` in that."""
+    """Used like `SystemTwin`; `entry` and `environ` are those of a device over adb, whose root is `phone`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

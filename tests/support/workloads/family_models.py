@@ -28,7 +28,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-"""With so few original positions that frequencies of all three ranges are there."""
+"""With so few original positions that there are frequencies in all three ranges."""
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -70,7 +70,7 @@ def family_model(name: str, **changes: Any) -> Any:
 
 
 def save_family(model: Any, folder: Path) -> Path:
-    """Writes a model as a folder: config.json, safetensors and tokenizer.json."""
+    """Writes a model's folder: config.json, safetensors and tokenizer.json."""
     model.save_pretrained(folder)
     byte_level_tokenizer().backend.save(str(folder / "tokenizer.json"))
     return folder

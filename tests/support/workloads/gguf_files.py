@@ -54,7 +54,7 @@ def permuted(name: str, tensor: torch.Tensor, config: LlamaConfig) -> torch.Tens
 
 
 def add_shape(writer: gguf.GGUFWriter, config: LlamaConfig) -> None:
-    """Adds the sizes and numbers of a model. The width of a head is left out, as it often is: it follows from them."""
+    """Adds a model's sizes and constants. The width of a head is left out, as it often is: it follows from them."""
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_block_count(config.layers)
@@ -66,7 +66,7 @@ def add_shape(writer: gguf.GGUFWriter, config: LlamaConfig) -> None:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, cut: str | None = "gpt-2") -> None:
-    """Adds the built-in byte-level tokenizer. `cut`: how it is said to cut text; None leaves that out."""
+    """Adds the built-in byte-level tokenizer. `cut`: the name of its rule for splitting text; None leaves it out."""
     backend = byte_level_tokenizer().backend
     tokens = [backend.id_to_token(index) or "" for index in range(backend.get_vocab_size())]
     writer.add_tokenizer_model("gpt2")

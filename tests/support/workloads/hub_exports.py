@@ -1,4 +1,4 @@
-"""The same data as the Hugging Face datasets library has and exports it."""
+"""The same data as the Hugging Face datasets library holds and exports it."""
 
 from __future__ import annotations
 

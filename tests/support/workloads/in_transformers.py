@@ -1,4 +1,4 @@
-"""A model of ours in transformers."""
+"""Our models in transformers."""
 
 from __future__ import annotations
 

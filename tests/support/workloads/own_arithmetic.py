@@ -13,7 +13,7 @@ from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation
 
 
 def probe(runner: Path, folder: Path) -> Accumulation | None:
-    """Returns what the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
+    """Returns what the probe finds where `runner` runs; fails the test with the runner's events if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     export_probe(folder / PROBE)
     (folder / INPUTS).write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())

@@ -1,4 +1,4 @@
-"""The training that programs are compared in, and how near to the reference each setting must come."""
+"""The training in which programs are compared, and how close to the reference each setting must be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training runs to compare: of a program in the runner, and of the eager reference, on the same batches and noise."""
+"""Training runs to compare: a program in the runner and the eager reference, on the same batches and noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]
 ArtifactOf = Callable[[Workload], Artifact]
-"""The artifact of a workload on the fixture `tiny`."""
+"""Returns the artifact of a workload on the fixture `tiny`."""
 
 SEED = 7
 
@@ -87,8 +87,8 @@ def train_in_runner(
     shorter: Sequence[Path] = (),
     first_step: int = 0,
 ) -> RunnerTraining:
-    """One session of the runner: `steps` steps, from a zero adapter or from the state of another session; `shorter` are
-    programs for shorter rows.
+    """Runs one session: `steps` steps, from a zero adapter or from the state of another session; `shorter` are programs
+    for shorter rows.
     """
     job: dict[str, Any] = {
         "inputs": _inputs(batches, settings, first_step),
@@ -112,7 +112,7 @@ def train_in_runner(
 def evaluate_in_runner(
     runner: Path, program: Path, workload: Workload, batches: Sequence[Batch], folder: Path, state_in: Path | None
 ) -> FloatArray:
-    """Losses [batches, candidates, b] of what a state holds, or without one of what the data file has."""
+    """Returns losses [batches, candidates, b] of a state, or of the data file if there is none."""
     inputs = _inputs(batches, Settings(0.0, 0.0))[: len(workload.training_method.inputs)]
     events = _run(runner, program, batches, {"inputs": inputs, "steps": len(batches), "threads": 1}, folder, state_in)
     return _losses(events).reshape(len(batches), workload.candidates, workload.b)

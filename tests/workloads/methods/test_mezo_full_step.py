@@ -183,7 +183,7 @@ def test_an_adapter_to_start_a_training_from_is_refused_by_name() -> None:
     assert TrainingPlan(replace(plan, method="mezo-lora-fa"), adapter="folder").plan.q == 1
 
 
-def test_what_is_said_of_adapters_makes_no_other_program() -> None:
+def test_adapter_settings_make_no_other_program() -> None:
     plan = Plan(devices=("local",), model="tiny", quants=("fp32",), method="mezo-full", q=1)
     other = replace(plan, rank=8, alpha=1.0, targets=("q_proj",))
     assert list(other.workloads(1)) == list(plan.workloads(1))

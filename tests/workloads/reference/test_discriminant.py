@@ -39,7 +39,7 @@ def test_a_product_with_an_input_is_one_on_average_and_then_of_spread_one() -> N
     assert found.shape == (60, 3)
 
 
-def test_classes_that_differ_in_one_direction_are_told_apart_by_it() -> None:
+def test_classes_that_differ_in_one_direction_are_separated_by_it() -> None:
     right = torch.arange(200) % 2
     generator = torch.Generator().manual_seed(2)
     apart = torch.nn.functional.normalize(torch.randn(20, generator=generator), dim=0)

@@ -156,13 +156,13 @@ def test_file_that_can_not_be_read_is_named(tmp_path: Path, ending: str) -> None
         read_task(tmp_path / f"absent.{ending}")
 
 
-SAID = 'He said "great" film'
+WITH_QUOTES = 'He said "great" film'
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 @pytest.mark.parametrize("header", [True, False])
 def test_a_tsv_of_pandas_is_read_as_it_was_written(tmp_path: Path, quoting: int, header: bool) -> None:
-    texts = [SAID, "plain", "a\ttab", 'two\nlines "here"', '"quoted"', "it's"]
+    texts = [WITH_QUOTES, "plain", "a\ttab", 'two\nlines "here"', '"quoted"', "it's"]
     frame = pandas.DataFrame({"sentence": texts, "label": [1, 0, 1, 0, 1, 0]})
     frame.to_csv(tmp_path / "task.tsv", sep="\t", index=False, header=header, quoting=quoting)
     assert rows(tmp_path / "task.tsv") == list(zip(texts, [1, 0, 1, 0, 1, 0], strict=True))
@@ -206,9 +206,9 @@ def test_a_few_damaged_rows_of_a_large_file_are_left_out_and_counted(tmp_path: P
 
 @pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
 def test_csv_is_read_with_the_delimiter_of_its_header(tmp_path: Path, sep: str) -> None:
-    frame = pandas.DataFrame({"text": [SAID, "a; b, c|d"], "label": [1.0, 0.0]})
+    frame = pandas.DataFrame({"text": [WITH_QUOTES, "a; b, c|d"], "label": [1.0, 0.0]})
     frame.to_csv(tmp_path / "task.csv", sep=sep)
-    assert rows(tmp_path / "task.csv") == [(SAID, 1), ("a; b, c|d", 0)]
+    assert rows(tmp_path / "task.csv") == [(WITH_QUOTES, 1), ("a; b, c|d", 0)]
 
 
 def test_a_quotation_mark_of_a_csv_that_is_never_closed_is_refused_with_the_line(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_layer_equals_the_eager_operator(kernels, name, form):
 def test_layer_of_bfloat16_rounds_operands_where_the_eager_operator_does(kernels, name):
     """An operand near the middle of two bfloat16 may be rounded the other way, by 2^-8 of itself.
 
-    Most values are not reached by that and equal to float32 rounding. With one kind of operand left unrounded, the
+    Most values are unaffected by that, and equal up to float32 rounding. With one kind of operand left unrounded, the
     median is 2e-4 or more.
     """
     layer = Layer(CASES_OF_WHOLE_VALUES[name], "bf16")

@@ -1,4 +1,4 @@
-"""The product with a frozen matrix in each form, against the values that the matrix has by definition."""
+"""The product with a frozen matrix in each format, against the values that the matrix has by definition."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bound(x, weight):
     (14, 65, 576),
     (13, 33, 190),  # no multiple of eight
     (5, 100, 72),  # rows are not a multiple of a block: blocks straddle them
-    (7, 50, 30),  # nor of four
+    (7, 50, 30),  # not even of four
     (300, 70, 1030),  # several passes over a row, the last one odd
     (600, 129, 2048),  # several tiles each way
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""The kernel that goes back through a decoder layer, against autograd through the eager operator."""
+"""The backward kernel of a decoder layer, against autograd through the eager operator."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_gradients_are_those_of_autograd(kernels, name, form):
 
 @pytest.mark.parametrize("name", ONE_SLICE)
 def test_gradients_of_bfloat16_pass_its_roundings(kernels, name):
-    """Operands are rounded on the way forward alone; some near the middle of two numbers go either way."""
+    """Operands are only rounded in the forward pass; some near the middle of two numbers go either way."""
     layer = Layer(ONE_SLICE[name], "bf16")
     gradient = some_gradient(layer)
     for one, other in zip(found_gradients(kernels, layer, gradient), expected_gradients(layer, gradient), strict=True):

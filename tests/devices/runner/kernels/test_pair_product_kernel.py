@@ -66,7 +66,7 @@ def test_product_is_that_of_rounded_operands(kernels, pair_variants, rows, out_f
 
 
 def test_operands_are_rounded_to_the_nearest_ties_to_even(kernels, pair_variants):
-    """Every border between two bfloat16, and the float32 on both sides of it, in rows of 37, whose end is a rest."""
+    """Every midpoint between two bfloat16, and the float32 on both sides of it, in rows of an odd length."""
     halves = np.arange(0x0080, 0x7F7F, dtype=np.uint32) << 16
     bits = np.concatenate([halves + 0x7FFF, halves + 0x8000, halves + 0x8001])
     bits = np.concatenate([bits, bits | 0x8000_0000])
@@ -85,7 +85,7 @@ def test_every_normal_weight_is_multiplied_as_it_is(kernels, pair_variants):
         assert np.array_equal(found.T, weight.float().numpy())
 
 
-def test_subnormal_operands_are_lost_at_most(kernels, pair_variants):
+def test_subnormal_operands_are_at_worst_lost(kernels, pair_variants):
     x = np.full((3, 5), SMALLEST_NORMAL / 4, dtype=np.float32)
     weight = torch.full((4, 5), SMALLEST_NORMAL / 2).bfloat16()
     ones = np.ones((3, 5), dtype=np.float32)
@@ -100,7 +100,7 @@ def test_subnormal_operands_are_lost_at_most(kernels, pair_variants):
 
 @pytest.mark.parametrize("in_features", [8, 9])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_what_is_no_number_stays_in_its_row(kernels, pair_variants, value, in_features):
+def test_nan_and_infinity_stay_in_their_row(kernels, pair_variants, value, in_features):
     x, weight = random_operands(14, 20, in_features)
     x[3, in_features - 1] = value
     x[7, 0] = np.array(0x7F80_0001, dtype=np.uint32).view(np.float32)  # NaN, in bits that rounding drops

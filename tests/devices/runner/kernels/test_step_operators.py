@@ -147,7 +147,7 @@ def test_an_adapter_of_another_number_of_slices_fails_the_step(run, job, tmp_pat
     layer_job(job, tmp_path, layer_scratch())
     other = torch.zeros(3, 2, 32)
     module = LayerWithScratch(layer_scratch())
-    # The eager operator would refuse to trace it; only the result's shape is needed, which x determines.
+    # The eager operator would refuse to be traced; only the result's shape is needed, which x determines.
     example = (torch.zeros(2, 6, 64), torch.zeros(4, 1, 1, 3, 3), other)
     job["program"] = str(programs.export(module, example, tmp_path / "other.pte"))
     job["inputs"][-1] = given("b", other, tmp_path)

@@ -39,7 +39,7 @@ def perturbed_product(kernels, x, weight, scale, variant=0):
 
 
 def move(kernels, weight, rates, variant=0, step=STEP):
-    """The weight after one update for each of the rates, which the kernel makes in place."""
+    """Returns the weight after one in-place update by the kernel for each of the rates."""
     moved, each = weight.copy(), np.atleast_1d(np.asarray(rates, dtype=np.float32))
     form = FORMS["fp16" if weight.dtype == np.float16 else "fp32"][0]
     kernels.prge_move_weight(
@@ -56,7 +56,7 @@ def move(kernels, weight, rates, variant=0, step=STEP):
 
 
 def float32_normals(kernels, count):
-    """The kernel's noise itself, whose distance from float64 is some values of a float32 weight."""
+    """Returns the kernel's own noise, as float64's differs by some units in the last place of a float32 weight."""
     z = np.empty(count, dtype=np.float32)
     place = (ctypes.c_int64(SLOT), ctypes.c_int64(0), ctypes.c_int64(count))
     kernels.prge_noise(ctypes.c_uint64(0), ctypes.c_int64(0), pointer(key()), *place, pointer(z))
@@ -68,7 +68,7 @@ def some_weights(form, *shape, seed=0):
 
 
 def neighbours(exact, dtype):
-    """The values of a type at and below, and at and above, numbers of float64."""
+    """Returns the values of a type at or below, and at or above, numbers of float64."""
     near = exact.astype(dtype)
     below = np.where(near.astype(np.float64) > exact, np.nextafter(near, dtype(-np.inf)), near)
     above = np.where(near.astype(np.float64) < exact, np.nextafter(near, dtype(np.inf)), near)
@@ -110,7 +110,7 @@ def test_perturbed_values_have_the_same_bits_in_every_variant(kernels, form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rate", [0.3, 1e-4, 3e-9])
-def test_update_is_one_of_the_two_neighbours_of_the_exact_result_as_the_draws_say(kernels, form, rate):
+def test_update_is_the_neighbour_of_the_exact_result_that_its_draw_selects(kernels, form, rate):
     weight = some_weights(form, 20_001)
     weight[:8] = [0.0, -0.0, 1.0, -1.0, 2.0**-14, 6e-8, -0.5, 2.0]
     exact = weight.astype(np.float64) - float(np.float32(rate)) * float32_normals(kernels, weight.size)
@@ -140,7 +140,7 @@ def test_a_rate_of_zero_leaves_every_bit(kernels, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_that_overflow_become_infinite_and_no_number_is_left_that_looks_right(kernels, form):
+def test_weights_that_overflow_or_get_a_nan_update_are_not_finite(kernels, form):
     weight = np.array([np.finfo(FORMS[form][1]).max], dtype=FORMS[form][1])
     z = float(reference.normal(SEED, STEP, SLOT, 0, 1)[0])
     assert np.isinf(move(kernels, weight, -np.sign(z) * 3e38))[0]
@@ -157,7 +157,7 @@ that between two of float16, 3e-5: rounded to the nearest value, all of them wou
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_million_tiny_updates_arrive(kernels, form):
-    """Beside fresh float64 arithmetic on noise of the reference, which rounds nothing.
+    """Compares with float64 arithmetic on the reference's noise, without any rounding of weights.
 
     With d between two values, an update that is the share s of d leaves an error of mean zero and variance
     s (1 - s) d^2 < rate |z| d: after n of them the deviation is below sqrt(n rate d), as the mean of |z| is below 1.

@@ -24,7 +24,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackAdbd]:
 
 @pytest.fixture
 def phone(own: LoopbackAdbd, monkeypatch: pytest.MonkeyPatch) -> LoopbackAdbd:
-    """One of this module's own, running whatever the test before has done to it."""
+    """A daemon for this module alone, running whatever the previous test did to it."""
     own.revive()
     for name, value in own.environ.items():
         monkeypatch.setenv(name, value)

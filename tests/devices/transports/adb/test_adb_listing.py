@@ -88,10 +88,10 @@ def test_a_phone_whose_serial_holds_a_blank_is_found(played: PlayedServer) -> No
 
 
 @pytest.mark.parametrize("answer", [b"", b"OK", b"OKAYzzzz", b"OKAY00ff", b"OKAY0004\xff\xfe\xfd\xfc", b"NOPE"])
-def test_an_answer_that_is_cut_or_garbage_is_one_sentence(played: PlayedServer, answer: bytes) -> None:
+def test_a_truncated_or_garbled_answer_is_one_sentence(played: PlayedServer, answer: bytes) -> None:
     played.answers["host:devices-l"] = answer
     with pytest.raises(DeviceLost) as lost:
-        # A cut answer is waited for until the end: the server keeps its connection.
+        # A truncated answer is waited for until the end: the server keeps its connection open.
         attach(phone(CONFLICT, connect_timeout_s=0.5), AdbServer(played.server.host, played.server.port))
     assert str(lost.value).endswith(".")
     assert "\n" not in str(lost.value)

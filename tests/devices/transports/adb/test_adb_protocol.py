@@ -19,7 +19,7 @@ def unpacked(chunks: list[bytes]) -> tuple[bytes, bytes, bool]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6, 100])
-def test_both_outputs_come_apart_however_the_bytes_are_cut(size: int) -> None:
+def test_both_outputs_are_separated_however_the_bytes_are_split(size: int) -> None:
     chunks = [RECORDED[at : at + size] for at in range(0, len(RECORDED), size)]
     assert unpacked(chunks) == (b"out\n", b"err\n", True)
 

@@ -28,7 +28,7 @@ AGENT_VARIABLES = ("SSH_AUTH_SOCK", "SSH_AGENT_PID")
 
 @pytest.fixture(autouse=True)
 def a_user_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys of whoever runs the tests must not take part."""
+    """Hides the keys of whoever runs the tests."""
     for name in AGENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -48,7 +48,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def answers(path: Path) -> bool:
-    """Returns whether somebody listens there. The file alone is there a moment before."""
+    """Returns whether somebody listens there; the file exists a moment before that."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
@@ -63,7 +63,7 @@ def reached(entry: DeviceEntry) -> bool:
 
 
 def encrypted(sshd: LoopbackSshd, folder: Path) -> Path:
-    """Returns the key that is let in, with a passphrase."""
+    """Returns the accepted key, with a passphrase."""
     path = folder / "encrypted"
     shutil.copy(sshd.client_key, path)
     shutil.copy(f"{sshd.client_key}.pub", f"{path}.pub")

@@ -23,7 +23,7 @@ Configure = Callable[[str], None]
 
 @pytest.fixture(autouse=True)
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Writes the user's configuration; the one of whoever runs the tests must not take part."""
+    """Writes the user's configuration, and hides that of whoever runs the tests."""
     home = tmp_path / "home"
     (home / ".ssh").mkdir(parents=True)
     for name in ("SSH_AUTH_SOCK", "SSH_AGENT_PID"):
@@ -40,7 +40,7 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
 
 @pytest.fixture(params=["ssh", "paramiko"])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the host's ssh, and on a host without one."""
+    """Runs a test with the host's ssh, and as on a host without one."""
     if request.param == "paramiko":
         monkeypatch.setattr("devices.transports.ssh.endpoint.shutil.which", lambda _name: None)
 
@@ -151,9 +151,9 @@ def test_a_device_is_reached_by_its_alias_through_its_jump_host(
     keys = [sshd.host_key_text]
     with pytest.raises(HostKeyRefused, match=r"the jump host of device 'board' .* is not enrolled"):
         ssh_transport(entry(host_keys=keys))
-    shown: list[tuple[str, str]] = []
-    values = enroll(entry(), lambda endpoint, text: shown.append((endpoint.alias, text)))
-    assert shown == [("bastion", bastion.host_key_text), ("board", sshd.host_key_text)]
+    confirmed: list[tuple[str, str]] = []
+    values = enroll(entry(), lambda endpoint, text: confirmed.append((endpoint.alias, text)))
+    assert confirmed == [("bastion", bastion.host_key_text), ("board", sshd.host_key_text)]
     assert values == {"host_keys": keys, "jump": {"host": "bastion", "host_keys": [bastion.host_key_text]}}
     transport = ssh_transport(entry(**values))
     assert transport.run(["echo", "hi"], timeout_s=20).stdout == "hi\n"
@@ -207,7 +207,7 @@ def test_the_refusal_of_a_login_names_the_alias_that_ssh_knows(
         ("fe80::1", None, "fe80::1", None),
     ],
 )
-def test_a_host_with_user_and_port_is_taken_apart(host: str, user: str | None, place: str, port: int | None) -> None:
+def test_a_host_with_user_and_port_is_split(host: str, user: str | None, place: str, port: int | None) -> None:
     found = entry(host)
     assert (found.user, found.host, found.port) == (user, place, port)
     assert (
@@ -234,7 +234,7 @@ def test_a_host_that_contradicts_itself_is_refused(host: str, values: dict[str, 
         entry(host, **values)
 
 
-def test_ssh_itself_reads_the_same(configure: Configure, sshd: LoopbackSshd) -> None:
+def test_ssh_reads_a_configuration_in_the_same_way(configure: Configure, sshd: LoopbackSshd) -> None:
     """What stands in for ssh's own reading must agree with it, where both can say something."""
     assert shutil.which("ssh") is not None
     configure("Host b*\n  HostName %h.example\n  Port 2200\nHost board !boar\n  User pi\n")

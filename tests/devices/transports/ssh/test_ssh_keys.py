@@ -1,4 +1,4 @@
-"""Private keys in the formats that people have, and what else lies beside them; libraries' errors are one sentence."""
+"""Private keys in the formats that people have, and other files beside them; libraries' errors become one sentence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def made(folder: Path, kind: str, form: str, passphrase: str = "") -> Path:
     """Returns a key made by ssh-keygen."""
     path = folder / f"{kind}-{form}"
     bits = ["-b", "2048"] if kind == "rsa" else []
-    # One round of what makes passphrases slow to guess: more take a tenth of a second to make and to load.
+    # One round of key derivation; the default number takes a tenth of a second to make and to load.
     command = ["ssh-keygen", "-q", "-a", "1", "-t", kind, *bits, "-m", form, "-N", passphrase, "-f", str(path)]
     subprocess.run(command, check=True, timeout=60)
     return path
@@ -96,7 +96,7 @@ X25519 = x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateF
         (X25519, "SSH doesn't use (X25519)"),
     ],
 )
-def test_what_is_no_usable_key_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+def test_an_unusable_key_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     for passphrase in (None, PASSPHRASE):
@@ -110,7 +110,7 @@ def test_what_is_no_usable_key_is_named(tmp_path: Path, content: bytes, words: s
     assert f"contains {caught.value}; {caught.value.remedy}." in str(refused.value)
 
 
-def test_a_cut_key_is_no_private_key(tmp_path: Path) -> None:
+def test_a_truncated_key_is_unusable(tmp_path: Path) -> None:
     for form in FORMATS:
         path = made(tmp_path, "rsa", form)
         data = path.read_bytes()
@@ -149,7 +149,7 @@ def stumbling_server(request: pytest.FixtureRequest) -> Iterator[int]:
         thread.join(20)
 
 
-def test_a_server_that_makes_no_sense_is_one_sentence(stumbling_server: int) -> None:
+def test_a_server_that_sends_nonsense_is_one_sentence(stumbling_server: int) -> None:
     board = {"name": "board", "kind": "linux", "transport": "ssh", "workdir": "/w", "host": "127.0.0.1"}
     entry = DeviceEntry.model_validate(board | {"port": stumbling_server, "connect_timeout_s": 5})
     with pytest.raises(

@@ -23,6 +23,6 @@ class AcmeBoard(LinuxKind):
 
 
 def open_link(entry: DeviceEntry) -> Transport:
-    """Reaches this machine, as an example can."""
+    """Reaches this machine, which is enough for an example."""
     del entry
     return LocalTransport()

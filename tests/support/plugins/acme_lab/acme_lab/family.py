@@ -1,4 +1,4 @@
-"""A model family: Llama's layers, whose files name the norm before the MLP otherwise."""
+"""A model family: Llama's layers, whose files have another name for the norm before the MLP."""
 
 from workloads.models.families import Family
 

@@ -1,4 +1,4 @@
-"""A fan whose speed lies in a file."""
+"""A fan whose speed is in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reporter: a line a measurement."""
+"""A reporter: one line for each measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method: P-RGE with random signs, under another name and with a rate of its own."""
+"""A method: P-RGE with random signs, under another name and with its own learning rate."""
 
 from workloads.method import Method
 
