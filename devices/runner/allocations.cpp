@@ -13,9 +13,9 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || RUNNER_HAS_FEATURE(address_sanitizer) || \
     RUNNER_HAS_FEATURE(thread_sanitizer) || RUNNER_HAS_FEATURE(memory_sanitizer)
-#define RUNNER_WHY_NO_ALLOCATIONS "a sanitizer has this build's allocator"
+#define RUNNER_WHY_NO_ALLOCATIONS "a sanitizer replaces the allocator of this build"
 #elif !defined(__GLIBC__)
-#define RUNNER_WHY_NO_ALLOCATIONS "only glibc lets a program stand before its allocator"
+#define RUNNER_WHY_NO_ALLOCATIONS "only glibc lets a program replace its allocator and call it"
 #endif
 
 namespace runner {

@@ -41,7 +41,7 @@ void File::read_at(uint64_t offset, void* to, size_t size) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(path_, std::strerror(errno));
     if (got == 0)
-      fail(path_, "ends at byte " + std::to_string(offset) + ", " + std::to_string(size) + " more are needed");
+      fail(path_, "ends at byte " + std::to_string(offset) + ", but " + std::to_string(size) + " more are needed");
     at += got;
     offset += static_cast<uint64_t>(got);
     size -= static_cast<size_t>(got);

@@ -50,7 +50,7 @@ class Product {
 }  // namespace
 
 void print_product_times(Events& events, const std::vector<std::string>&, int64_t threads) {
-  if (threads != 1) throw Failure(Stage::job, "job.threads must be 1: kernels are compared on one.");
+  if (threads != 1) throw Failure(Stage::job, "job.threads must be 1: kernels are compared on one thread.");
   if (prge::simd_variant(1) == nullptr) return;
   Product product;
   for (const auto& [name, form] : kForms) {

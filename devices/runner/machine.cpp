@@ -81,7 +81,7 @@ std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
     for (const int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
     if (::sched_setaffinity(0, sizeof set, &set) != 0) {
       throw Failure(Stage::job, std::string("The cpus of the job can't be used: ") + std::strerror(errno) +
-                                    "; choose among those that are online.");
+                                    "; choose from those that are online.");
     }
   }
   std::vector<int> allowed;
@@ -93,7 +93,7 @@ std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
   }
   if (!cpus.empty() && allowed.size() != cpus.size()) {
     throw Failure(Stage::job, "Only " + std::to_string(allowed.size()) + " of the " + std::to_string(cpus.size()) +
-                                  " cpus of the job are there; choose among those that are online.");
+                                  " cpus of the job are available; choose from those that are online.");
   }
   return allowed;
 }

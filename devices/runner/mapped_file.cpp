@@ -42,7 +42,7 @@ MappedFile::~MappedFile() { ::munmap(base_, size_); }
 
 Result<FreeableBuffer> MappedFile::load(size_t offset, size_t size, const SegmentInfo&) const {
   if (offset > size_ || size > size_ - offset) {
-    ET_LOG(Error, "the file has %zu bytes, %zu at %zu are needed: it is truncated", size_, size, offset);
+    ET_LOG(Error, "the file has %zu bytes, but %zu at offset %zu are needed: it is truncated", size_, size, offset);
     return Error::InvalidProgram;
   }
   return FreeableBuffer(base_ + offset, size, release);

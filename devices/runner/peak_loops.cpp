@@ -102,7 +102,7 @@ int64_t products_in(const void* sums, size_t bytes, double product) {
     constexpr int kValues = bytes_ / 4;                                                                       \
     _Pragma("GCC unroll 4") for (int64_t at = 0; at < count; at += kValues) {                                 \
       name_##_vector value = *reinterpret_cast<const name_##_vector*>(from + at);                             \
-      PEAK_HIDE(value); /* or it would become a call of memcpy, whose stores may go past the caches */        \
+      PEAK_HIDE(value); /* or this would become a call of memcpy, whose stores may bypass the caches */       \
       *reinterpret_cast<name_##_vector*>(to + at) = value;                                                    \
     }                                                                                                         \
   }                                                                                                           \

@@ -280,7 +280,7 @@ Footer measure_device(Measurement measurement, const std::string& job_path, Even
   } catch (const Failure& failure) {
     return {"error", failure.what(), failure.code, failure.stage, 0};
   } catch (const std::bad_alloc&) {
-    return {"error", "There is not enough memory to measure it.", std::nullopt, Stage::execute, 0};
+    return {"error", "There is not enough memory for the measurement.", std::nullopt, Stage::execute, 0};
   }
 }
 

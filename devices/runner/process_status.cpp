@@ -82,7 +82,7 @@ MemoryUse memory_use() {
   // The kernel's running counts of `status` may be off by some pages for each thread, the sum over mappings is not.
   use.pss_kib = field(text, "Pss:");
   if (use.pss_kib < 0) {
-    const char* reason = error == 0 ? "it has no line Pss" : std::strerror(error);
+    const char* reason = error == 0 ? "it has no Pss line" : std::strerror(error);
     use.unavailable.emplace_back("pss_kib", std::string("/proc/self/smaps_rollup: ") + reason);
     read_start("/proc/self/status", text);
   }

@@ -27,7 +27,7 @@ struct Pipe {
 
 Pipe make_pipe(const std::string& program) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw FileError(program + ": no pipe to it (" + std::strerror(errno) + ").");
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw FileError(program + ": can't make a pipe (" + std::strerror(errno) + ").");
   return {ends[0], ends[1]};
 }
 

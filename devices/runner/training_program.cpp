@@ -154,7 +154,7 @@ void TrainingProgram::use(size_t which) {
   }
   if (!same) {
     throw Failure(Stage::state,
-                  "The program " + current_->path + " has another state than " + programs_.front().path + ".");
+                  "The program " + current_->path + " has a different state from " + programs_.front().path + ".");
   }
   carry_out(std::move(moves));
 }
