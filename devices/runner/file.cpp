@@ -14,7 +14,8 @@ namespace {
 [[noreturn]] void fail(const std::string& path, const std::string& why) { throw FileError(path + ": " + why + "."); }
 
 int open_or_fail(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);  // a pipe's other end may never come
+  // Not blocking: a pipe's other end may never be opened.
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) fail(path, std::strerror(errno));
   return fd;
 }
@@ -63,7 +64,7 @@ ReplacedFile::ReplacedFile(const std::string& path)
   const bool replaceable = ::stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode);
   if (replaceable) return;
   ::unlink(file_.path().c_str());
-  fail(path, "not a regular file, so it is not replaced");  // a device's name would become that of a file
+  fail(path, "not a regular file, so it is not replaced");  // a device would become a file
 }
 
 ReplacedFile::~ReplacedFile() {

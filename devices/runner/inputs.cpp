@@ -14,7 +14,7 @@ using executorch::runtime::Tag;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Failure(Stage::input, reason); }
 
-// Throws unless the program takes `spec`; of `rows`, the last size may be smaller, and is returned.
+// Throws unless the program takes `spec`. With `rows`, the program's last size may be smaller. Returns that size.
 int32_t check_against_program(const InputSpec& spec, size_t index, const MethodMeta& meta, bool rows = false) {
   const auto tag = meta.input_tag(index);
   const auto info = meta.input_tensor_meta(index);
@@ -117,7 +117,7 @@ void Inputs::prepare(int64_t index) {
   shorten(lengths_[which_]);
 }
 
-// The program whose rows are the shortest that leave no real token out.
+// The program with the shortest rows that leave out no real token.
 size_t Inputs::shortest() const {
   const auto* first = reinterpret_cast<const int64_t*>(first_->bytes.data());
   const int64_t needed = lengths_[0] - *std::min_element(first, first + first_->sizes[0]);
@@ -128,7 +128,7 @@ size_t Inputs::shortest() const {
   return found;
 }
 
-// Leaves the last `length` tokens of each row, before which all is padding.
+// Keeps the last `length` tokens of each row; all before them is padding.
 void Inputs::shorten(int32_t length) {
   const int32_t whole = tokens_->spec->shape[1], rows = tokens_->spec->shape[0];
   auto* tokens = reinterpret_cast<int64_t*>(tokens_->bytes.data());

@@ -13,12 +13,12 @@ namespace {
 
 constexpr size_t kMaxJobBytes = 4 << 20;
 constexpr int64_t kMaxCount = 1'000'000'000'000;
-constexpr size_t kMaxItems = 256;  // inputs, files, sensors, each of which may be a process
+constexpr size_t kMaxItems = 256;  // inputs, files or sensors; each sensor may be a process
 constexpr int64_t kMaxInputBytes = int64_t{1} << 32;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Failure(Stage::job, reason); }
 
-// One object of the job. Every member must be asked for: done() refuses the others by name.
+// One object of the job. Every member must be read: done() refuses the others by name.
 class Members {
  public:
   Members(const Json& json, std::string where) : json_(json), where_(std::move(where)) {

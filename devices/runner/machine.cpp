@@ -14,7 +14,7 @@
 namespace runner {
 namespace {
 
-// Sorted by meaning: x86 first, then aarch64, as /proc/cpuinfo spells them.
+// Grouped by meaning: x86 first, then aarch64, spelled as in /proc/cpuinfo.
 constexpr const char* kFeatures[] = {
     "sse4_2",   "avx",         "avx2",        "fma",         "f16c",     "avx_vnni", "avx512f",  "avx512dq", "avx512bw",
     "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd",    "fphp",
@@ -39,7 +39,7 @@ std::string cpu_model() {
     const std::string model = cpuinfo(name);
     if (!model.empty()) return model;
   }
-  // The first is a link to the second, and isn't there where /proc is not the kernel's own.
+  // The first is a link to the second, and is missing where /proc is not the kernel's own.
   for (const char* path : {"/proc/device-tree/model", "/sys/firmware/devicetree/base/model"}) {
     std::ifstream file(path);
     std::string model;

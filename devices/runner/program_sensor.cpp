@@ -26,10 +26,10 @@ namespace runner {
 namespace {
 
 constexpr size_t kMaxLineBytes = 4096;
-constexpr size_t kMaxQuotedBytes = 160;  // of what the program said last
+constexpr size_t kMaxQuotedBytes = 160;  // of a program's output in a message
 constexpr int64_t kSecond = 1'000'000'000;
 
-// A program that prints so many lines in a second is no sensor of that rate any more.
+// A program that prints more lines than this in a second is not a sensor of that rate.
 int64_t most_lines_per_second(double rate_hz) { return std::max<int64_t>(1000, std::llround(20.0 * rate_hz)); }
 
 std::string printable(std::string_view text) {
@@ -47,7 +47,7 @@ std::string_view last_line(std::string_view text) {
   return text.substr(begin, end + 1 - begin);
 }
 
-// The number that `line` begins with, NaN when there is none. `strict`: nothing but a blank may follow it.
+// The number at `from` in `line`, NaN if there is none. `strict`: nothing but a blank may follow it.
 double leading_number(const std::string& line, size_t from, bool strict) {
   while (from < line.size() && std::strchr(" \t:=", line[from]) != nullptr) ++from;
   const char* begin = line.c_str() + from;
@@ -60,7 +60,7 @@ double leading_number(const std::string& line, size_t from, bool strict) {
 
 }  // namespace
 
-// One sensor of a program: the lines that are its own.
+// One sensor of a program, which takes the lines with its field.
 class Listener {
  public:
   Listener(const SensorSpec& spec, size_t index, Samples& samples) : spec_(spec), index_(index), samples_(samples) {}
@@ -86,7 +86,7 @@ class Listener {
     samples_.fail(index_, spec_.command[0] + ": " + what + ".");
   }
 
-  // Says so when of `lines` none was its own.
+  // Reports a failure if none of the program's `lines` was its own.
   void end(int64_t lines) {
     if (taken_ > 0 || failed_) return;
     fail(lines == 0 ? "it printed nothing"
@@ -153,7 +153,7 @@ class SharedProgram {
     return got > 0 || (got < 0 && errno == EINTR);
   }
 
-  // False when nothing more can come of it.
+  // False if nothing more can come from it.
   bool take_output() {
     char bytes[kMaxLineBytes];
     const ssize_t got = ::read(process_.output(), bytes, sizeof bytes);
@@ -219,12 +219,12 @@ class SharedProgram {
   int64_t most_lines_ = 0;  // in a second
   pthread_t thread_{};
   bool running_ = false;
-  // Of the thread; stop() looks at them after it.
+  // Used by the thread; stop() reads them after the thread has ended.
   std::vector<Listener> listeners_;
   std::string line_;
   std::string error_tail_;  // the end of the error output
   int64_t second_ns_ = 0;
-  int64_t lines_ = 0;  // in the second that began then
+  int64_t lines_ = 0;  // in the second that began at second_ns_
   int64_t all_lines_ = 0;
   bool ended_ = false;
 };

@@ -7,7 +7,7 @@ namespace {
 
 using executorch::runtime::Error;
 
-// What to do about an error, where the code alone says it.
+// What to do about an error, if the code alone determines it.
 const char* advice(Error error) {
   switch (error) {
     case Error::OperatorMissing:

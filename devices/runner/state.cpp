@@ -37,7 +37,7 @@ struct Range {
   uint64_t end;
 };
 
-// Where the file keeps the values of `tensor`, whose entry must describe exactly it, among `bytes` of values.
+// Where the values of `tensor` are among the file's `bytes` of values. Its entry must describe exactly this tensor.
 Range range_of(const Json& entry, const std::string& name, const executorch::aten::Tensor& tensor, uint64_t bytes) {
   const Json* dtype = entry.find("dtype");
   const Json* shape = entry.find("shape");
@@ -57,7 +57,7 @@ Range range_of(const Json& entry, const std::string& name, const executorch::ate
   }
   const auto begin = static_cast<uint64_t>(*offsets->items()[0].integer());
   const auto end = static_cast<uint64_t>(*offsets->items()[1].integer());
-  if (begin > end || end > bytes) {  // a negative one is larger than any file
+  if (begin > end || end > bytes) {  // a negative offset is larger than any file
     refuse("The state file's entry " + name + " lies outside of its " + std::to_string(bytes) + " bytes of values.");
   }
   if (!same || end - begin != tensor.nbytes()) {
