@@ -105,7 +105,7 @@ void descend_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   Tensor& out = stack[4]->toTensor();
   ET_KERNEL_CHECK_MSG(ctx, is_scalar(lr) && continued(stack[0]->toTensor(), out) && lie_within(out, gradients, offset),
                       InvalidArgument, ,
-                      "prge::descend needs a flat float32 adapter, gradients that lie in it and one float32 lr");
+                      "prge::descend needs a flat float32 adapter, gradients that fit into it and one float32 lr");
   for (const Tensor& gradient : gradients) {
     descend(gradient.const_data_ptr<float>(), gradient.numel(), *lr.const_data_ptr<float>(),
             out.mutable_data_ptr<float>() + offset);
@@ -118,7 +118,7 @@ void moving_mean_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   int64_t offset = stack[2]->toInt();
   Tensor& out = stack[5]->toTensor();
   ET_KERNEL_CHECK_MSG(ctx, continued(stack[0]->toTensor(), out) && lie_within(out, gradients, offset), InvalidArgument, ,
-                      "prge::moving_mean needs a flat float32 mean and gradients that lie in it");
+                      "prge::moving_mean needs a flat float32 mean and gradients that fit into it");
   for (const Tensor& gradient : gradients) {
     move_mean(gradient.const_data_ptr<float>(), gradient.numel(), static_cast<float>(stack[3]->toDouble()),
               stack[4]->toBool(), out.mutable_data_ptr<float>() + offset);

@@ -7,7 +7,7 @@ namespace prge {
 
 template <typename To, typename From>
 static inline To of_same_bits(From from) {
-  static_assert(sizeof(To) == sizeof(From), "the bits of another size");
+  static_assert(sizeof(To) == sizeof(From), "the types differ in size");
   To to;
   __builtin_memcpy(&to, &from, sizeof to);
   return to;

@@ -201,7 +201,7 @@ void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, const Decod
                       shaped(out, ScalarType::Float, {args.x.size(0), results.rows_per_slice, results.hidden}) &&
                           (layer.shape.makes_all() || out.const_data_ptr() != args.x.const_data_ptr()),
                       InvalidArgument, ,
-                      "%s: the output is not float32 [slices, rows with results, hidden], or lies on x without having "
+                      "%s: the output is not float32 [slices, rows with results, hidden], or overlaps x without having "
                       "its shape", args.name);
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),

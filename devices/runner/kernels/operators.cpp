@@ -34,7 +34,7 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
   ET_KERNEL_CHECK_MSG(ctx, is_float(adapter, 1) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
   ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= kUnperturbed, InvalidArgument, ,
-                      "prge::perturb: signs %" PRId64 ", queries %" PRId64 ", first query %" PRId64, signs, queries,
+                      "prge::perturb: signs %" PRId64 ", queries %" PRId64 " or first query %" PRId64 " is out of range", signs, queries,
                       first_query);
   ET_KERNEL_CHECK_MSG(ctx, out.size() == features.size(), InvalidArgument, ,
                       "prge::perturb: %zu slots, but %zu outputs", features.size(), out.size());
@@ -111,7 +111,7 @@ void linear_frozen_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor&
       ctx,
       x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 && matrix.in_features > 0 &&
           x.size(x.dim() - 1) == matrix.in_features,
-      InvalidArgument, , "prge::linear_frozen needs float32 x [..., %" PRId64 "], as the weight has it",
+      InvalidArgument, , "prge::linear_frozen needs float32 x [..., %" PRId64 "] for the weight",
       matrix.in_features);
   SizesType sizes[16];
   for (ssize_t i = 0; i < x.dim(); ++i) sizes[i] = static_cast<SizesType>(x.size(i));

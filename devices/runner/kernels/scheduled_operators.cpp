@@ -61,8 +61,8 @@ void anchor_terms_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                       is_key(pending) && is_key(key) && is_scalar(lr) && batches > 0 && batches <= period &&
                           are_scalars(out, 4),
                       InvalidArgument, ,
-                      "prge::anchor_terms needs two int64 keys of 2 values, one float32 lr, a period with so many "
-                      "batches and four float32 outputs");
+                      "prge::anchor_terms needs two int64 keys of 2 values, one float32 lr, a period, no more batches "
+                      "than it has steps, and four float32 outputs");
   const int64_t step = step_of(pending), place = step % period;
   const float rate = *lr.const_data_ptr<float>();
   const bool gathers = step >= 0 && place < batches, corrected = step >= 0 && place >= batches;
