@@ -29,7 +29,7 @@ struct Footer {
   int64_t steps;
 };
 
-// What the processor or its memory can do. Each repetition makes `count` operations, two for each product, or moves so
+// What the processor or its memory can do. Each repetition does `count` operations, two for each product, or moves so
 // many bytes; the results prove that `made` of them were done.
 struct Peak {
   const char* of;  // a type, or how memory is accessed: read, copy, triad

@@ -127,7 +127,7 @@ ProgramProcess::ProgramProcess(const std::vector<std::string>& command) {
   }
   output_ = output.read_end;
   errors_ = errors.read_end;
-  ::fcntl(errors_, F_SETFL, O_NONBLOCK);  // its last output is read only as far as it is there
+  ::fcntl(errors_, F_SETFL, O_NONBLOCK);  // its last output is read only as far as it is available
   life_ = life.read_end;
   hold_ = life.write_end;
 }

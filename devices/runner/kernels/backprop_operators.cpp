@@ -80,14 +80,14 @@ Tensor& spread_rows_out(KernelRuntimeContext& ctx, const Tensor& x, int64_t leng
   return out;
 }
 
-// Gives `out` the values of `flat`, of which it may be the memory. False unless both are flat float32.
+// Copies the values of `flat` to `out`, which may be the same memory. False unless both are flat float32.
 bool continued(const Tensor& flat, Tensor& out) {
   if (!is_float(flat, 1) || !shaped(out, ScalarType::Float, {flat.numel()})) return false;
   if (out.const_data_ptr() != flat.const_data_ptr()) std::memcpy(out.mutable_data_ptr(), flat.const_data_ptr(), flat.nbytes());
   return true;
 }
 
-// Whether the gradients, one after the other, lie within `flat` from `offset` on.
+// Whether the gradients, one after the other, fit into `flat` from `offset` on.
 bool lie_within(const Tensor& flat, ArrayRef<Tensor> gradients, int64_t offset) {
   int64_t left = flat.numel() - offset;
   bool fit = offset >= 0;
@@ -143,7 +143,7 @@ void adam_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   adam(step, first.const_data_ptr<float>(), second.const_data_ptr<float>(), out.numel(), out.mutable_data_ptr<float>());
 }
 
-// The library's own wrapper does not know lists of tensors beside other arguments.
+// The library's own wrapper does not support lists of tensors beside other arguments.
 const Kernel boxed[] = {
     Kernel("prge::linear_frozen_back.out", linear_frozen_back_boxed),
     Kernel("prge::descend.out", descend_boxed),

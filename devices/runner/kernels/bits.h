@@ -1,4 +1,5 @@
-// Numbers and their bits. Each source has functions of its own, as variants are compiled for different processors.
+// Numbers and their bits. Each source file has its own copies of the functions, as variants are compiled for different
+// processors.
 #pragma once
 
 #include <cstdint>
