@@ -66,7 +66,7 @@ def test_a_job_of_many_megabytes_is_refused_unread(run):
     ({"warm_up": {"min_steps": 3, "max_steps": 2, "max_seconds": 1, "tolerance": 0}}, "max_steps is less"),
     ({"warm_up": {"min_steps": 3, "max_steps": 4, "max_seconds": 1}}, "job.warm_up.tolerance is missing"),
     ({"sensors": [{"name": "a", "quantity": "b", "path": "/c", "scale": 1, "rate_hz": 0}]}, "job.sensors[0].rate_hz"),
-    ({"sensors": [{}] * 257}, "job.sensors has 257 items, 256 is the limit"),
+    ({"sensors": [{}] * 257}, "job.sensors has 257 items; the limit is 256"),
     ({"shorter": ["a"] * 257}, "job.shorter has 257 items"),
     ({"inputs": [{}] * 257}, "job.inputs has 257 items"),
 ])  # fmt: skip
