@@ -13,9 +13,9 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || RUNNER_HAS_FEATURE(address_sanitizer) || \
     RUNNER_HAS_FEATURE(thread_sanitizer) || RUNNER_HAS_FEATURE(memory_sanitizer)
-#define RUNNER_WHY_NO_ALLOCATIONS "a sanitizer has this build's allocator"
+#define RUNNER_WHY_NO_ALLOCATIONS "a sanitizer replaces the allocator of this build"
 #elif !defined(__GLIBC__)
-#define RUNNER_WHY_NO_ALLOCATIONS "only glibc lets a program stand before its allocator"
+#define RUNNER_WHY_NO_ALLOCATIONS "only glibc lets a program replace its allocator and call it"
 #endif
 
 namespace runner {
@@ -36,7 +36,7 @@ std::atomic<int64_t> counted{0};
 std::atomic<int64_t> counted_bytes{0};
 thread_local bool left_out = false;
 
-// Called before anything of this program is initialized, and from every thread: no locks, nothing that allocates.
+// Called from every thread, even before this program is initialized: no locks, nothing that allocates.
 void count_allocation(size_t bytes) {
   if (!counting.load(std::memory_order_relaxed) || left_out) return;
   counted.fetch_add(1, std::memory_order_relaxed);
@@ -66,8 +66,8 @@ void leave_out_this_thread() { left_out = true; }
 
 #ifndef RUNNER_WHY_NO_ALLOCATIONS
 
-// A program's own malloc comes before the C library's for all that it is linked with, `operator new` included. The
-// memory is glibc's as before, so that its `free`, `mallinfo2` and `malloc_trim` need no twin here.
+// A program's own malloc comes before the C library's for all libraries that it is linked with, and for `operator new`.
+// The memory still comes from glibc, so its `free`, `mallinfo2` and `malloc_trim` need no counterpart here.
 extern "C" {
 
 void* __libc_malloc(size_t size);

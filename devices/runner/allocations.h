@@ -1,4 +1,4 @@
-// How often a step asks the C library for memory.
+// How often a step requests memory from the C library.
 #pragma once
 
 #include <cstdint>
@@ -7,17 +7,18 @@ namespace runner {
 
 struct Allocations {
   int64_t count;
-  int64_t bytes;  // that were asked for
+  int64_t bytes;  // requested
 };
 
 // Why this build can't count, nullptr if it can.
 const char* why_no_allocations();
 
-// Counts what all threads and libraries ask for from here on, but for threads that look only. Off, it costs a branch.
+// From here on counts the requests of all threads and libraries, except threads that only sample. When off, it costs a
+// branch.
 void begin_counting_allocations();
 Allocations end_counting_allocations();
 
-// The calling thread samples and computes nothing: what it asks for is no part of a step.
+// The calling thread only samples: its requests are not part of a step.
 void leave_out_this_thread();
 
 }  // namespace runner

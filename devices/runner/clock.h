@@ -1,4 +1,4 @@
-// Nanoseconds of CLOCK_MONOTONIC: the one clock of steps and samples; and of a thread alone.
+// Nanoseconds of CLOCK_MONOTONIC, the one clock of steps and samples, and of a thread's processor time.
 #pragma once
 
 #include <time.h>

@@ -15,13 +15,13 @@
 
 namespace runner {
 
-// The constants of data files by key. Buffers that start from one are called NAME=KEY, as several may start from the
-// same: they find it by what follows the last `=`.
+// The constants of data files by key. A buffer that starts from one is named NAME=KEY, since several may start from the
+// same; the key is what follows the last `=`.
 class NamedStarts final : public executorch::runtime::NamedDataMap {
  public:
   explicit NamedStarts(const executorch::runtime::NamedDataMap* constants) : constants_(constants) {}
 
-  // From now on buffers keep the values that are where they lie.
+  // From now on, buffers keep the values that are already in their memory.
   void stop_filling() { fills_ = false; }
 
   // The part of a buffer's name before `=KEY`.
@@ -54,11 +54,11 @@ class DataFiles {
   DataFiles(const DataFiles&) = delete;
   DataFiles& operator=(const DataFiles&) = delete;
 
-  // Reads the list of constants of each file; needs the runtime. Throws Failure of stage `load`.
+  // Reads each file's list of constants; the runtime must be initialized. Throws Failure of stage `load`.
   void read_lists();
-  // All constants by name, null if there is no file.
+  // All constants by name, null if there are no files.
   const executorch::runtime::NamedDataMap* map() const { return starts_ ? &*starts_ : nullptr; }
-  // Buffers of programs that are loaded from now on are not filled with the constants that they start from.
+  // Buffers of programs loaded from now on are not filled with the constants that they start from.
   void stop_filling() {
     if (starts_) starts_->stop_filling();
   }
@@ -66,7 +66,7 @@ class DataFiles {
 
  private:
   std::vector<std::string> paths_;
-  std::deque<MappedFile> files_;  // which stay where they are
+  std::deque<MappedFile> files_;  // a deque, so that they never move
   std::deque<executorch::extension::FlatTensorDataMap> lists_;
   std::optional<executorch::extension::merged_data_map::MergedDataMap> merged_;
   std::optional<NamedStarts> starts_;

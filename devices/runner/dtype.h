@@ -46,7 +46,7 @@ inline const Dtype* dtype_of(executorch::aten::ScalarType type) {
 // "float32 [4, 64]", for messages.
 template <typename Sizes>
 std::string described(const Dtype* dtype, const Sizes& sizes) {
-  std::string text = std::string(dtype == nullptr ? "another type" : dtype->name) + " [";
+  std::string text = std::string(dtype == nullptr ? "an unsupported type" : dtype->name) + " [";
   for (size_t i = 0; i < sizes.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(sizes[i]);
   return text + "]";
 }

@@ -15,7 +15,7 @@
 
 namespace runner {
 
-// Standard output is gone or full: nobody can be told any more.
+// Standard output is closed or full, so nothing more can be reported.
 class OutputLost : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -29,11 +29,11 @@ struct Footer {
   int64_t steps;
 };
 
-// What the processor or its memory can do: `count` operations, two for each product, or bytes in each repetition, and
-// how many of them the results prove.
+// What the processor or its memory can do. Each repetition does `count` operations, two for each product, or moves so
+// many bytes; the results prove that `made` of them were done.
 struct Peak {
-  const char* of;  // a type, or how memory is gone through: read, copy, triad
-  const char* by;  // the instructions, or which memory
+  const char* of;  // a type, or how memory is accessed: read, copy, triad
+  const char* by;  // the instructions; for memory: cache or memory
   const char* unit;
   int64_t count;
   int64_t made;
@@ -41,9 +41,9 @@ struct Peak {
   std::vector<int64_t> ns;
 };
 
-// What products with weights of one form took in one variant of the hot loops.
+// The times of a product with weights of one form in one variant of the hot loops.
 struct ProductTimes {
-  const char* weights;  // as their setting is called
+  const char* weights;  // the name of their setting
   const char* kernels;
   std::vector<int64_t> ns;
 };
@@ -54,16 +54,16 @@ class Events {
 
   void header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus);
   void load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes);
-  // `length`: the tokens of a row, where the step had a choice. `allocations`: of the step, if they were counted.
+  // `length`: the tokens of a row, if there are programs for several. `allocations`: the step's, if they were counted.
   void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
             std::optional<int64_t> length, std::optional<Allocations> allocations);
-  // What the process has of memory now, after a step.
+  // The process's memory use after a step.
   void memory(int64_t step);
-  // Where the time of a step went: a line for each call, and before it the names of its parts when they are others.
+  // Where the time of a step went: the names of calls' parts where they have changed, then a line for each call.
   void profile(int64_t step, const Profile& profile);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
-  // Nothing is printed of one that was interrupted before its first repetition.
+  // Prints nothing for a peak that was interrupted before its first repetition.
   void peak(const Peak& peak);
   void product(const ProductTimes& product);
   void footer(const Footer& footer);

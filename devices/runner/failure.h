@@ -1,4 +1,4 @@
-// Why a session could not be completed: what the footer says.
+// Why a session could not be completed: what the footer reports.
 #pragma once
 
 #include <cstdint>

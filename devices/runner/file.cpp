@@ -14,7 +14,8 @@ namespace {
 [[noreturn]] void fail(const std::string& path, const std::string& why) { throw FileError(path + ": " + why + "."); }
 
 int open_or_fail(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);  // a pipe's other end may never come
+  // Not blocking: a pipe's other end may never be opened.
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) fail(path, std::strerror(errno));
   return fd;
 }
@@ -41,7 +42,7 @@ void File::read_at(uint64_t offset, void* to, size_t size) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(path_, std::strerror(errno));
     if (got == 0)
-      fail(path_, "ends at byte " + std::to_string(offset) + ", " + std::to_string(size) + " more are needed");
+      fail(path_, "ends at byte " + std::to_string(offset) + ", but " + std::to_string(size) + " more are needed");
     at += got;
     offset += static_cast<uint64_t>(got);
     size -= static_cast<size_t>(got);
@@ -63,7 +64,7 @@ ReplacedFile::ReplacedFile(const std::string& path)
   const bool replaceable = ::stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode);
   if (replaceable) return;
   ::unlink(file_.path().c_str());
-  fail(path, "not a regular file, so it is not replaced");  // a device's name would become that of a file
+  fail(path, "not a regular file, so it is not replaced");  // a device would become a file
 }
 
 ReplacedFile::~ReplacedFile() {

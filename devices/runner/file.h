@@ -1,4 +1,4 @@
-// Files: reading whole ones, reading parts of open ones, replacing one atomically.
+// Files: reading them whole or in parts, and replacing them atomically.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ class File {
   std::string path_;
 };
 
-// The whole file, refused above `limit` bytes.
+// The whole file. Throws FileError if it has more than `limit` bytes.
 std::string read_file(const std::string& path, size_t limit);
 
 // A new version of a file that appears under its name only when it is complete and on disk.

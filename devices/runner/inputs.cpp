@@ -14,7 +14,7 @@ using executorch::runtime::Tag;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Failure(Stage::input, reason); }
 
-// Throws unless the program takes `spec`; of `rows`, the last size may be smaller, and is returned.
+// Throws unless the program takes `spec`. With `rows`, the program's last size may be smaller. Returns that size.
 int32_t check_against_program(const InputSpec& spec, size_t index, const MethodMeta& meta, bool rows = false) {
   const auto tag = meta.input_tag(index);
   const auto info = meta.input_tensor_meta(index);
@@ -26,7 +26,7 @@ int32_t check_against_program(const InputSpec& spec, size_t index, const MethodM
     same = spec.shape[i] == sizes[i] || (rows && i + 1 == sizes.size() && spec.shape[i] > sizes[i]);
   }
   if (!same) {
-    refuse(name + " is " + described(spec.dtype, spec.shape) + " in the job, the program takes " +
+    refuse(name + " is " + described(spec.dtype, spec.shape) + " in the job, but the program takes " +
            described(dtype_of(info->scalar_type()), sizes) + ".");
   }
   return sizes.empty() ? 0 : sizes[sizes.size() - 1];
@@ -38,7 +38,7 @@ File open_batches(const InputSpec& spec, const FileBatches& source) {
     const double needed = static_cast<double>(source.offset_bytes) +
                           static_cast<double>(source.batches) * static_cast<double>(spec.bytes());
     if (static_cast<double>(file.size()) < needed) {
-      refuse(source.path + " has " + std::to_string(file.size()) + " bytes, input " + spec.name + " needs " +
+      refuse(source.path + " has " + std::to_string(file.size()) + " bytes, but input " + spec.name + " needs " +
              std::to_string(static_cast<int64_t>(needed)) + ".");
     }
     return file;
@@ -52,7 +52,7 @@ File open_batches(const InputSpec& spec, const FileBatches& source) {
 Inputs::Inputs(const std::vector<InputSpec>& specs, const TrainingProgram& program) {
   const MethodMeta meta = program.meta();
   if (specs.size() != meta.num_inputs()) {
-    refuse("The job has " + std::to_string(specs.size()) + " inputs, the program takes " +
+    refuse("The job has " + std::to_string(specs.size()) + " inputs, but the program takes " +
            std::to_string(meta.num_inputs()) + ".");
   }
   slots_.reserve(specs.size());  // tensors point into their slots
@@ -73,11 +73,11 @@ Inputs::Inputs(const std::vector<InputSpec>& specs, const TrainingProgram& progr
   }
   if (program.count() == 1) return;
   if (!is_int64_file(tokens_) || !is_int64_file(first_) || tokens_->spec->shape[0] != first_->spec->shape[0]) {
-    refuse("Programs for shorter rows need files of the inputs tokens int64 [b, T] and first int64 [b].");
+    refuse("Programs for shorter rows need files for the inputs tokens, int64 [b, T], and first, int64 [b].");
   }
   for (size_t which = 0; which < program.count(); ++which) {
     const MethodMeta other = program.meta(which);
-    if (specs.size() != other.num_inputs()) refuse("A program for shorter rows has another number of inputs.");
+    if (specs.size() != other.num_inputs()) refuse("A program for shorter rows has a different number of inputs.");
     for (size_t index = 0; index < specs.size(); ++index) {
       const int32_t last = check_against_program(specs[index], index, other, &slots_[index] == tokens_);
       if (&slots_[index] == tokens_) lengths_.push_back(last);
@@ -117,7 +117,7 @@ void Inputs::prepare(int64_t index) {
   shorten(lengths_[which_]);
 }
 
-// The program whose rows are the shortest that leave no real token out.
+// The program with the shortest rows that leave out no real token.
 size_t Inputs::shortest() const {
   const auto* first = reinterpret_cast<const int64_t*>(first_->bytes.data());
   const int64_t needed = lengths_[0] - *std::min_element(first, first + first_->sizes[0]);
@@ -128,7 +128,7 @@ size_t Inputs::shortest() const {
   return found;
 }
 
-// Leaves the last `length` tokens of each row, before which all is padding.
+// Keeps the last `length` tokens of each row; all before them is padding.
 void Inputs::shorten(int32_t length) {
   const int32_t whole = tokens_->spec->shape[1], rows = tokens_->spec->shape[0];
   auto* tokens = reinterpret_cast<int64_t*>(tokens_->bytes.data());

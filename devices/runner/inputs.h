@@ -16,11 +16,11 @@ class Inputs {
   // Checks the job's inputs against the programs', and their files' sizes. Throws Failure of stage `input`.
   Inputs(const std::vector<InputSpec>& specs, const TrainingProgram& program);
 
-  // Reads what step `index` takes from the files. Throws Failure of stage `input`.
+  // Prepares the inputs of step `index`, reading files. Throws Failure of stage `input`.
   void prepare(int64_t index);
-  // Hands the prepared values to the program for the shortest rows that hold them.
+  // Passes the prepared values to the program with the shortest rows that hold them.
   void apply(TrainingProgram& program);
-  // The tokens of a row of the step that is prepared, where there are programs for several lengths.
+  // The tokens of a row in the prepared step, if there are programs for several lengths.
   std::optional<int64_t> length() const {
     return lengths_.empty() ? std::nullopt : std::optional<int64_t>(lengths_[which_]);
   }

@@ -13,12 +13,12 @@ namespace {
 
 constexpr size_t kMaxJobBytes = 4 << 20;
 constexpr int64_t kMaxCount = 1'000'000'000'000;
-constexpr size_t kMaxItems = 256;  // inputs, files, sensors, each of which may be a process
+constexpr size_t kMaxItems = 256;  // inputs, files or sensors; each sensor may be a process
 constexpr int64_t kMaxInputBytes = int64_t{1} << 32;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Failure(Stage::job, reason); }
 
-// One object of the job. Every member must be asked for: done() refuses the others by name.
+// One object of the job. Every member must be read: done() refuses the others by name.
 class Members {
  public:
   Members(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
@@ -40,8 +40,8 @@ class Members {
 
   std::string text(const char* key) {
     const Json& value = required(key);
-    if (value.kind() != Json::Kind::string || value.string().empty()) refuse(at(key) + " must be a text.");
-    if (value.string().find('\0') != std::string::npos) refuse(at(key) + " holds a zero byte.");
+    if (value.kind() != Json::Kind::string || value.string().empty()) refuse(at(key) + " must be a non-empty string.");
+    if (value.string().find('\0') != std::string::npos) refuse(at(key) + " contains a zero byte.");
     return value.string();
   }
 
@@ -66,8 +66,8 @@ class Members {
   const std::vector<Json>& short_list(const char* key) {
     const std::vector<Json>& items = list(key);
     if (items.size() > kMaxItems) {
-      refuse(at(key) + " has " + std::to_string(items.size()) + " items, " + std::to_string(kMaxItems) +
-             " is the limit.");
+      refuse(at(key) + " has " + std::to_string(items.size()) + " items; the limit is " + std::to_string(kMaxItems) +
+             ".");
     }
     return items;
   }
@@ -150,7 +150,7 @@ Constant read_constant(const std::vector<Json>& values, const InputSpec& input, 
   Constant constant;
   for (const Json& value : values) append_number(constant.bytes, value, *input.dtype, where);
   if (constant.bytes.size() != input.bytes()) {
-    refuse(where + " has " + std::to_string(values.size()) + " values, its shape needs " +
+    refuse(where + " has " + std::to_string(values.size()) + " values, but its shape needs " +
            std::to_string(input.bytes() / input.dtype->bytes) + ".");
   }
   return constant;
@@ -200,7 +200,7 @@ std::vector<std::string> read_command(Members& members) {
   std::vector<std::string> command;
   for (const Json& word : members.list("command")) {
     const bool usable = word.kind() == Json::Kind::string && word.string().find('\0') == std::string::npos;
-    if (!usable) refuse(members.at("command") + " must be a list of texts without zero bytes.");
+    if (!usable) refuse(members.at("command") + " must be a list of strings without zero bytes.");
     command.push_back(word.string());
   }
   if (command.empty() || command[0].empty()) refuse(members.at("command") + " names no program.");

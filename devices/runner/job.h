@@ -1,4 +1,4 @@
-// What the runner is told to do: the job file of docs/contracts.md, "Job".
+// The job file, which says what the runner is to do (docs/contracts.md, "Job").
 #pragma once
 
 #include <cstdint>
@@ -51,21 +51,21 @@ struct SensorSpec {
   std::string name;
   std::string quantity;
   std::string path;                  // of a file that the kernel keeps up to date
-  std::vector<std::string> command;  // or a program that prints one number a line; exactly one of the two is there
-  std::string times;                 // empty: no factor
+  std::vector<std::string> command;  // or a program that prints one number a line; exactly one of the two is set
+  std::string times;                 // a file with a factor for the value; empty: none
   std::string field;                 // empty: the first number of the file, or every line of the program
   double scale;
   double rate_hz;
-  std::optional<Range> range;  // a scaled value outside is no reading
+  std::optional<Range> range;  // a scaled value outside it is not a reading
 };
 
 struct Job {
   std::string session;
   std::string program;
-  std::vector<std::string> data;  // files with constants of the program; empty: it has all of its own
+  std::vector<std::string> data;  // files with the program's constants; empty: it contains them all
   std::vector<std::string> shorter;  // programs of the same step for shorter rows
-  bool profile;                      // every second step says where its time goes
-  int64_t memory_every;              // after every so many steps the memory in use; 0: never
+  bool profile;                      // every second step reports where its time goes
+  int64_t memory_every;              // steps between reports of the memory in use; 0: no reports
   std::string method;
   std::vector<InputSpec> inputs;
   std::optional<int64_t> losses_output;
@@ -73,7 +73,7 @@ struct Job {
   int64_t steps;
   double min_measured_seconds;
   uint32_t threads;
-  std::vector<int> cpus;  // empty: as the process was started
+  std::vector<int> cpus;  // empty: those that the process was started with
   std::string kernels;    // a variant of the hot loops; empty: the widest
   std::vector<SensorSpec> sensors;
   std::string state_out;  // empty: not written

@@ -224,7 +224,7 @@ class JsonParser {
     expect('"');
     std::string out;
     while (peek() != '"') {
-      if (at_ >= text_.size()) fail("a string without its end");
+      if (at_ >= text_.size()) fail("an unterminated string");
       if (peek() == '\\') {
         ++at_;
         parse_escape(out);

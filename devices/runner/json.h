@@ -1,6 +1,6 @@
 // A strict JSON reader (RFC 8259) for the job file and the header of a state file, and the escaping for output.
 //
-// Small on purpose: a runner is built where only pip has run, and no package there carries a JSON header.
+// Small on purpose: the runner is built with nothing but pip's packages, and none of them has a JSON header.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ class Json {
   Kind kind() const { return kind_; }
   bool boolean() const { return boolean_; }
   double number() const { return number_; }
-  // The number, if it was written without fraction and exponent and fits.
+  // The number, if it was written without a fraction or an exponent and fits.
   std::optional<int64_t> integer() const { return integer_; }
   const std::string& string() const { return string_; }
   const std::vector<Json>& items() const { return items_; }

@@ -13,24 +13,26 @@ namespace {
 
 // The size of a small layer's products: a repetition takes about a millisecond in the wide variants and ten in SSE2.
 constexpr int64_t kRows = 256, kIn = 576, kOut = 512;
-constexpr int kTurns = 4, kRepetitionsInTurn = 2;  // the first pays for what another variant did before
+constexpr int kTurns = 4, kRepetitionsInTurn = 2;  // the first pays for what the other variants did before
 
 constexpr std::pair<const char*, prge::Form> kForms[] = {{"bf16", prge::Form::bfloat16},
                                                          {"int8", prge::Form::int8},
                                                          {"nf4", prge::Form::nf4},
                                                          {"nf4-double", prge::Form::nf4_double}};
 
-// Operands of a product that are no matter of form: every byte of a weight is small in each of them, 0.0115 as bfloat16
-// and 60 times a scale as int8.
+// Operands of a product that suit every form: each reads the bytes as small weights, 0.0115 as bfloat16 and 60 times a
+// scale as int8.
 class Product {
  public:
-  // The processor time of one product, in the loops that a layer of this form would use.
+  // The processor time of one product, with the loops that a layer of this form would use.
   int64_t make(prge::Form form, const prge::SimdLoops& variant) {
     const bool pairs = form == prge::Form::bfloat16 && variant.of_pairs != nullptr;
     const prge::SimdLoops& loops = pairs ? *variant.of_pairs : variant;
     const std::vector<float>* x = &x_;
     if (pairs) {
-      loops.round_bfloat16(x_.data(), kRows * kIn, words_.data());  // rows of an even length follow each other
+      for (int64_t row = 0; row < kRows; ++row) {
+        loops.round_bfloat16(x_.data() + row * kIn, kIn, words_.data() + row * kIn);
+      }
       x = &words_;
     }
     const prge::FrozenMatrix weight{form, values_.data(), scales_.data(), codes_.data(), 0.02f, kOut, kIn};
@@ -50,7 +52,7 @@ class Product {
 }  // namespace
 
 void print_product_times(Events& events, const std::vector<std::string>&, int64_t threads) {
-  if (threads != 1) throw Failure(Stage::job, "job.threads must be 1: kernels are compared on one.");
+  if (threads != 1) throw Failure(Stage::job, "job.threads must be 1: kernels are compared on one thread.");
   if (prge::simd_variant(1) == nullptr) return;
   Product product;
   for (const auto& [name, form] : kForms) {

@@ -10,7 +10,7 @@
 namespace runner {
 namespace {
 
-// Segments that are never written lie in memory as in the file; relocations are in writable ones.
+// Segments that are never written are in memory as they are in the file; relocations are in writable ones.
 int drop_unwritten_segments(dl_phdr_info* library, size_t /*size*/, void* /*data*/) {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (int i = 0; i < library->dlpi_phnum; ++i) {

@@ -3,8 +3,8 @@
 
 namespace runner {
 
-// Gives back the pages of libraries that are as in their files. What start-up and loading touched, and training does
-// not, is a good part of them; the rest is mapped again when it is touched.
+// Gives back the pages of libraries that are the same as in their files. A good part of them was touched by start-up
+// and loading and is not needed for training; the rest is mapped again when it is touched.
 void drop_library_pages();
 
 }  // namespace runner

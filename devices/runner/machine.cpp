@@ -14,7 +14,7 @@
 namespace runner {
 namespace {
 
-// Sorted by meaning: x86 first, then aarch64, as /proc/cpuinfo spells them.
+// Grouped by meaning: x86 first, then aarch64, spelled as in /proc/cpuinfo.
 constexpr const char* kFeatures[] = {
     "sse4_2",   "avx",         "avx2",        "fma",         "f16c",     "avx_vnni", "avx512f",  "avx512dq", "avx512bw",
     "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd",    "fphp",
@@ -39,7 +39,7 @@ std::string cpu_model() {
     const std::string model = cpuinfo(name);
     if (!model.empty()) return model;
   }
-  // The first is a link to the second, and isn't there where /proc is not the kernel's own.
+  // The first is a link to the second, and is missing where /proc is not the kernel's own.
   for (const char* path : {"/proc/device-tree/model", "/sys/firmware/devicetree/base/model"}) {
     std::ifstream file(path);
     std::string model;
@@ -81,7 +81,7 @@ std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
     for (const int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
     if (::sched_setaffinity(0, sizeof set, &set) != 0) {
       throw Failure(Stage::job, std::string("The cpus of the job can't be used: ") + std::strerror(errno) +
-                                    "; choose among those that are online.");
+                                    "; choose from those that are online.");
     }
   }
   std::vector<int> allowed;
@@ -93,7 +93,7 @@ std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
   }
   if (!cpus.empty() && allowed.size() != cpus.size()) {
     throw Failure(Stage::job, "Only " + std::to_string(allowed.size()) + " of the " + std::to_string(cpus.size()) +
-                                  " cpus of the job are there; choose among those that are online.");
+                                  " cpus of the job are available; choose from those that are online.");
   }
   return allowed;
 }

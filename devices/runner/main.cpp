@@ -1,6 +1,6 @@
-// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md. `runner --peaks
-// JOB.json` measures what the device can do at best, `runner --kernels JOB.json` which variant of the kernels is the
-// fastest there. `runner --clock` prints the nanoseconds of its clock, so that a program on the host can be put on it.
+// The device-side program: `runner JOB.json`; docs/contracts.md describes its job file and its output. `runner --peaks
+// JOB.json` measures the device's peaks, `runner --kernels JOB.json` which variant of the kernels is the fastest on it.
+// `runner --clock` prints its clock in nanoseconds, so that times taken on the host can be aligned with it.
 #include <unistd.h>
 
 #include <cstdio>

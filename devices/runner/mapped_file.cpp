@@ -15,7 +15,7 @@ using executorch::runtime::Error;
 using executorch::runtime::FreeableBuffer;
 using executorch::runtime::Result;
 
-// Gives back the pages that lie within the buffer as a whole; its neighbours may still be in use.
+// Gives back the pages that lie entirely within the buffer; its neighbours may still be in use.
 void release(void* /*context*/, void* data, size_t size) {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
@@ -42,7 +42,7 @@ MappedFile::~MappedFile() { ::munmap(base_, size_); }
 
 Result<FreeableBuffer> MappedFile::load(size_t offset, size_t size, const SegmentInfo&) const {
   if (offset > size_ || size > size_ - offset) {
-    ET_LOG(Error, "the file has %zu bytes, %zu at %zu are needed: it is truncated", size_, size, offset);
+    ET_LOG(Error, "the file has %zu bytes, but %zu at offset %zu are needed: it is truncated", size_, size, offset);
     return Error::InvalidProgram;
   }
   return FreeableBuffer(base_ + offset, size, release);

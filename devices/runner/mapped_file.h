@@ -1,7 +1,7 @@
 // A program or a data file as ExecuTorch reads it: one read-only mapping of the whole file.
 //
-// Pages of a mapping count as this process's memory once they were touched. Those that were only read to be packed by a
-// delegate are given back when the delegate frees them; constants that kernels use in place stay mapped.
+// Pages of a mapping count as this process's memory once they have been touched. Those that a delegate only reads to
+// pack them are given back when it frees them; constants that kernels use in place stay mapped.
 #pragma once
 
 #include <executorch/runtime/core/data_loader.h>
@@ -15,7 +15,7 @@ namespace runner {
 
 class MappedFile final : public executorch::runtime::DataLoader {
  public:
-  // `what` the file is, for messages. Throws Failure of stage `load`.
+  // `what` kind of file it is, for messages. Throws Failure of stage `load`.
   MappedFile(const std::string& path, const char* what);
   ~MappedFile() override;
   MappedFile(const MappedFile&) = delete;
@@ -29,10 +29,10 @@ class MappedFile final : public executorch::runtime::DataLoader {
 
   size_t bytes() const { return size_; }
 
-  // Gives all touched pages back to the system; they are read again from the page cache when they are needed again.
+  // Gives all touched pages back to the system; they are mapped again from the page cache when they are needed.
   void drop_resident_pages() const;
-  // Copies a part of the mapped file, read from the file itself, so that no page of it is mapped. False for other
-  // memory, and where the file can't be read.
+  // Copies a part of the mapped file by reading the file itself, so that no page of the mapping is touched. False for
+  // other memory, or if the file can't be read.
   bool copy(const void* from, size_t bytes, void* to) const;
 
  private:

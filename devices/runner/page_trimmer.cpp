@@ -41,7 +41,7 @@ PageTrimmer::PageTrimmer(const std::vector<const MappedFile*>& files) {
 
 PageTrimmer::~PageTrimmer() {
   set_timer(0);
-  ::signal(SIGPROF, SIG_IGN);  // a last one may be on its way, and by default it would end the process
+  ::signal(SIGPROF, SIG_IGN);  // a last one may be pending, and by default it would end the process
   on_timer(SIGPROF);
   trimmed = nullptr;
 }

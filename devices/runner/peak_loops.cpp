@@ -21,7 +21,7 @@
 namespace runner {
 namespace {
 
-// Both factors of a product; the product is a quarter, of whole numbers 6.
+// Both factors of a product; the product is 1/4, or 6 for whole numbers.
 constexpr float kFactor = 0.5f;
 constexpr uint16_t kHalfFactor = 0x3800;
 constexpr uint16_t kBrainFactor = 0x3f00;
@@ -31,17 +31,17 @@ constexpr double kProduct = kFactor * kFactor, kWholeProduct = kLeftWhole * kRig
 constexpr int64_t kRounds = 1 << 16;
 constexpr int64_t kHalfRounds = 1 << 11;  // a sum in float16 is exact up to 2048 products
 
-// Fills a vector through memory: what has a vector for an argument or a result must be compiled for its instructions.
+// Fills a vector through memory: a function that takes or returns vectors must be compiled for their instructions.
 template <typename Vector, typename Element>
 void fill(Vector& vector, Element element) {
   Element elements[sizeof(Vector) / sizeof(Element)];
   std::fill(std::begin(elements), std::end(elements), element);
-  // Hidden, as a compiler may make the constant by an instruction of another set.
+  // Hidden, since a compiler may build the constant with an instruction of another set.
   asm volatile("" : : "r"(elements) : "memory");
   std::memcpy(&vector, elements, sizeof vector);
 }
 
-// The number of products in the sums of some vectors, which lie one after the other in memory.
+// The number of products in the sums of some vectors, which are contiguous in memory.
 template <typename Lane>
 int64_t products_in(const void* sums, size_t bytes, double product) {
   double total = 0.0;
@@ -54,8 +54,8 @@ int64_t products_in(const void* sums, size_t bytes, double product) {
   return std::llround(total / product);
 }
 
-// A loop over chains of multiply-adds that don't wait for each other. What is hidden from the compiler it can neither
-// compute ahead nor take for the same as another. Sums whose address nobody takes stay in registers.
+// A loop over chains of multiply-adds that don't wait for each other. The compiler can neither precompute hidden values
+// nor merge those that are equal. Sums stay in registers, as nothing takes their address.
 #define PEAK_LOOP(name_, target_, chains_, Operand_, Sum_, Lane_, left_, right_, product_, multiply_add_) \
   PEAK_TARGET(target_) int64_t name_(int64_t rounds) {                                                    \
     Operand_ factors[2];                                                                                  \
@@ -102,7 +102,7 @@ int64_t products_in(const void* sums, size_t bytes, double product) {
     constexpr int kValues = bytes_ / 4;                                                                       \
     _Pragma("GCC unroll 4") for (int64_t at = 0; at < count; at += kValues) {                                 \
       name_##_vector value = *reinterpret_cast<const name_##_vector*>(from + at);                             \
-      PEAK_HIDE(value); /* or it would become a call of memcpy, whose stores may go past the caches */        \
+      PEAK_HIDE(value); /* or this would become a call of memcpy, whose stores may bypass the caches */       \
       *reinterpret_cast<name_##_vector*>(to + at) = value;                                                    \
     }                                                                                                         \
   }                                                                                                           \
@@ -124,7 +124,7 @@ PEAK_LOOP(float32_avx2, "avx2,fma", 12, __m256, __m256, float, kFactor, kFactor,
           _mm256_fmadd_ps(left, right, sum))
 PEAK_LOOP(float32_sse2, "sse2", 12, __m128, __m128, float, kFactor, kFactor, kProduct,
           _mm_add_ps(sum, _mm_mul_ps(left, right)))
-// Without dot products, XNNPACK widens codes to 16 bits and adds pairs.
+// Without dot-product instructions, XNNPACK widens codes to 16 bits and adds pairs.
 PEAK_LOOP(int8_avx512, "avx512f,avx512bw", 16, __m512i, __m512i, int32_t, int16_t{kLeftWhole}, int16_t{kRightWhole},
           kWholeProduct, _mm512_add_epi32(sum, _mm512_madd_epi16(left, right)))
 PEAK_LOOP(int8_avx2, "avx2", 12, __m256i, __m256i, int32_t, int16_t{kLeftWhole}, int16_t{kRightWhole}, kWholeProduct,

@@ -1,6 +1,6 @@
-// Loops that do nothing but what is to be measured: multiply-adds in registers, and passes over memory.
+// Loops that do only what is to be measured: multiply-adds in registers, and passes over memory.
 //
-// Each is compiled for the instruction set that it names; which of them this processor can run, its features say.
+// Each is compiled for the instruction set that it names; the processor's features determine which of them it can run.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,17 @@
 
 namespace runner {
 
-// Makes `rounds` rounds of independent multiply-adds and returns how many products the sums hold in the end. Every
-// product is the same number, and so small that the sums are exact, so this counts what the processor has computed.
+// Does `rounds` rounds of independent multiply-adds and returns how many products the sums contain in the end. All
+// products are the same number, so small that the sums are exact: this counts what the processor has computed.
 struct ComputeLoop {
   const char* dtype;
   const char* instructions;
   int64_t (*run)(int64_t rounds);
   int64_t products_per_round;
-  int64_t rounds;  // as many as leave the sums exact, or enough that adding them up costs nothing
+  int64_t rounds;  // as many as keep the sums exact, or enough that adding them up costs nothing
 };
 
-// The widest loop for each type that this processor multiplies in.
+// The widest loop that this processor can run, for each type that it can multiply.
 std::vector<ComputeLoop> compute_loops(const std::vector<std::string>& features);
 
 // One thread's passes over `count` float32 values, a multiple of kMemoryBlock.

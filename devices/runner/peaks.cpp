@@ -21,18 +21,18 @@ namespace runner {
 namespace {
 
 constexpr size_t kFewestRepetitions = 3, kMostRepetitions = 30;
-constexpr int64_t kRepetitionNs = 8'000'000;     // short: some fall between what else the machine does
-constexpr int64_t kMeasurementNs = 250'000'000;  // after so long there are no more repetitions but the fewest
+constexpr int64_t kRepetitionNs = 8'000'000;     // short, so that some fall between other work of the machine
+constexpr int64_t kMeasurementNs = 250'000'000;  // after this, only the fewest repetitions are completed
 
 constexpr int64_t kPieceValues = 1 << 16;
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kAssumedCacheBytes = 16 * kMiB, kAssumedThreadCacheBytes = kMiB / 2;
-constexpr int64_t kTimesCache = 4;  // as STREAM asks for
+constexpr int64_t kTimesCache = 4;  // an array is so many times as large as the cache, as STREAM requires
 constexpr int64_t kLargestArrayBytes = 512 * kMiB;
 constexpr int64_t kArrays = 3;
-constexpr int64_t kChecked = 61;  // of so many values one is looked at
+constexpr int64_t kChecked = 61;  // one of so many values is checked
 
-// The times that repetitions say they took. A signal that asks for the end is one after the repetition under way.
+// The times that the repetitions return. A signal to stop takes effect after the current repetition.
 std::vector<int64_t> repeat(const std::function<int64_t()>& work) {
   std::vector<int64_t> times;
   const int64_t t0_ns = now_ns();
@@ -43,7 +43,7 @@ std::vector<int64_t> repeat(const std::function<int64_t()>& work) {
   return times;
 }
 
-// A number for each thread that asks, from 0 on.
+// The calling thread's number; threads are numbered from 0 in the order of their first calls.
 size_t thread_number() {
   static std::atomic<size_t> next{0};
   thread_local const size_t number = next++;
@@ -55,8 +55,8 @@ struct alignas(64) Share {
   int64_t ns = 0;
 };
 
-// Does the pieces and returns how long they take side by side, by the threads' own processor time: what waits for
-// nothing but its core is as fast as that, whatever else the machine does meanwhile.
+// Does the pieces and returns how long they take side by side, from the threads' own processor time: work that depends
+// only on its core is that fast, whatever else the machine does meanwhile.
 template <typename Piece>
 int64_t core_ns(int64_t pieces, int64_t threads, const Piece& piece) {
   std::vector<Share> shares(static_cast<size_t>(threads));
@@ -87,7 +87,7 @@ Peak measure(const ComputeLoop& loop, int64_t threads) {
   return {loop.dtype, loop.instructions, "operations", operations, 2 * made / repetitions, -1, times};
 }
 
-// The number at the start of a small file of the kernel, with its unit K or M; -1 where there is none.
+// The number at the start of a small kernel file, scaled by its unit, K or M; -1 if there is none.
 int64_t number_in(const std::string& path) {
   std::ifstream file(path);
   int64_t number = -1;
@@ -97,7 +97,7 @@ int64_t number_in(const std::string& path) {
   return unit == 'K' ? number << 10 : unit == 'M' ? number << 20 : number;
 }
 
-// The bytes that can be had without moving others to disk; -1 where the kernel does not say.
+// The bytes available without swapping; -1 if the kernel does not report them.
 int64_t available_bytes() {
   std::ifstream file("/proc/meminfo");
   for (std::string line; std::getline(file, line);) {
@@ -125,7 +125,7 @@ Caches caches() {
   return found;
 }
 
-// Three arrays of values, `from`, `and_from` and `to`, in which a pass by one of the loops leaves a known value.
+// Three arrays of values, `from`, `and_from` and `to`; a copy or a triad leaves a known value in `to`.
 class Arrays {
  public:
   explicit Arrays(int64_t values) : values_(values), memory_(new (std::align_val_t{64}) float[kArrays * values]) {}
@@ -136,7 +136,7 @@ class Arrays {
   float* and_from(int64_t at) const { return memory_.get() + values_ + at; }
   float* to(int64_t at) const { return memory_.get() + 2 * values_ + at; }
 
-  // Each value is written by the thread that comes first to it, as in the passes.
+  // Each piece is touched first by the thread that takes it, as in the passes.
   void fill(int64_t pieces) {
     const int64_t count = values_ / pieces;
     prge::for_each_task(pieces, [&](int64_t piece) {
@@ -146,7 +146,7 @@ class Arrays {
     });
   }
 
-  // The share of `to` that has the value.
+  // The fraction of `to` that has the value, from a sample.
   double share_with(float value) const {
     int64_t seen = 0, right = 0;
     for (int64_t at = 0; at < values_; at += kChecked, ++seen) right += *to(at) == value ? 1 : 0;
@@ -161,8 +161,8 @@ class Arrays {
   std::unique_ptr<float[], Free> memory_;
 };
 
-// Passes over arrays in `pieces`, each `passes` times by whoever takes it. With `own_threads`, so many threads have a
-// piece each, in a cache of their own.
+// Passes over arrays in pieces; the thread that takes a piece goes over it `passes_` times. With `own_threads`, each of
+// so many threads has one piece, which fits its own cache.
 class Bandwidth {
  public:
   Bandwidth(const MemoryLoops& loops, int64_t values, int64_t pieces, int64_t own_threads = 0)
@@ -170,7 +170,7 @@ class Bandwidth {
     arrays_.fill(pieces);
   }
 
-  // Makes a repetition so many passes that it takes about this long.
+  // Chooses the number of passes with which a repetition takes about this long.
   void take_passes_for(int64_t ns) {
     constexpr int64_t kTried = 16;
     passes_ = kTried;
@@ -201,7 +201,7 @@ class Bandwidth {
   }
 
  private:
-  // Returns how long the passes took: by the clock, where threads share the memory.
+  // Returns how long the passes took: by the clock if threads share the memory, else in processor time.
   template <typename Pass>
   int64_t each(const Pass& pass) {
     const auto piece = [&](int64_t number) {
@@ -228,14 +228,14 @@ class Bandwidth {
   int64_t passes_ = 1;
 };
 
-// Values of an array that no cache holds, in whole pieces, of a memory that has room for it.
+// The number of values in an array that no cache holds but memory has room for, in whole pieces.
 int64_t values_beyond(int64_t cache_bytes, int64_t available) {
   int64_t bytes = std::clamp(kTimesCache * cache_bytes, 64 * kMiB, kLargestArrayBytes);
   if (available > 0) bytes = std::min(bytes, available / (4 * kArrays));
   return std::max<int64_t>(1, bytes / 4 / kPieceValues) * kPieceValues;
 }
 
-// Measures one place with all three ways to go through it.
+// Measures cache or memory with all three kinds of access.
 void print_peaks(Events& events, Bandwidth bandwidth) {
   events.peak(bandwidth.read());
   events.peak(bandwidth.copy());
@@ -280,7 +280,7 @@ Footer measure_device(Measurement measurement, const std::string& job_path, Even
   } catch (const Failure& failure) {
     return {"error", failure.what(), failure.code, failure.stage, 0};
   } catch (const std::bad_alloc&) {
-    return {"error", "There is not enough memory to measure it.", std::nullopt, Stage::execute, 0};
+    return {"error", "There is not enough memory for the measurement.", std::nullopt, Stage::execute, 0};
   }
 }
 

@@ -27,7 +27,7 @@ int64_t field(const char* text, const char* name) {
   return -1;
 }
 
-// The start of a file of /proc. 0, or errno of what went wrong, with an empty text.
+// Reads the start of a file in /proc. Returns 0, or the errno of a failure.
 template <size_t room>
 int read_start(const char* path, char (&text)[room]) {
   size_t size = 0;
@@ -79,10 +79,10 @@ MemoryUse memory_use() {
   MemoryUse use{};
   char text[8192];
   const int error = read_start("/proc/self/smaps_rollup", text);
-  // The kernel's running counts of `status` may be off by some pages for each thread, the sum over mappings is not.
+  // The kernel's running counts in `status` may be off by some pages per thread; the sum over mappings is not.
   use.pss_kib = field(text, "Pss:");
   if (use.pss_kib < 0) {
-    const char* reason = error == 0 ? "it has no line Pss" : std::strerror(error);
+    const char* reason = error == 0 ? "it has no Pss line" : std::strerror(error);
     use.unavailable.emplace_back("pss_kib", std::string("/proc/self/smaps_rollup: ") + reason);
     read_start("/proc/self/status", text);
   }

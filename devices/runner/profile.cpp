@@ -8,7 +8,7 @@
 namespace runner {
 namespace {
 
-constexpr int64_t kOurs = 1;  // the entry of a call; what a call contains besides has another
+constexpr int64_t kOurs = 1;  // the entry of a call; events within a call have another
 
 }  // namespace
 
@@ -25,7 +25,7 @@ void Profile::end_step() {
   prge::take_times(false);
 }
 
-// The runtime starts the call of an instruction with its number set; within it kernels start events of their own.
+// The runtime starts an instruction's call with its number set; within the call, kernels start events of their own.
 Profile::EventTracerEntry Profile::start_profiling(const char*, ChainID, DebugHandle) {
   EventTracerEntry entry{};
   if (!on_ || in_call_ || current_chain_id() == executorch::runtime::kUnsetChainId) return entry;

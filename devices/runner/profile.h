@@ -1,5 +1,5 @@
-// Where the time of a step goes: the runtime's events of each instruction of a program, of a delegate's operators and
-// of our kernels' parts.
+// Where the time of a step goes: the runtime's events for each instruction of a program, for the operators of a
+// delegate and for the parts of our kernels.
 #pragma once
 
 #include <executorch/runtime/core/event_tracer.h>
@@ -11,12 +11,12 @@
 
 namespace runner {
 
-// One call of a kernel or delegate. Its parts are named by `Profile::names`.
+// One call of a kernel or delegate. `Profile::parts` has the names of its parts.
 struct Call {
   int64_t instruction;
   int64_t t0_ns;
   int64_t t1_ns;
-  bool of_threads;  // parts are times of all threads together, else of the clock
+  bool of_threads;  // parts' times are summed over all threads, else by the clock
   std::vector<int64_t> parts_ns;
 };
 
@@ -26,13 +26,13 @@ class Profile final : public executorch::runtime::EventTracer {
 
   Profile() { set_event_tracer_profiling_level(executorch::runtime::EventTracerProfilingLevel::kProfileAllEvents); }
 
-  // Begins a step; kernels take times of their parts until `end_step`.
+  // Begins a step; kernels time their parts until `end_step`.
   void begin_step();
   void end_step();
 
   // Of the last step.
   const std::vector<Call>& calls() const { return calls_; }
-  // The names of an instruction's parts, and whether they are others than in the step before.
+  // The names of an instruction's parts, and whether the last step changed them.
   struct Parts {
     Names names;
     bool changed = false;
@@ -53,7 +53,7 @@ class Profile final : public executorch::runtime::EventTracer {
                               et_timestamp_t start, et_timestamp_t end,
                               const void*, size_t) override;
 
-  // Nothing of these is of use here.
+  // None of these is needed here.
   void create_event_block(const char*) override {}
   EventTracerEntry start_profiling_delegate(const char*, executorch::runtime::DelegateDebugIntId) override {
     return {};

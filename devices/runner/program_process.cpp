@@ -27,7 +27,7 @@ struct Pipe {
 
 Pipe make_pipe(const std::string& program) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw FileError(program + ": no pipe to it (" + std::strerror(errno) + ").");
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw FileError(program + ": can't make a pipe (" + std::strerror(errno) + ").");
   return {ends[0], ends[1]};
 }
 
@@ -38,7 +38,7 @@ void close_both(const Pipe& pipe) {
 
 void on_child(int) {}
 
-// What follows runs in forks of a process with threads: async-signal-safe calls only.
+// The following runs in forks of a process with threads: async-signal-safe calls only.
 
 void onto_null(int fd) {
   const int null = ::open("/dev/null", O_RDWR);
@@ -52,7 +52,7 @@ void onto_null(int fd) {
                          const sigset_t& mask) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != watcher) ::_exit(kNotStarted);  // it died before it could be asked about
+  if (::getppid() != watcher) ::_exit(kNotStarted);  // it died before the prctl
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(number, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   onto_null(STDIN_FILENO);
@@ -62,7 +62,7 @@ void onto_null(int fd) {
   ::_exit(kNotStarted);
 }
 
-// Until the program has ended (it is not reaped yet, so that its group is no other's) or the runner lets it go.
+// Waits until the program has ended (without reaping it, so that its group id is not reused) or the runner releases it.
 void await(pid_t program, int life, const sigset_t& mask) {
   pollfd hang_up{life, POLLIN, 0};
   for (;;) {
@@ -127,7 +127,7 @@ ProgramProcess::ProgramProcess(const std::vector<std::string>& command) {
   }
   output_ = output.read_end;
   errors_ = errors.read_end;
-  ::fcntl(errors_, F_SETFL, O_NONBLOCK);  // its last words are read only as far as they are there
+  ::fcntl(errors_, F_SETFL, O_NONBLOCK);  // its last output is read only as far as it is available
   life_ = life.read_end;
   hold_ = life.write_end;
 }

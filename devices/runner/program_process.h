@@ -1,7 +1,7 @@
 // A program that runs beside the session and ends with it, whatever ends the runner.
 //
-// Between the two stands a watcher: a fork of the runner that only waits for the program's end, or for that of a pipe
-// from the runner, which comes also when the runner is killed. Then it ends the program's whole process group.
+// Between the two is a watcher: a fork of the runner that only waits until the program ends or its pipe from the runner
+// is closed, which also happens when the runner is killed. Then it ends the program's whole process group.
 #pragma once
 
 #include <sys/types.h>
@@ -17,10 +17,10 @@ class ProgramProcess {
  public:
   struct Ending {
     int status;      // exit code, 128 + n for signal n
-    int64_t cpu_ns;  // of the program, what it started and waited for, and the watcher
+    int64_t cpu_ns;  // of the program, the children it waited for, and the watcher
   };
 
-  // Starts it with pipes for both outputs. FileError when it can't be started.
+  // Starts it with pipes for both outputs. Throws FileError if it can't be started.
   explicit ProgramProcess(const std::vector<std::string>& command);
   ~ProgramProcess();
   ProgramProcess(const ProgramProcess&) = delete;
@@ -28,11 +28,11 @@ class ProgramProcess {
 
   int output() const { return output_; }
   int errors() const { return errors_; }
-  // Hangs up (poll) as soon as release() was called.
+  // Hangs up (poll) once release() has been called.
   int life() const { return life_; }
-  // Has the program ended; any thread may ask.
+  // Makes the watcher end the program; any thread may call it.
   void release();
-  // Waits for its end, which release() brings about, and reaps it. Once only.
+  // Waits for its end, which release() brings about, and reaps it. To be called once.
   Ending wait();
 
  private:

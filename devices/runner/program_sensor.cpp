@@ -26,14 +26,14 @@ namespace runner {
 namespace {
 
 constexpr size_t kMaxLineBytes = 4096;
-constexpr size_t kShownBytes = 160;  // of what the program said last
+constexpr size_t kMaxQuotedBytes = 160;  // of a program's output in a message
 constexpr int64_t kSecond = 1'000'000'000;
 
-// A program that prints so many lines in a second is no sensor of that rate any more.
+// A program that prints more lines than this in a second is not a sensor of that rate.
 int64_t most_lines_per_second(double rate_hz) { return std::max<int64_t>(1000, std::llround(20.0 * rate_hz)); }
 
-std::string shown(std::string_view text) {
-  std::string line(text.substr(0, kShownBytes));
+std::string printable(std::string_view text) {
+  std::string line(text.substr(0, kMaxQuotedBytes));
   for (char& c : line) c = c >= ' ' && c < 0x7f ? c : '?';
   return line;
 }
@@ -47,7 +47,7 @@ std::string_view last_line(std::string_view text) {
   return text.substr(begin, end + 1 - begin);
 }
 
-// The number that `line` begins with, NaN when there is none. `strict`: nothing but a blank may follow it.
+// The number at `from` in `line`, NaN if there is none. `strict`: nothing but a blank may follow it.
 double leading_number(const std::string& line, size_t from, bool strict) {
   while (from < line.size() && std::strchr(" \t:=", line[from]) != nullptr) ++from;
   const char* begin = line.c_str() + from;
@@ -60,7 +60,7 @@ double leading_number(const std::string& line, size_t from, bool strict) {
 
 }  // namespace
 
-// One sensor of a program: the lines that are its own.
+// One sensor of a program, which takes the lines with its field.
 class Listener {
  public:
   Listener(const SensorSpec& spec, size_t index, Samples& samples) : spec_(spec), index_(index), samples_(samples) {}
@@ -71,7 +71,7 @@ class Listener {
   void take_line(const std::string& line, int64_t arrived_ns) {
     if (line.compare(0, spec_.field.size(), spec_.field) != 0) return;
     const double value = leading_number(line, spec_.field.size(), spec_.field.empty());
-    if (!std::isfinite(value)) return fail("no number in its line \"" + shown(line) + "\"");
+    if (!std::isfinite(value)) return fail("no number in its line \"" + printable(line) + "\"");
     try {
       samples_.add({arrived_ns, index_, scaled(spec_, value, spec_.command[0])});
       ++taken_;
@@ -86,11 +86,11 @@ class Listener {
     samples_.fail(index_, spec_.command[0] + ": " + what + ".");
   }
 
-  // Says so when of `lines` none was its own.
+  // Reports a failure if none of the program's `lines` was its own.
   void end(int64_t lines) {
     if (taken_ > 0 || failed_) return;
     fail(lines == 0 ? "it printed nothing"
-                    : "none of its " + std::to_string(lines) + " lines starts with " + shown(spec_.field));
+                    : "none of its " + std::to_string(lines) + " lines starts with " + printable(spec_.field));
   }
 
  private:
@@ -148,12 +148,12 @@ class SharedProgram {
   bool take_error_output() {
     char bytes[1024];
     const ssize_t got = ::read(process_.errors(), bytes, sizeof bytes);
-    if (got > 0) said_.append(bytes, static_cast<size_t>(got));
-    if (said_.size() > kMaxLineBytes) said_.erase(0, said_.size() - kMaxLineBytes / 2);
+    if (got > 0) error_tail_.append(bytes, static_cast<size_t>(got));
+    if (error_tail_.size() > kMaxLineBytes) error_tail_.erase(0, error_tail_.size() - kMaxLineBytes / 2);
     return got > 0 || (got < 0 && errno == EINTR);
   }
 
-  // False when nothing more can come of it.
+  // False if nothing more can come from it.
   bool take_output() {
     char bytes[kMaxLineBytes];
     const ssize_t got = ::read(process_.output(), bytes, sizeof bytes);
@@ -203,9 +203,9 @@ class SharedProgram {
     }
     const std::string how = ending.status > 128 ? "by signal " + std::to_string(ending.status - 128)
                                                 : "with exit code " + std::to_string(ending.status);
-    const std::string_view last = last_line(said_);
-    const char* not_there = ending.status == 127 ? ", it is perhaps not installed" : "";
-    const std::string words = last.empty() ? "" : ": " + shown(last);
+    const std::string_view last = last_line(error_tail_);
+    const char* not_there = ending.status == 127 ? " (perhaps not installed)" : "";
+    const std::string words = last.empty() ? "" : ": " + printable(last);
     for (Listener& listener : listeners_) {
       listener.fail("it ended " + how + " after " + std::to_string(listener.taken()) + " samples" + not_there + words);
     }
@@ -219,12 +219,12 @@ class SharedProgram {
   int64_t most_lines_ = 0;  // in a second
   pthread_t thread_{};
   bool running_ = false;
-  // Of the thread; stop() looks at them after it.
+  // Used by the thread; stop() reads them after the thread has ended.
   std::vector<Listener> listeners_;
   std::string line_;
-  std::string said_;  // the end of the error output
+  std::string error_tail_;  // the end of the error output
   int64_t second_ns_ = 0;
-  int64_t lines_ = 0;  // in the second that began then
+  int64_t lines_ = 0;  // in the second that began at second_ns_
   int64_t all_lines_ = 0;
   bool ended_ = false;
 };

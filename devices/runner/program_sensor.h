@@ -1,4 +1,4 @@
-// Sensors that are programs: each is started once and prints one number a line until it is ended. Sensors of the same
+// Sensors that are programs: each is started once and prints one number a line until it is ended. Sensors with the same
 // command share one program.
 #pragma once
 
@@ -14,13 +14,13 @@ class SharedProgram;
 
 class ProgramSensors {
  public:
-  // Starts the programs of those sensors that have a command, each once and with a thread that waits for its lines.
+  // Starts the programs of the sensors that have a command, each once and with a thread that waits for its lines.
   ProgramSensors(const std::vector<SensorSpec>& specs, Samples& samples);
   ~ProgramSensors();
   ProgramSensors(const ProgramSensors&) = delete;
   ProgramSensors& operator=(const ProgramSensors&) = delete;
 
-  // Ends them all, with what they have started.
+  // Ends them all, with the processes that they have started.
   void stop();
 
  private:

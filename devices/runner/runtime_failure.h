@@ -1,4 +1,4 @@
-// Errors of the ExecuTorch runtime as failures: what it said about them, and what to do.
+// Errors of the ExecuTorch runtime as failures: its messages about them, and what to do.
 #pragma once
 
 #include <executorch/runtime/core/result.h>
@@ -10,7 +10,7 @@
 
 namespace runner {
 
-// Throws a Failure with what the runtime said since its messages were last forgotten.
+// Throws a Failure with the runtime's messages since they were last forgotten.
 [[noreturn]] void fail(Stage stage, const std::string& what, executorch::runtime::Error error);
 
 template <typename T>

@@ -19,7 +19,7 @@ std::mutex mutex;
 std::deque<std::string> messages;
 char last_message[kMaxLength + 1];
 
-// The runtime tells operators it lacks one by one, and then that there were some: the first messages matter most.
+// The runtime reports missing operators one by one, and then that some were missing: the first messages matter most.
 void keep(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message,
           size_t length) {
   if (level != kError && level != kFatal) return;

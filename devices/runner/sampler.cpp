@@ -93,7 +93,7 @@ void Sampler::read_due(int64_t now) {
     } catch (const FileError& error) {
       samples_.fail(item.index, error.what());
     }
-    // Deadlines that were missed are left out, not made up for.
+    // Missed deadlines are skipped, not made up for.
     const int64_t late = now_ns() - item.next_ns;
     item.next_ns += (late / item.period_ns + 1) * item.period_ns;
   }

@@ -14,7 +14,7 @@ namespace runner {
 
 class Sampler {
  public:
-  // Starts the thread for those sensors that are files; with none of them there is no thread.
+  // Starts the thread for the sensors that are files, if there are any.
   Sampler(const std::vector<SensorSpec>& specs, Samples& samples);
   ~Sampler();
   Sampler(const Sampler&) = delete;
@@ -45,10 +45,10 @@ class Sampler {
   bool stopping_ = false;
 };
 
-// Processor time that looking has cost so far: the sampler's thread, and programs that have ended. 0 without sensors.
+// Processor time that sampling has cost so far: the sampler's thread, and programs that have ended. 0 without sensors.
 // May be called from a signal handler.
 int64_t sampler_cpu_ns();
-// Adds what a program that was a sensor, and the thread that read it, have used.
+// Adds the processor time of a sensor's program, or of the thread that read it.
 void add_sampler_cpu_ns(int64_t ns);
 
 }  // namespace runner

@@ -1,4 +1,4 @@
-// What the sensors' threads gather, and the session takes: behind one lock.
+// Samples that the sensors' threads collect and the session takes, behind one lock.
 #pragma once
 
 #include <pthread.h>
@@ -37,7 +37,7 @@ class Samples {
     if (errors_[sensor].count++ == 0) errors_[sensor].reason = reason;
   }
 
-  // The samples since the last call. Cheap: the threads are held up for a swap of two pointers.
+  // The samples since the last call. Cheap: the threads only have to wait for a swap of two pointers.
   std::vector<Sample> take() {
     std::vector<Sample> taken;
     taken.reserve(4096);

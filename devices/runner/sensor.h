@@ -1,4 +1,4 @@
-// One number out of a file that the kernel keeps up to date.
+// One number from a file that the kernel keeps up to date.
 #pragma once
 
 #include <optional>
@@ -9,14 +9,14 @@
 
 namespace runner {
 
-// `value` times the sensor's scale; FileError that begins with `from` when it is too large or outside of its range.
+// `value` times the sensor's scale. Throws a FileError that begins with `from` if this is too large or out of range.
 double scaled(const SensorSpec& spec, double value, const std::string& from);
 
 class Sensor {
  public:
   explicit Sensor(const SensorSpec& spec) : spec_(spec) {}
 
-  // The scaled value. FileError says why there is none; the next reading tries again.
+  // The scaled value. Throws a FileError with the reason if there is none; the next reading tries again.
   double read();
 
  private:

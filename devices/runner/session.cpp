@@ -20,7 +20,7 @@ namespace {
 
 using executorch::aten::ScalarType;
 
-// The output that holds the losses, checked against the program before any time is spent.
+// Checks, before any time is spent, that the program has the output that should hold the losses.
 void check_losses_output(const Job& job, const TrainingProgram& program) {
   if (!job.losses_output) return;
   const auto index = static_cast<size_t>(*job.losses_output);
@@ -40,7 +40,7 @@ std::vector<float> losses_of(const Job& job, const TrainingProgram& program) {
   return {values, values + tensor.numel()};
 }
 
-// Makes the kernels use the loops that a job names.
+// Makes the kernels use the variant that a job names.
 void choose_kernels(const std::string& name) {
   if (name.empty() || prge::choose_simd_loops(name)) return;
   std::string known;
@@ -106,7 +106,7 @@ Footer Session::train(const Job& job, Samples& samples) {
   std::optional<Profile> profile;
   if (job.profile) profile.emplace();
   TrainingProgram program(job.program, job.data, job.method, job.shorter, profile ? &*profile : nullptr);
-  ::malloc_trim(0);  // what loading freed goes back before memory is looked at
+  ::malloc_trim(0);  // returns to the system what loading freed, before memory is measured
   drop_library_pages();
   events_.load(t0_ns, now_ns(), program.bytes());
 
@@ -155,7 +155,7 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
   }
 }
 
-// A failure is a footer, not an end without one.
+// A failure becomes a footer, so that no session ends without one.
 Footer Session::guarded(const std::function<Footer()>& work) {
   try {
     return work();

@@ -1,4 +1,4 @@
-// One session: load, warm-up steps, measured steps, and what is printed on the way.
+// One session: load, warm-up steps, measured steps, and the events printed along the way.
 #pragma once
 
 #include <functional>
@@ -15,13 +15,13 @@ class Session {
  public:
   explicit Session(Events& events) : events_(events) {}
 
-  // Does what the job file says and prints every event up to the footer, which is the result. Throws OutputLost.
+  // Runs the job and prints every event up to the footer, which it returns. Throws OutputLost.
   Footer run(const std::string& job_path);
 
  private:
   Footer run_job(const Job& job);
   Footer train(const Job& job, Samples& samples);
-  // With `profile` every second step is made by the traced twin of the program.
+  // With `profile`, every second step runs on the traced twin of the program.
   void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples, Profile* profile);
   Footer guarded(const std::function<Footer()>& work);
   void enter(Stage stage);

@@ -68,12 +68,12 @@ class FixedLine {
 
 void on_crash(int number) {
   if (crashing.exchange(1) == 0) {
-    const char* said = last_runtime_message();
+    const char* message = last_runtime_message();
     const ProcessStatus status = process_status();
     FixedLine line;
     if (printing) line.text("\n");
     line.text("{\"event\":\"footer\",\"cause\":\"signal\",\"reason\":\"").text(name_of(number));
-    if (said[0] != '\0') line.text(": ").text(said);
+    if (message[0] != '\0') line.text(": ").text(message);
     line.text("\",\"error_code\":null,\"stage\":\"").text(stage).text("\"");
     line.count(",\"steps\":", steps)
         .count(",\"hwm_kib\":", status.hwm_kib)

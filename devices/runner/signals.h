@@ -1,4 +1,4 @@
-// Signals: a request to stop after the step under way, and a last word from a crash.
+// Signals: a request to stop after the current step, and a footer from a crash.
 #pragma once
 
 #include <signal.h>
@@ -13,17 +13,17 @@ namespace runner {
 // and then ends the process as if it had not been caught. A closed pipe is an error of write(2), not a signal.
 void install_signals(int fd);
 
-// The name of the signal that asked for the end, nullptr while none did.
+// The name of the signal that requested a stop, nullptr if there was none.
 const char* stop_signal();
 
-// What a crash footer says about where the runner was.
+// The stage and the number of steps that a crash footer reports.
 void note_stage(Stage stage);
 void note_steps(int64_t steps);
 
-// While printing is under way a line may be half written: a crash then begins a new one.
+// While printing, a line may be half written; a crash then begins a new one.
 void note_printing(bool under_way);
 
-// Threads that are started while this lives get no signals but the fatal ones: the others belong to the main thread.
+// Threads that are started during its lifetime get only the fatal signals: the others belong to the main thread.
 class SignalsHeldBack {
  public:
   SignalsHeldBack();

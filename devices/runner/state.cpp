@@ -37,7 +37,7 @@ struct Range {
   uint64_t end;
 };
 
-// Where the file keeps the values of `tensor`, whose entry must describe exactly it, among `bytes` of values.
+// Where the values of `tensor` are among the file's `bytes` of values. Its entry must describe exactly this tensor.
 Range range_of(const Json& entry, const std::string& name, const executorch::aten::Tensor& tensor, uint64_t bytes) {
   const Json* dtype = entry.find("dtype");
   const Json* shape = entry.find("shape");
@@ -57,11 +57,11 @@ Range range_of(const Json& entry, const std::string& name, const executorch::ate
   }
   const auto begin = static_cast<uint64_t>(*offsets->items()[0].integer());
   const auto end = static_cast<uint64_t>(*offsets->items()[1].integer());
-  if (begin > end || end > bytes) {  // a negative one is larger than any file
+  if (begin > end || end > bytes) {  // a negative offset is larger than any file
     refuse("The state file's entry " + name + " lies outside of its " + std::to_string(bytes) + " bytes of values.");
   }
   if (!same || end - begin != tensor.nbytes()) {
-    refuse("The state file has " + name + " as " + dtype->string() + " [" + found + "], the program as " +
+    refuse("The state file has " + name + " as " + dtype->string() + " [" + found + "], but the program as " +
            described(wanted, tensor.sizes()) + ".");
   }
   return {begin, end};
@@ -87,7 +87,7 @@ void restore(const File& file, TrainingProgram& program) {
       const Range range = range_of(entry, name, buffer.tensor, file.size() - start);
       file.read_at(start + range.begin, buffer.tensor.mutable_data_ptr(), range.end - range.begin);
     }
-    if (!known) refuse("The state file has a tensor " + name + ", the program has no such buffer.");
+    if (!known) refuse("The state file has a tensor " + name + ", but the program has no such buffer.");
   }
 }
 
@@ -96,7 +96,7 @@ void restore(const File& file, TrainingProgram& program) {
 void save_state(TrainingProgram& program, const std::string& path, const std::string& session, int64_t steps) {
   const auto buffers = program.state();
   if (buffers.empty())
-    refuse("The program has no named mutable buffer, so there is no state to write: export it with their names.");
+    refuse("The program has no named mutable buffer, so there is no state to write: export it with named buffers.");
   const std::string header = header_of(buffers, session, steps);
   const uint64_t length = header.size();
   try {

@@ -2,8 +2,8 @@
 
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 
-// The wheel's libexecutorch_threadpool.so exports this class, its headers don't declare it. Only these two functions
-// are used, through a pointer, so the class's layout is of no concern here.
+// The wheel's libexecutorch_threadpool.so exports this class, but its headers don't declare it. Only these two
+// functions are used, through a pointer, so the class's layout does not matter here.
 namespace executorch::extension::threadpool {
 class ThreadPool {
  public:

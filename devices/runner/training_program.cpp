@@ -54,8 +54,9 @@ struct Move {
   bool overwrites(const Move& other) const { return to < other.from + other.bytes && other.from < to + bytes; }
 };
 
-// Moves values within the memory that two programs share, where one's place may be another's source: each once its
-// place is free. In a circle the smallest goes aside first, since the values may be all weights of a model.
+// Moves values within the memory that two programs share, where the place of one may be the source of another: each
+// moves once its place is free. In a circle the smallest is set aside first, since the values may be all weights of a
+// model.
 void carry_out(std::vector<Move> moves) {
   const auto stays = [](const Move& each) { return each.from == each.to; };
   moves.erase(std::remove_if(moves.begin(), moves.end(), stays), moves.end());
@@ -154,7 +155,7 @@ void TrainingProgram::use(size_t which) {
   }
   if (!same) {
     throw Failure(Stage::state,
-                  "The program " + current_->path + " has another state than " + programs_.front().path + ".");
+                  "The program " + current_->path + " has a different state from " + programs_.front().path + ".");
   }
   carry_out(std::move(moves));
 }

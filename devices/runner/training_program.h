@@ -1,4 +1,4 @@
-// A training step as a loaded method, its memory and its named state; beside it the same step for shorter rows.
+// A training step as a loaded method, with its memory and its named state, and the same step for shorter rows.
 #pragma once
 
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
@@ -19,9 +19,9 @@ namespace runner {
 
 class TrainingProgram {
  public:
-  // Loads `method` of the program files, whose constants may lie in the data files: the program itself, and `shorter`
-  // ones. They share planned memory, and the weights that a delegate packs. With `tracer`, which outlives this, the
-  // program itself is there once more, and reports to it. Throws Failure of stage `load`.
+  // Loads `method` of the program and of the `shorter` ones; their constants may be in the data files. They share
+  // planned memory, and the weights that a delegate packs. With `tracer`, which outlives this, the program is loaded a
+  // second time, as a twin that reports to it. Throws Failure of stage `load`.
   TrainingProgram(const std::string& path, const std::vector<std::string>& data, const std::string& method,
                   const std::vector<std::string>& shorter = {},
                   executorch::runtime::EventTracer* tracer = nullptr);
@@ -30,20 +30,21 @@ class TrainingProgram {
   TrainingProgram& operator=(const TrainingProgram&) = delete;
 
   size_t bytes() const;
-  // How many programs there are, the one itself first; its traced twin does not count.
+  // The number of programs, the main one first; its traced twin does not count.
   size_t count() const { return programs_.size() - (tracer_ == nullptr ? 0 : 1); }
   executorch::runtime::MethodMeta meta(size_t which = 0) const { return programs_[which].method->method_meta(); }
 
-  // From now on this program runs; the state moves over to it. Throws Failure of stage `state` if it has another one.
+  // From now on this program runs, with the state moved over to it. Throws Failure of stage `state` if its state
+  // differs.
   void use(size_t which);
-  // From now on the program itself runs, or the twin that reports to the tracer. Both are the same step and state.
+  // From now on the main program runs, or its twin that reports to the tracer. Both have the same step and state.
   void trace(bool on) { use(on ? programs_.size() - 1 : 0); }
   // Throws Failure of stage `input`.
   void set_input(size_t index, const executorch::aten::Tensor& tensor);
   // Throws Failure of stage `execute`.
   void execute();
-  // Gives back the pages of the files that were touched, among them rows of the embedding that no later batch may ask
-  // for: the system maps 64 KiB around each row. Those still needed are mapped again when they are touched.
+  // Gives back the touched pages of the files, among them rows of the embedding that no later batch may need: the
+  // system maps 64 KiB around each row. Those still needed are mapped again when they are touched.
   void drop_touched_pages() const {
     for (const MappedFile* file : files_) file->drop_resident_pages();
   }
@@ -53,7 +54,7 @@ class TrainingProgram {
     std::string name;
     executorch::aten::Tensor tensor;
   };
-  // The mutable buffers that the exporter gave names to.
+  // The mutable buffers that the exporter named.
   std::vector<NamedBuffer> state();
 
  private:
@@ -74,9 +75,9 @@ class TrainingProgram {
   executorch::runtime::EventTracer* tracer_;
   DataFiles data_;
   std::vector<const MappedFile*> files_;  // programs and data
-  // Planned memory: activations and mutable buffers. One program runs at a time, so all have theirs in the same place.
+  // Planned memory: activations and mutable buffers. Only one program runs at a time, so all use the same memory.
   std::vector<Arena> arenas_;
-  std::deque<Loaded> programs_;  // which stay where they are, and end before the constants and memory that they use
+  std::deque<Loaded> programs_;  // a deque: they never move, and end before the constants and memory that they use
   Loaded* current_;
 };
 

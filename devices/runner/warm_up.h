@@ -20,7 +20,7 @@ class WarmUp {
     ++steps_;
   }
 
-  // `min_steps` are always made; one step can't agree with itself.
+  // At least `min_steps` are made; one step can't agree with itself.
   bool over() const {
     if (steps_ < rule_.min_steps) return false;
     if (steps_ >= rule_.max_steps || elapsed_ >= rule_.max_seconds) return true;

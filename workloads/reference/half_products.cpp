@@ -1,8 +1,8 @@
-// Products of float16 matrices as processors with fp16 arithmetic make them: one fused multiply-add after the other,
-// k = 0, 1, 2, ..., each rounded to float16. XNNPACK's float16 kernels sum in this order on every such processor
-// (NEON, AVX512-FP16), whatever the tile. Built and called by half_arithmetic.py.
+// Products of float16 matrices as processors with fp16 arithmetic compute them: one fused multiply-add after the other,
+// k = 0, 1, 2, ..., each rounded to float16. XNNPACK's float16 kernels sum in this order on every such processor (NEON,
+// AVX512-FP16), whatever the tile. Built and called by half_arithmetic.py.
 //
-// A float32 multiply-add before the rounding to float16 rounds twice, which changes one sum in some thousands.
+// A float32 multiply-add followed by rounding to float16 rounds twice, which changes one sum in several thousand.
 #include <cstdint>
 
 #if defined(__F16C__) && defined(__FMA__)

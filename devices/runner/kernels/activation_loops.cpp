@@ -1,6 +1,6 @@
 // The inner loops between a decoder layer's products: norm, gate, softmax, rotary positions.
 //
-// Written so that the compiler makes vectors of them. Results may differ in the last bits between variants.
+// Written so that the compiler vectorizes them. Results may differ in the last bits between variants.
 #include "bits.h"
 #include "variant.h"
 
@@ -32,7 +32,7 @@ inline float exponential(float x) {
   return x < -87.0f ? 0.0f : value;
 }
 
-// The lanes taken together by halves: one after the other, each would wait for the one before.
+// Combines the lanes by halves: one by one, each would wait for the one before.
 template <typename Combine>
 inline float folded(float (&lanes)[kLanes], Combine combine) {
 #pragma GCC unroll 8
@@ -77,7 +77,7 @@ void geglu(float* gate, const float* up, int64_t count) {
 
 void softmax(float* scores, const float* bias, int64_t count) {
   const auto larger = [](float a, float b) { return a > b ? a : b; };
-  // The largest by lanes: the compiler would compare one score after the other, as some could be no numbers.
+  // The largest, by lanes: since some scores could be NaN, the compiler would compare them one by one.
   float lanes[kLanes];
   for (float& lane : lanes) lane = scores[0] + bias[0];
   int64_t i = 0;
@@ -111,7 +111,7 @@ void round_bfloat16(const float* values, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) {
     const uint32_t bits = bits_of(values[i]);
     const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
-    const bool number = (bits & 0x7fffffffu) <= 0x7f800000u;  // what is none stays as it is
+    const bool number = (bits & 0x7fffffffu) <= 0x7f800000u;  // a NaN stays as it is
     out[i] = float_of(number ? rounded : bits);
   }
 }

@@ -9,9 +9,10 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kQueriesAtATime = 32;  // with keys up to the last one's: those after it are masked for all of them
+// With the keys up to the last of these queries; later keys are masked for all of them.
+constexpr int64_t kQueriesAtATime = 32;
 
-// The memory of the attention half. Where all rows get results, those of queries are those of keys and values.
+// The memory of the attention half. If all rows get results, `query_normal` and `query_inner` are `normal` and `inner`.
 struct Pieces {
   float* normal;   // [rows][hidden]
   float* keys;     // [rows][stride]
@@ -70,7 +71,7 @@ class Mixing {
         const PartTimer timer(Work::mix);
         multiply_panels(loops_, {scores, key_columns, count, loops_.words(seen)}, value_panels,
                         loops_.words(shape_.length), {from, pieces_.query_stride, shape_.head_dim, false});
-        // Words of all heads side by side, where queries have been taken already.
+        // The words of all heads side by side, over queries that have been used already.
         float* mixed = rows + t * pieces_.query_stride + i * depth;
         for (int64_t row = 0; row < count * pieces_.query_stride; row += pieces_.query_stride) {
           layer_.round(loops_, from + row, shape_.head_dim, mixed + row);
@@ -141,7 +142,7 @@ void add_bias(const float* bias, const Tile& tile, int64_t stride, float* y) {
   }
 }
 
-// Queries, keys and values of some heads; meanwhile `output` is packed for them.
+// Computes queries, keys and values of some heads; meanwhile `output` is packed for them.
 bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const DecoderLayer& results, const Pieces& pieces,
                 const InnerProducts& input, const InnerProducts& output, const Heads& heads) {
   const LayerShape& shape = layer.shape;
@@ -180,7 +181,7 @@ bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Decoder
   });
 }
 
-// Adds what the mixed values of some heads give to the layer's result.
+// Adds the contribution of some heads' mixed values to the layer's result.
 bool project_out(const SimdLoops& loops, const DecoderLayer& results, const Pieces& pieces, const LowRankShare& share,
                  const Heads& heads, float* out) {
   const LayerShape& shape = results.shape;

@@ -80,14 +80,14 @@ Tensor& spread_rows_out(KernelRuntimeContext& ctx, const Tensor& x, int64_t leng
   return out;
 }
 
-// Gives `out` the values of `flat`, of which it may be the memory. False unless both are flat float32.
+// Copies the values of `flat` to `out`, which may be the same memory. False unless both are flat float32.
 bool continued(const Tensor& flat, Tensor& out) {
   if (!is_float(flat, 1) || !shaped(out, ScalarType::Float, {flat.numel()})) return false;
   if (out.const_data_ptr() != flat.const_data_ptr()) std::memcpy(out.mutable_data_ptr(), flat.const_data_ptr(), flat.nbytes());
   return true;
 }
 
-// Whether the gradients, one after the other, lie within `flat` from `offset` on.
+// Whether the gradients, one after the other, fit into `flat` from `offset` on.
 bool lie_within(const Tensor& flat, ArrayRef<Tensor> gradients, int64_t offset) {
   int64_t left = flat.numel() - offset;
   bool fit = offset >= 0;
@@ -105,7 +105,7 @@ void descend_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   Tensor& out = stack[4]->toTensor();
   ET_KERNEL_CHECK_MSG(ctx, is_scalar(lr) && continued(stack[0]->toTensor(), out) && lie_within(out, gradients, offset),
                       InvalidArgument, ,
-                      "prge::descend needs a flat float32 adapter, gradients that lie in it and one float32 lr");
+                      "prge::descend needs a flat float32 adapter, gradients that fit into it and one float32 lr");
   for (const Tensor& gradient : gradients) {
     descend(gradient.const_data_ptr<float>(), gradient.numel(), *lr.const_data_ptr<float>(),
             out.mutable_data_ptr<float>() + offset);
@@ -118,7 +118,7 @@ void moving_mean_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   int64_t offset = stack[2]->toInt();
   Tensor& out = stack[5]->toTensor();
   ET_KERNEL_CHECK_MSG(ctx, continued(stack[0]->toTensor(), out) && lie_within(out, gradients, offset), InvalidArgument, ,
-                      "prge::moving_mean needs a flat float32 mean and gradients that lie in it");
+                      "prge::moving_mean needs a flat float32 mean and gradients that fit into it");
   for (const Tensor& gradient : gradients) {
     move_mean(gradient.const_data_ptr<float>(), gradient.numel(), static_cast<float>(stack[3]->toDouble()),
               stack[4]->toBool(), out.mutable_data_ptr<float>() + offset);
@@ -143,7 +143,7 @@ void adam_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   adam(step, first.const_data_ptr<float>(), second.const_data_ptr<float>(), out.numel(), out.mutable_data_ptr<float>());
 }
 
-// The library's own wrapper does not know lists of tensors beside other arguments.
+// The library's own wrapper does not support lists of tensors beside other arguments.
 const Kernel boxed[] = {
     Kernel("prge::linear_frozen_back.out", linear_frozen_back_boxed),
     Kernel("prge::descend.out", descend_boxed),

@@ -1,5 +1,5 @@
-// What a step by backpropagation does around the layers on the way back, and its optimizers (docs/contracts.md,
-// "Operators of our own").
+// What a training step with backpropagation does around the layers in its backward pass, and its optimizers
+// (docs/contracts.md, "Operators of our own").
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace prge {
 void loss_gradient(const SimdLoops& loops, const float* logits, int64_t rows, int64_t vocabulary,
                    const int64_t* labels, float* out);
 
-// out[r] = the derivative by x[r] of its norm, times gradient[r]. `out` may be `gradient`.
+// out[r] = the derivative of x[r]'s norm with respect to x[r], times gradient[r]. `out` may be `gradient`.
 void rms_norm_back(const float* gradient, const float* x, const float* weight, float epsilon, int64_t width, float* out);
 
 // adapter -= lr * gradient.

@@ -81,7 +81,7 @@ void compare_pairs(const prge::SimdLoops& loops, int64_t rows, const prge::Froze
 void compare_products(int64_t rows, int64_t in, int64_t out) {
   const std::vector<float> x = ramp(static_cast<size_t>(rows * in + 16));
   std::vector<float> y(static_cast<size_t>(rows * out + 16));
-  // In every form small numbers: 0.0115 as bfloat16, 60 times a scale as int8.
+  // Small numbers in every form: 0.0115 as bfloat16, 60 times a scale as int8.
   const std::vector<uint8_t> values(static_cast<size_t>(in * out * 2), 0x3c);
   const std::vector<uint8_t> absmax_codes(static_cast<size_t>(in * out / 64 + 1), 200);
   const std::vector<float> scales(static_cast<size_t>(in * out / 64 + out + 1), 0.02f);

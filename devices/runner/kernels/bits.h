@@ -1,4 +1,5 @@
-// Numbers and their bits. Each source has functions of its own, as variants are compiled for different processors.
+// Numbers and their bits. Each source file has its own copies of the functions, as variants are compiled for different
+// processors.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,7 @@ namespace prge {
 
 template <typename To, typename From>
 static inline To of_same_bits(From from) {
-  static_assert(sizeof(To) == sizeof(From), "the bits of another size");
+  static_assert(sizeof(To) == sizeof(From), "the types differ in size");
   To to;
   __builtin_memcpy(&to, &from, sizeof to);
   return to;

@@ -105,7 +105,7 @@ bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Fr
   return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
 }
 
-// The product of x rounded to bfloat16, by the processor's instructions for that; false where it has none.
+// The product of x rounded to bfloat16, with the processor's instructions for that; false if it has none.
 bool prge_linear_pairs(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
                        int64_t in_features, float* y) {
   const prge::SimdLoops* loops = prge::simd_variant(variant)->of_pairs;
@@ -117,7 +117,7 @@ bool prge_linear_pairs(uint64_t variant, const float* x, int64_t rows, const Fro
   return prge::linear_frozen(*loops, words.data(), rows, matrix(*weight, out_features, in_features), y);
 }
 
-// With noise of `key` and `slot`, times `scale`, added to the weight.
+// The product with the noise of `key` and `slot`, times `scale`, added to the weight.
 bool prge_linear_perturbed(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
                            int64_t in_features, const int64_t* key, int64_t slot, float scale, float* y) {
   prge::FrozenMatrix perturbed = matrix(*weight, out_features, in_features);
@@ -126,7 +126,7 @@ bool prge_linear_perturbed(uint64_t variant, const float* x, int64_t rows, const
   return prge::linear_frozen(*prge::simd_variant(variant), x, rows, perturbed, y);
 }
 
-// The updates of several steps that follow each other, the first of which `key` names; a rate each.
+// The updates of several consecutive steps, from that of `key` on, with a rate each.
 void prge_move_weight(uint64_t variant, int64_t form, void* weight, int64_t count, const int64_t* key, int64_t slot,
                       const float* rates, int64_t steps) {
   for (int64_t i = 0; i < steps; ++i) {

@@ -4,7 +4,7 @@
 // same in every variant.
 #if defined(__AVX2__)
 #if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns about its own <avx512fintrin.h>
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
@@ -28,17 +28,17 @@ using prge::FrozenMatrix;
 constexpr int kWidth = PRGE_PANEL_VECTORS * PRGE_VECTOR_BYTES / 4;
 
 #if defined(__AVX512F__)
-// The codes' values lie in one register, and a code is the number of its lane.
+// The codes' values fit in one register, where a code is the number of its value's lane.
 inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
   const __m512 values = _mm512_loadu_ps(prge::kNf4Values);
   for (int j = 0; j < kWidth; j += 16) {
     const __m512i codes = _mm512_srl_epi32(_mm512_loadu_si512(words + j), _mm_cvtsi32_si128(shift));
-    const __m512 found = _mm512_permutexvar_ps(codes, values);  // looks at the lowest four bits alone
+    const __m512 found = _mm512_permutexvar_ps(codes, values);  // uses only the lowest four bits
     _mm512_storeu_ps(to + j, _mm512_mul_ps(found, _mm512_loadu_ps(scales + j)));
   }
 }
 #elif defined(__AVX2__)
-// As above with two registers of eight values, between which a code's highest bit chooses.
+// As above with two registers of eight values, between which a code's highest bit selects.
 inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
   const __m256 low = _mm256_loadu_ps(prge::kNf4Values), high = _mm256_loadu_ps(prge::kNf4Values + 8);
   for (int j = 0; j < kWidth; j += 8) {
@@ -50,7 +50,7 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
   }
 }
 #elif defined(__aarch64__)
-// Four registers are a table of 64 bytes, in which a value's own four lie side by side.
+// Four registers are a table of 64 bytes, with the four bytes of a value side by side.
 inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
   const uint8x16x4_t values = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(prge::kNf4Values));
   const uint32x4_t first_bytes = vdupq_n_u32(0x03020100u);
@@ -69,7 +69,7 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
 
 constexpr int kWords = 4;
 
-// kWords words of each of four rows, `stride` bytes apart, in the order of rows: to[kWords][kWidth].
+// Transposes kWords words of each of four rows, `stride` bytes apart, into to[kWords][kWidth].
 #if defined(__SSE2__)
 inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
   __m128i rows[4];
@@ -102,9 +102,10 @@ inline void interleave(const uint8_t* from, int64_t stride, uint32_t* to) {
 #endif
 
 #if defined(__AVX512F__)
-// The same of a square of kSquare words each way, so that a row's line of the cache is read at once.
+// The same for a square of kSquare words each way, so that a row's cache line is read at once.
 constexpr int kSquare = 16;
-constexpr int kAhead = 128;  // bytes: two lines of the cache, as so many rows are too many for the processor to foresee
+// Bytes ahead: two cache lines. The processor does not prefetch so many rows by itself.
+constexpr int kAhead = 128;
 inline void transpose(const uint8_t* from, int64_t stride, uint32_t* to) {
   __m512i quads[kSquare];  // of words 4 * lane + i of rows r to r + 3, at r + i
   for (int r = 0; r < kSquare; r += 4) {
@@ -138,8 +139,8 @@ constexpr int kSquare = kWords;
 inline void transpose(const uint8_t* from, int64_t stride, uint32_t* to) { interleave(from, stride, to); }
 #endif
 
-// A word of four bytes holds kValues values of a row. A form says which words can be read whole, the scale of a word's
-// values, where in a row it is another than before, and the values of one place in the words of a panel's rows.
+// A word of four bytes holds kValues values of a row. A form defines which words can be read whole, the scale of a
+// word's values, where in a row that changes, and how to expand the values at one place in the words of a panel's rows.
 struct Nf4 {
   static constexpr int kValues = 8;
   static bool whole(int64_t in_features, int64_t first) { return in_features % 8 == 0 && first % 8 == 0; }
@@ -150,7 +151,7 @@ struct Nf4 {
     return weight.in_features % prge::kNf4BlockValues != 0 || column % prge::kNf4BlockValues == 0;
   }
   static void expand(const uint32_t* words, int place, const float* scales, float* to) {
-    // Bytes lie in order of address and the high nibble comes first.
+    // Bytes are in the order of their addresses, and the high nibble comes first.
     static constexpr int kShifts[kValues] = {4, 0, 12, 8, 20, 16, 28, 24};
     look_up(words, kShifts[place], scales, to);
   }
@@ -244,7 +245,7 @@ inline void widen_eight(const uint16_t* from, float* to) {
   for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(reinterpret_cast<const __fp16*>(from)[i]);
 }
 #else
-// The bits of a float16 in a float32's place are its value times 2^-112, subnormal ones included.
+// A float16's bits in the place of a float32's are its value times 2^-112, also for subnormal ones.
 inline void widen_eight(const uint16_t* from, float* to) {
   for (int i = 0; i < 8; ++i) {
     const uint32_t bits = (from[i] & 0x7fffu) << 13;
@@ -293,7 +294,7 @@ void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first
   }
 }
 
-// A word of a row is one of the panel as it is.
+// A row's words become the panel's words unchanged.
 void decode_pairs(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
   rows = rows < kWidth ? rows : kWidth;
   const int64_t stride = weight.in_features * 2, whole = rows / kSquare * kSquare;

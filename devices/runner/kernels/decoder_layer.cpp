@@ -7,7 +7,7 @@
 namespace prge {
 namespace {
 
-// Columns of up to three adapters' inner products, in whole panels of any variant.
+// Columns of up to three adapters' inner products, rounded up to whole panels of any variant.
 int64_t padded(int64_t columns) { return divide_up(columns, kWidestPanel) * kWidestPanel; }
 
 }  // namespace

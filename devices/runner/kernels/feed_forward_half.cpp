@@ -1,4 +1,4 @@
-// The feed-forward: a block of its wide features is made, gated and projected back before the next one.
+// The feed-forward: one block of its wide features is computed, gated and projected back before the next one.
 #include <algorithm>
 
 #include "layer_parts.h"
@@ -14,13 +14,13 @@ struct Block {
   int64_t first, count;
 };
 
-// A thread's buffer: a narrow tile of the weights, up, and gate where its words have another place than it.
+// Floats of a thread's buffer: a narrow tile of the weights, up, and gate unless that can be computed in place.
 int64_t gate_buffer(const SimdLoops& loops) {
   return kNarrowTile * loops.words(kTileDepth) + loops.word_values * kMostRows * kNarrowTile;
 }
 
-// wide[rows][kBlockFeatures] = silu(gate) * up of a block, its words at the start of each row; meanwhile `output` is
-// packed for it.
+// wide[rows][kBlockFeatures] = activation(gate) * up of a block, its words at the start of each row; meanwhile `output`
+// is packed for it.
 bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal, const InnerProducts& input,
           const InnerProducts& output, const Block& block, float* wide) {
   const LayerShape& shape = layer.shape;
@@ -52,7 +52,7 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
   });
 }
 
-// Adds what a block gives to the layer's result.
+// Adds a block's contribution to the layer's result.
 bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const float* wide, const LowRankShare& share,
                  const Block& block, float* out) {
   const LayerShape& shape = layer.shape;

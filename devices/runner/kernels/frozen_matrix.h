@@ -15,15 +15,15 @@ struct FrozenMatrix {
   Form form = Form::float32;
   // nf4: two codes a byte, the first in the high nibble.
   const void* values = nullptr;
-  // int8: of each row. nf4: the absmax of every 64 values of the flattened matrix. nf4_double: what multiplies the
-  // codes of 256 absmax that follow each other.
+  // int8: one per row. nf4: the absmax of every 64 values of the flattened matrix. nf4_double: the factor of every 256
+  // consecutive absmax codes.
   const float* scales = nullptr;
-  const uint8_t* absmax_codes = nullptr;  // nf4_double: of each absmax
+  const uint8_t* absmax_codes = nullptr;  // nf4_double: one per absmax
   float absmax_offset = 0.0f;             // nf4_double: added to each absmax
   int64_t out_features = 0;
   int64_t in_features = 0;
-  int projection = 7;  // kNoProjection of part_times.h, or whose time its products are
-  const WeightNoise* noise = nullptr;  // added to each value, where the matrix is perturbed (weight_noise.h)
+  int projection = 7;  // the projection whose time its products take; 7 is kNoProjection of part_times.h
+  const WeightNoise* noise = nullptr;  // added to each value, if the matrix is perturbed (weight_noise.h)
 };
 
 // Bits of a value.

@@ -12,12 +12,12 @@ namespace prge {
 namespace {
 
 constexpr int64_t kTasksPerThread = 8;  // enough that the last one to finish doesn't matter
-constexpr int64_t kFewestRows = 256;    // of a tile: decoding once for these costs a few percent
+constexpr int64_t kFewestRows = 256;    // of a tile: decoding once for this many costs a few percent
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Decodes rows [row, row + count) of a frozen matrix, columns [first, first + columns), into panel[count][panel width].
-// Columns from `columns` on, at most a panel's width, become zero.
+// Decodes rows [row, row + count) of a frozen matrix, columns [first, first + columns), into panel[count][panel width]:
+// at most as many columns as the panel is wide; its other columns become zero.
 void decode_columns(const SimdLoops& loops, const FrozenMatrix& weight, int64_t row, int64_t count, int64_t first,
                     int64_t columns, float* panel) {
   const int64_t width = loops.panel_width, taken = std::min(columns, width);
@@ -37,7 +37,7 @@ void decode_columns(const SimdLoops& loops, const FrozenMatrix& weight, int64_t 
   }
 }
 
-// Decodes values [k, k + count) of depth of a tile's columns into panels.
+// Decodes a tile's columns into panels, values [k, k + count) of the depth.
 void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, int64_t k, int64_t count,
                  float* buffer) {
   const PartTimer timer(Work::decode, product.weight.projection);
@@ -58,7 +58,7 @@ void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Til
 void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y,
                      int64_t y_stride, float* buffer) {
   const int64_t passes = divide_up(product.depth, kTileDepth);
-  const int64_t step = divide_up(divide_up(product.depth, passes), 8) * 8;  // decoding goes by eights
+  const int64_t step = divide_up(divide_up(product.depth, passes), 8) * 8;  // decoding takes eight at a time
   const float* x = product.x + tile.row * product.x_stride;
   for (int64_t k = 0; k < product.depth; k += step) {
     const int64_t count = std::min(step, product.depth - k);
@@ -70,7 +70,7 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
   }
 }
 
-// Adds the adapter's share slice by slice, since each has a b of its own.
+// Adds the adapter's share slice by slice, since each slice has its own b.
 void add_share(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                float* buffer) {
   const PartTimer timer(Work::low_rank, product.weight.projection);

@@ -7,8 +7,8 @@
 
 namespace prge {
 
-// Takes a weight and its scales, whose types and number say in which form it is. False if there is no such form, or
-// if scales don't fit the weight.
+// Takes a weight and its scales, whose types and number determine its form. False if there is no such form, or if the
+// scales don't fit the weight.
 bool take_frozen(const executorch::aten::Tensor& weight,
                  executorch::aten::ArrayRef<executorch::aten::Tensor> scales, FrozenMatrix& matrix);
 

@@ -12,7 +12,7 @@
 namespace prge {
 namespace {
 
-// A matrix that is stored as an operand, like A and B.
+// A frozen matrix from an operand as it is stored, such as A or B.
 FrozenMatrix matrix_of(const Stored& stored, int64_t rows, int64_t columns) {
   FrozenMatrix matrix{stored.bfloat16 ? Form::bfloat16 : Form::float32, stored.values};
   matrix.out_features = rows;
@@ -33,7 +33,7 @@ class Products {
  public:
   Products(const SimdLoops& loops, int64_t rows) : loops_(loops), rows_(rows) {}
 
-  // y = x * weight^T, or x * weight; `rows` of x and y, those of the layer unless others are given.
+  // y = x * weight^T, or x * weight. `rows` are those of x and y, 0 for the layer's.
   void multiply(const Rows& x, const FrozenMatrix& weight, Weight way, const Rows& y, Sum sum, int64_t rows = 0) {
     const bool back = way == Weight::untransposed;
     const int64_t columns = back ? weight.in_features : weight.out_features;
@@ -50,7 +50,7 @@ class Products {
   bool complete_ = true;
 };
 
-// Calls `task` for parts of the layer's rows, on all threads.
+// Calls `task` for each of the layer's rows, on all threads.
 template <typename Task>
 void for_each_rows(int64_t rows, Task task) {
   for_each_task(divide_up(rows, kRowsPerTask), [&](int64_t part) {
@@ -58,7 +58,8 @@ void for_each_rows(int64_t rows, Task task) {
   });
 }
 
-// The heads of one key/value head in one sequence, forth and back. Queries and keys are rotated.
+// The attention of the heads that share a key/value head, in one sequence, forward and backward. Queries and keys are
+// already rotated.
 class HeadGroup {
  public:
   HeadGroup(const SimdLoops& loops, const DecoderLayer& layer, const float* bias)
@@ -88,7 +89,7 @@ class HeadGroup {
     }
   }
 
-  // The gradients by queries, keys and values, from that by the mixed values.
+  // The gradients with respect to queries, keys and values, from that with respect to the mixed values.
   void go_back(int64_t sequence, int64_t group, const Rows& queries, const Rows& keys, const Rows& values,
                const Rows& of_mixed, const Rows& of_queries, const Rows& of_keys, const Rows& of_values,
                float* buffer) const {
@@ -170,7 +171,7 @@ class HeadGroup {
     }
   }
 
-  // Each gradient less the mean of its row, weighted, times its weight.
+  // Each gradient minus the weighted mean of its row, times its weight.
   void softmax_back(const float* weights, float* gradient) const {
     const int64_t length = shape_.length;
     for (int64_t t = 0; t < length; ++t, weights += length, gradient += length) {
@@ -187,9 +188,10 @@ class HeadGroup {
   int64_t width_;
 };
 
-// gate and up become the gradients by them; `gradient` is that by silu(gate) * up, or with GELU.
+// gate and up become the gradients with respect to them; `gradient` is that with respect to silu(gate) * up, or
+// gelu(gate) * up.
 void gate_back(const float* gradient, int64_t count, bool gelu, float* gate, float* up) {
-  // What the sigmoid is taken of is gate * (linear + cubic * gate^2); see SwigluLoop and GegluLoop.
+  // The sigmoid's argument is gate * (linear + cubic * gate^2); see SwigluLoop and GegluLoop.
   const float linear = gelu ? kGeluLinear : 1.0f, cubic = gelu ? kGeluCubic : 0.0f;
   for (int64_t i = 0; i < count; ++i) {
     const float square = gelu ? cubic * gate[i] * gate[i] : 0.0f;
@@ -210,7 +212,7 @@ void rotate_back(const float* cos, const float* sin, int64_t count, float* x) {
   }
 }
 
-// The memory of the way back.
+// The memory of the backward pass.
 struct Pieces {
   Pieces(const LayerShape& shape, float* scratch) {
     Scratch memory(scratch);
@@ -245,8 +247,8 @@ struct Pieces {
   }
 
   Rows normal, middle, queries, keys, values, mixed, inner, of_inner, gate, up, gated, of_queries, of_keys, of_values;
-  Rows raw_queries{}, raw_keys{};  // before their norms, where the layer has them
-  Rows attended{}, fed{};          // what the halves give before their norms, likewise
+  Rows raw_queries{}, raw_keys{};  // before their norms, if the layer has them
+  Rows attended{}, fed{};          // the halves' results before their norms, likewise
   float* turned;
 };
 
@@ -294,7 +296,7 @@ class Backward {
     }
   }
 
-  // Turns the gradient by the layer's result into that by its input, in place.
+  // Turns the gradient with respect to the layer's result into that with respect to its input, in place.
   void go_back(float* gradient) {
     const Pieces& p = pieces_;
     const Rows result{gradient, shape_.hidden};
@@ -340,7 +342,7 @@ class Backward {
     });
   }
 
-  // gradient += the norm's derivative, of which pieces_.normal holds the gradient by its result.
+  // gradient += that through the norm; pieces_.normal holds the gradient with respect to the norm's result.
   void add_norm_back(const float* x, const float* weight, float* gradient) {
     for_each_rows(shape_.rows, [&](int64_t row) {
       float* back = pieces_.normal.values + row * shape_.hidden;
@@ -359,7 +361,7 @@ class Backward {
     });
   }
 
-  // Normalizes the heads in place, and keeps what they were in `raw`.
+  // Normalizes the heads in place, and keeps their earlier values in `raw`.
   void normalize_heads(Vector norm, const Rows& rows, const Rows& raw, int64_t heads) {
     if (layer_.vectors[norm] == nullptr) return;
     for_each_rows(shape_.rows, [&](int64_t row) {
@@ -369,7 +371,7 @@ class Backward {
     });
   }
 
-  // The gradients by normalized heads become those by what `raw` has of them.
+  // The gradients with respect to normalized heads become those with respect to the heads in `raw`.
   void heads_back(Vector norm, const Rows& raw, const Rows& gradient, int64_t heads) {
     if (layer_.vectors[norm] == nullptr) return;
     for_each_rows(shape_.rows, [&](int64_t row) {
@@ -381,7 +383,7 @@ class Backward {
     });
   }
 
-  // middle += what attention gives, by its norm where the layer has one; `made` keeps it as it was before.
+  // middle += attention's result, normalized if the layer has that norm; `made` keeps the result before the norm.
   void add_result(Projection projection, Vector norm, const Rows& x, const Rows& made) {
     const Rows& sum = pieces_.middle;
     if (layer_.vectors[norm] == nullptr) return project(projection, x, sum, Sum::add);
@@ -392,7 +394,8 @@ class Backward {
     });
   }
 
-  // The gradient by what a half gives before its norm, in the place of that; `gradient` itself without a norm.
+  // The gradient with respect to a half's result before its norm, written over that result; `gradient` itself without a
+  // norm.
   Rows result_back(Vector norm, const Rows& gradient, const Rows& made) {
     if (layer_.vectors[norm] == nullptr) return gradient;
     for_each_rows(shape_.rows, [&](int64_t row) {
@@ -458,7 +461,8 @@ class Backward {
     }
   }
 
-  // The gradient by the projection's input, from that by its result; that by its B too.
+  // The gradient with respect to the projection's input, and that with respect to its B, from that with respect to its
+  // result.
   void project_back(Projection projection, const Rows& gradient, const Rows& y, Sum sum) {
     products_.multiply(gradient, layer_.projections[projection].weight, Weight::untransposed, y, sum);
     if (!adapted(projection)) return;

@@ -1,5 +1,5 @@
-// prge::decoder_layer, prge::general_layer, the ways back through them, and prge::perturbed_layer (docs/contracts.md, "Operators of our own"), registered with
-// ExecuTorch at start-up.
+// prge::decoder_layer, prge::general_layer, their backward passes, and prge::perturbed_layer (docs/contracts.md,
+// "Operators of our own"), registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
@@ -29,9 +29,10 @@ struct Arguments {
 };
 
 constexpr int kPlainArguments = 10;    // of an operator, after x, bias, scratch and gradient
-constexpr int kGeneralArguments = 13;  // the same of one with vectors
+constexpr int kGeneralArguments = 13;  // the same for one with vectors
 
-// The arguments: x, bias and scratch, then what all operators have after them, then what general ones have.
+// The arguments: x, bias and scratch, then those that all operators have after them, then those that only general ones
+// have.
 Arguments arguments(const char* name, EValue* const* first, EValue* const* rest, bool general) {
   Arguments args{name,
           first[0]->toTensor(),
@@ -60,7 +61,7 @@ Arguments arguments(const char* name, EValue* const* first, EValue* const* rest,
 
 const float* values(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
 
-// Sizes of the layer; zero rows when the arguments don't say them.
+// Sizes of the layer; zero rows if the arguments don't determine them.
 LayerShape shape_of(const Arguments& args) {
   LayerShape shape{};
   if (!is_float(args.x, 3) || args.rotary.size() != 4 || !is_float(args.rotary[0], 3) || args.weights.size() != 7 ||
@@ -166,7 +167,7 @@ bool take_adapters(const Arguments& args, DecoderLayer& layer) {
   return true;
 }
 
-// Takes a layer from the arguments; false after it has failed `ctx` with a sentence.
+// Takes a layer from the arguments; if it can't, fails `ctx` with a sentence and returns false.
 bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scratch_values)(const LayerShape&),
                 DecoderLayer& layer) {
   layer.shape = shape_of(args);
@@ -201,7 +202,7 @@ void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, const Decod
                       shaped(out, ScalarType::Float, {args.x.size(0), results.rows_per_slice, results.hidden}) &&
                           (layer.shape.makes_all() || out.const_data_ptr() != args.x.const_data_ptr()),
                       InvalidArgument, ,
-                      "%s: the output is not float32 [slices, rows with results, hidden], or lies on x without having "
+                      "%s: the output is not float32 [slices, rows with results, hidden], or overlaps x without having "
                       "its shape", args.name);
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
@@ -214,7 +215,7 @@ void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out
   if (take_layer(ctx, args, scratch_values, layer)) compute_layer(ctx, args, layer, out);
 }
 
-// Whether the results are like x and like the adapters; `of_b` gets the places of the latter.
+// Whether the results are shaped like x and like each adapter's B; `of_b` gets the addresses of the latter.
 bool take_results(const Arguments& args, ArrayRef<Tensor> outs, float** of_b) {
   if (outs.size() != 1 + args.adapted.size()) return false;
   for (size_t i = 0; i < outs.size(); ++i) {
@@ -243,7 +244,7 @@ void go_back(KernelRuntimeContext& ctx, const Arguments& args, const Tensor& gra
                       MemoryAllocationFailed, , "%s: no memory for a thread's buffer", args.name);
 }
 
-// The library's own wrapper does not know lists of so many kinds.
+// The library's own wrapper does not support lists of so many types.
 void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Arguments args = arguments("prge::decoder_layer", stack.data(), stack.data() + 3, false);
   compute_layer(ctx, args, stack[3 + kPlainArguments]->toTensor());
@@ -264,7 +265,8 @@ void general_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   go_back(ctx, args, stack[3]->toTensor(), stack[4 + kGeneralArguments]->toTensorList());
 }
 
-// A general layer of perturbed weights: key, eps, the slot of each projection and a sign stand before its arguments.
+// A general layer of perturbed weights: key, eps, the slot of each projection and a sign come before its other
+// arguments.
 void perturbed_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Arguments args = arguments("prge::perturbed_layer", stack.data(), stack.data() + 7, true);
   const ArrayRef<int64_t> slots = stack[5]->toIntList();

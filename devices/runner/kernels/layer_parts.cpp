@@ -9,7 +9,7 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kPackedAtATime = 16;  // values of each row: their source and destination stay in the L1 cache
+constexpr int64_t kPackedAtATime = 16;  // values of each row: source and destination stay in the L1 cache
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// The 16 values of NF4 (Dettmers et al., "QLoRA", 2023, appendix E): quantiles of a standard normal scaled to [-1, 1].
-// And the 256 of the dynamic data type in which double quantization stores an absmax (Dettmers et al., "8-bit
+// The 16 values of NF4 (Dettmers et al., "QLoRA", 2023, appendix E): quantiles of a standard normal scaled to [-1, 1];
+// and the 256 values of the dynamic data type in which double quantization stores an absmax (Dettmers et al., "8-bit
 // Optimizers via Block-wise Quantization", 2021).
 #pragma once
 
@@ -11,7 +11,7 @@ namespace prge {
 
 constexpr int kNf4BlockValues = 64;  // values that share one absmax, counted over the flattened weight
 
-constexpr int64_t kAbsmaxBlock = 256;    // absmax that share one scale in double quantization
+constexpr int64_t kAbsmaxBlock = 256;    // absmax values that share one scale in double quantization
 
 constexpr float kNf4Values[16] = {-1.0f,
                                   -0.6961928009986877f,

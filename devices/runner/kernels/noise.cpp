@@ -10,7 +10,7 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kChunk = 4096;  // positions per task; a multiple of 4, and 16 KiB of noise fit any first-level cache
+constexpr int64_t kChunk = 4096;  // positions per task; a multiple of 4, and 16 KiB of noise fits any first-level cache
 
 }  // namespace
 

@@ -12,13 +12,13 @@ NoiseStream noise_stream(const int64_t key[2], int64_t query);
 
 enum class Distribution : int64_t { normal, rademacher, uniform };  // the last between 0 and 1
 
-// Writes the noise of the positions [first, first + count).
+// Writes the noise for the positions [first, first + count).
 void fill_noise(const SimdLoops& loops, Distribution distribution, const NoiseStream& stream, int64_t first,
                 int64_t count, float* out);
 
 constexpr int64_t kUnperturbed = -1;  // the number of a query whose noise is zero
 
-// Which signs `perturb` writes: + for all queries and then - for all queries, or one of them only.
+// Which signs `perturb` writes: + for all queries and then - for all queries, or only one of the two.
 enum class Signs : int64_t { both = 0, plus = 1, minus = -1 };
 
 struct Perturbation {

@@ -1,9 +1,11 @@
-// Standard normals from Philox4x32-10 and Box-Muller, and signs from its bits, as docs/contracts.md ("Noise") has them.
+// Standard normals from Philox4x32-10 and Box-Muller, and signs from its bits, as docs/contracts.md ("Noise") defines
+// them.
 //
 // Plain float32 operations in a fixed order, compiled with -ffp-contract=off: additions, multiplications and square
 // roots are rounded the same way on every IEEE processor, so the normals have the same bits. The polynomials are
-// minimax fits made for this file. Against float64: the radius is off by 3.5e-7 at most (all 2^23 values), a normal
-// by 7.5e-7 (3e8 random ones, half of them with a large radius); tests/devices/runner/kernels/test_noise_kernel.py holds it below 1e-6.
+// minimax fits made for this file. Against float64: the radius is off by 3.5e-7 at most (all 2^23 values), a normal by
+// 7.5e-7 (3e8 random ones, half of them with a large radius); tests/devices/runner/kernels/test_noise_kernel.py checks
+// that it stays below 1e-6.
 //
 // Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Box & Muller, 1958.
 #include "bits.h"
@@ -72,8 +74,8 @@ inline float natural_log(float u) {
 // A number between 0 and 1, exact in float32.
 inline float unit(uint32_t word) { return static_cast<float>(static_cast<int32_t>((word >> 9) * 2 + 1)) * 0x1p-24f; }
 
-// Two normals from two words: radius from `a`, angle from `c`. The angle in turns is reduced to [-1/8, 1/8] in whole
-// numbers, hence exactly.
+// Two normals from two words: radius from `a`, angle from `c`. The angle in turns is reduced to [-1/8, 1/8] in
+// integers, hence exactly.
 inline void box_muller(uint32_t a, uint32_t c, float* even, float* odd) {
   const float u = unit(a);
   const float radius = __builtin_sqrtf(-2.0f * natural_log(u));
@@ -133,7 +135,7 @@ inline void spread_signs(uint32_t word, float* out) {
   for (uint32_t bit = 0; bit < 32; ++bit) out[bit] = float_of(0x3F800000u | ((word >> bit) << 31));
 }
 
-// The `values` of each word of whole blocks, as `write` makes them.
+// Writes whole blocks; `write` turns each word into `values` values.
 template <size_t values, typename Write>
 inline void spread(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out, Write write) {
   alignas(64) uint32_t words[4][kLanes];

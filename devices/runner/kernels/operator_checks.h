@@ -1,4 +1,4 @@
-// What the files of operators share: names of the library, and what they ask of their arguments.
+// What the operators' source files share: names of the library, and checks of arguments.
 #pragma once
 
 #include <executorch/runtime/kernel/kernel_includes.h>
@@ -21,7 +21,7 @@ using executorch::runtime::register_kernels;
 using executorch::runtime::resize_tensor;
 using executorch::runtime::Span;
 
-// Whether the output could be given the shape, of one of the types that the operator writes.
+// Whether the output has the type and could be given the shape.
 inline bool shaped(Tensor& out, ScalarType type, std::initializer_list<int64_t> sizes) {
   SizesType wanted[8];
   size_t dimensions = 0;
@@ -43,7 +43,7 @@ inline bool is_scalar(const Tensor& tensor) {
 
 inline bool is_key(const Tensor& tensor) { return is_long(tensor, 1) && tensor.numel() == 2; }
 
-// Whether int64 tokens are all among the rows of a table; if not, the operator `name` has failed.
+// Whether int64 tokens are all rows of a table; if not, the operator `name` fails.
 inline bool are_rows(KernelRuntimeContext& ctx, const char* name, const Tensor& tokens, int64_t rows) {
   const int64_t* token = tokens.const_data_ptr<int64_t>();
   for (ssize_t i = 0; i < tokens.numel(); ++i) {

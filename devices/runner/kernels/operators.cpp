@@ -34,8 +34,8 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
   ET_KERNEL_CHECK_MSG(ctx, is_float(adapter, 1) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
   ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= kUnperturbed, InvalidArgument, ,
-                      "prge::perturb: signs %" PRId64 ", queries %" PRId64 ", first query %" PRId64, signs, queries,
-                      first_query);
+                      "prge::perturb: invalid signs %" PRId64 ", queries %" PRId64 " or first query %" PRId64,
+                      signs, queries, first_query);
   ET_KERNEL_CHECK_MSG(ctx, out.size() == features.size(), InvalidArgument, ,
                       "prge::perturb: %zu slots, but %zu outputs", features.size(), out.size());
   ET_KERNEL_CHECK_MSG(ctx, type == ScalarType::Float || type == ScalarType::Half || type == ScalarType::BFloat16,
@@ -74,7 +74,7 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
   }
 }
 
-// The library's own wrapper knows operators with one output tensor only.
+// The library's own wrapper supports only operators with one output tensor.
 template <Distribution distribution>
 void perturb_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   perturb_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensor(), stack[3]->toTensor(),
@@ -111,7 +111,7 @@ void linear_frozen_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor&
       ctx,
       x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 && matrix.in_features > 0 &&
           x.size(x.dim() - 1) == matrix.in_features,
-      InvalidArgument, , "prge::linear_frozen needs float32 x [..., %" PRId64 "], as the weight has it",
+      InvalidArgument, , "prge::linear_frozen needs float32 x [..., %" PRId64 "] for this weight",
       matrix.in_features);
   SizesType sizes[16];
   for (ssize_t i = 0; i < x.dim(); ++i) sizes[i] = static_cast<SizesType>(x.size(i));

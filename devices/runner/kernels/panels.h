@@ -7,7 +7,7 @@
 
 namespace prge {
 
-// rows of x with so many words each.
+// Rows of x with `words` words each.
 struct LeftSide {
   const float* x;
   int64_t stride;
@@ -15,7 +15,7 @@ struct LeftSide {
   int64_t words;
 };
 
-// Values of an operand as they are stored: float32 or, where `bfloat16`, that.
+// An operand's values as they are stored: bfloat16 if `bfloat16`, else float32.
 struct Stored {
   const void* values = nullptr;
   bool bfloat16 = false;
@@ -30,7 +30,7 @@ struct Stored {
     __builtin_memcpy(&value, &bits, sizeof value);
     return value;
   }
-  // Word `index` of `count` values, one or two a word. Of two, they are bfloat16.
+  // Word `index` of `count` values, with one or two values a word; if two, they are bfloat16.
   float word(int64_t index, int64_t word_values, int64_t count) const {
     if (word_values == 1) return (*this)[index];
     float word = 0.0f;
@@ -46,16 +46,16 @@ struct Result {
   bool accumulate;
 };
 
-// y = x * panels, or += ; `panel_depth` words of depth lie between the starts of two panels.
+// y = x * panels, or += ; each panel has room for `panel_depth` words of depth.
 void multiply_panels(const SimdLoops& loops, const LeftSide& left, const float* panels, int64_t panel_depth,
                      const Result& result);
 
 // One panel of the columns [0, columns) of matrix[count][stride]; columns from `columns` on become zero. For loops that
-// multiply pairs the matrix is bfloat16.
+// multiply pairs the matrix must be bfloat16.
 void pack_columns(const SimdLoops& loops, const Stored& matrix, int64_t stride, int64_t count, int64_t columns,
                   float* panel);
 
-// One panel of the transpose: column j is row j of matrix[rows][stride], of which `count` values are taken.
+// One panel of the transpose: column j has the first `count` values of row j of matrix[rows][stride].
 void pack_rows(const SimdLoops& loops, const float* matrix, int64_t stride, int64_t count, int64_t rows, float* panel);
 
 }  // namespace prge

@@ -8,7 +8,7 @@ namespace {
 constexpr int kKinds = static_cast<int>(Work::kinds);
 constexpr int kPlaces = kNoProjection + 1;
 
-// Changed only while no kernel runs; starting and ending a parallel loop orders that.
+// Changed only while no kernel runs; starting and ending a parallel loop orders the accesses.
 bool on = false;
 std::atomic<int64_t> spent_ns[kKinds][kPlaces];
 

@@ -1,5 +1,5 @@
-// The time that each part of a kernel takes, summed over threads: what `suite profile` shows of an operator that does
-// the work of many. A part costs two readings of the clock while times are taken, and a look at a flag otherwise.
+// The time that each part of a kernel takes, summed over threads: what `suite profile` shows for an operator that does
+// the work of many. A part costs two readings of the clock while times are taken, and otherwise a check of a flag.
 #pragma once
 
 #include <chrono>
@@ -25,14 +25,14 @@ const char* name_of(Work work);
 // q_proj and so on, empty for none.
 const char* projection_name(int projection);
 
-// From now on times are taken, or not. Call it while no kernel runs.
+// Starts or stops taking times. Call it while no kernel runs.
 void take_times(bool on);
 bool takes_times();
-// What the parts have taken since the last call, those that took any; call it while no kernel runs.
+// The times of the parts that took any since the last call. Call it while no kernel runs.
 std::vector<PartTime> part_times();
 void add_time(Work work, int projection, int64_t ns);
 
-// Measures its own life as time of a part. Parts do not lie within each other.
+// Adds its own lifetime to the time of a part. Parts must not be nested.
 class PartTimer {
  public:
   using Clock = std::chrono::steady_clock;

@@ -3,11 +3,11 @@
 // A row group times a panel stays in registers while the panel streams from the cache; the build picks the shape for
 // each instruction set (see variant.h). Results may differ in the last bits between variants.
 //
-// With PRGE_PAIRS for words of two bfloat16, by the processor's own instructions for these: they add both products of a
-// word to a float32 sum.
+// With PRGE_PAIRS, operands are words of two bfloat16, and the processor's own instructions for these add both products
+// of a word to a float32 sum.
 #if defined(PRGE_PAIRS) && defined(__x86_64__)
 #if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own <avx512fintrin.h>
 #endif
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -53,7 +53,7 @@ inline void round_vectors(const float* from, float* to) {
 #endif
 
 #if defined(__aarch64__)
-// Its instructions multiply by a lane of a register: one load brings the words of a row that so many steps need.
+// On aarch64, instructions multiply by a lane of a register: one load brings a row's words for kLanes steps.
 constexpr int kLanes = 4;
 
 template <int Lane>
@@ -75,7 +75,7 @@ inline void add_lane(const Vector (&x)[Rows], const float* panel, Vector (&sums)
   }
 }
 
-// Adds the products of as many words as are whole loads. Returns their number.
+// Adds the products of the words that fill whole loads. Returns their number.
 template <int Rows, int Vectors>
 inline int64_t add_whole_loads(int64_t words, const float* x, int64_t x_stride, const float* panel,
                                Vector (&sums)[Rows][Vectors]) {
@@ -98,7 +98,7 @@ inline int64_t add_whole_loads(int64_t, const float*, int64_t, const float*, Vec
 }
 #endif
 
-// With the first `Vectors` vectors of a panel.
+// Multiplies with the first `Vectors` vectors of a panel.
 template <int Rows, int Vectors>
 void multiply_rows(int64_t words, const float* x, int64_t x_stride, const float* panel, float* y, int64_t y_stride,
                    int64_t columns, bool accumulate) {
@@ -171,7 +171,7 @@ void round_bfloat16(const float* values, int64_t count, float* out) {
 
 void multiply(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,
               int64_t y_stride, int64_t columns, bool accumulate) {
-  // Half a panel is what an adapter of rank 16 has.
+  // An adapter of rank 16 fills only half of an AVX-512 panel.
   const auto multiply_some = columns <= kVectorValues ? multiply_columns<1> : multiply_columns<kVectors>;
   multiply_some(rows, words, x, x_stride, panel, y, y_stride, columns, accumulate);
 }

@@ -1,4 +1,4 @@
-// The operators of methods whose update depends on the number of the step (docs/contracts.md, "Operators of our own"),
+// The operators of methods whose update depends on the step's number (docs/contracts.md, "Operators of our own"),
 // registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
@@ -11,7 +11,7 @@
 namespace prge {
 namespace {
 
-// The step of a key that leaves nothing pending.
+// The step of a key when nothing is pending.
 constexpr int64_t kNothing = -1;
 
 int64_t step_of(const Tensor& key) { return key.const_data_ptr<int64_t>()[1]; }
@@ -31,7 +31,7 @@ Tensor& pending_key_out(KernelRuntimeContext& ctx, const Tensor& key, const Tens
   return out;
 }
 
-// AdaZeta's groups: rate, and whether the group of the pending step ends with it.
+// AdaZeta's groups of steps: the rate, and whether the pending step is the last of its group.
 void query_group_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor &key = stack[0]->toTensor(), &lr = stack[1]->toTensor();
   const int64_t period = stack[2]->toInt();
@@ -52,7 +52,7 @@ void query_group_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   set(out[1], ends ? 1.0f : 0.0f);
 }
 
-// SVRG's factors, of which the pending step decides the first three and the present one the last.
+// SVRG's factors: the pending step determines the first three, the current one the last.
 void anchor_terms_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor &pending = stack[0]->toTensor(), &key = stack[1]->toTensor(), &lr = stack[2]->toTensor();
   const int64_t period = stack[3]->toInt(), batches = stack[4]->toInt();
@@ -61,8 +61,8 @@ void anchor_terms_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                       is_key(pending) && is_key(key) && is_scalar(lr) && batches > 0 && batches <= period &&
                           are_scalars(out, 4),
                       InvalidArgument, ,
-                      "prge::anchor_terms needs two int64 keys of 2 values, one float32 lr, a period with so many "
-                      "batches and four float32 outputs");
+                      "prge::anchor_terms needs two int64 keys of 2 values, one float32 lr, a period, no more batches "
+                      "than it has steps, and four float32 outputs");
   const int64_t step = step_of(pending), place = step % period;
   const float rate = *lr.const_data_ptr<float>();
   const bool gathers = step >= 0 && place < batches, corrected = step >= 0 && place >= batches;
@@ -88,7 +88,7 @@ Tensor& anchored_gradient_out(KernelRuntimeContext& ctx, const Tensor& slopes, c
   return out;
 }
 
-// x, or where the flag is set the other one, or zeros if there is none. `out` may be x itself.
+// x or, if the flag is set, the other tensor, or zeros if there is none. `out` may be x itself.
 void replaced_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor &x = stack[0]->toTensor(), &flag = stack[2]->toTensor();
   const ArrayRef<Tensor> other = stack[1]->toTensorList();
@@ -108,7 +108,7 @@ void replaced_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   }
 }
 
-// The library's own wrapper knows neither lists of tensors nor several outputs.
+// The library's own wrapper supports neither lists of tensors nor several outputs.
 const Kernel boxed[] = {
     Kernel("prge::query_group.out", query_group_boxed),
     Kernel("prge::anchor_terms.out", anchor_terms_boxed),

@@ -28,7 +28,7 @@ namespace {
         name_::rotate, name_::round_bfloat16                                                                   \
   }
 
-// Loops of which only a bfloat16 layer's operands are another's, in pairs.
+// A variant's loops with a bfloat16 layer's operands in pairs.
 #define PRGE_LOOPS_OF_PAIRS(name_, pairs_, label_)   \
   [] {                                               \
     SimdLoops loops = PRGE_LOOPS(name_, label_);     \
@@ -41,7 +41,7 @@ namespace {
 
 struct Variants {
   Variants();
-  Variants(const Variants&) = delete;  // loops point to those of pairs
+  Variants(const Variants&) = delete;  // `loops` point to `pairs`
   Variants& operator=(const Variants&) = delete;
 
   SimdLoops loops[4];

@@ -95,7 +95,7 @@ Tensor& answer_losses_out(KernelRuntimeContext& ctx, const Tensor& logits, const
   return out;
 }
 
-// Slices of a chunk with a sign; a chunk with both has those of + first.
+// A chunk has slices of one sign, or of both: then those of + come first.
 void collect_losses_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const ArrayRef<Tensor> parts = stack[0]->toTensorList();
   const ArrayRef<int64_t> signs = stack[1]->toIntList();
@@ -163,7 +163,7 @@ Tensor& gradient_out(KernelRuntimeContext& ctx, const Tensor& losses, const Tens
   return out;
 }
 
-// FZOO's: the one-sided slopes, divided by the standard deviation of the perturbed losses.
+// FZOO's gradient: the one-sided slopes, divided by the standard deviation of the perturbed losses.
 Tensor& normalised_gradient_out(KernelRuntimeContext& ctx, const Tensor& losses, const Tensor& eps, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx,
                       is_float(losses, 2) && losses.size(0) == 1 && losses.size(1) > 2 &&
@@ -190,7 +190,7 @@ Tensor& normalised_gradient_out(KernelRuntimeContext& ctx, const Tensor& losses,
   return out;
 }
 
-// The library's own wrapper knows neither lists of tensors nor truth values beside them.
+// The library's own wrapper supports neither lists of tensors nor booleans beside them.
 const Kernel boxed[] = {
     Kernel("prge::embed.out", embed_boxed),
     Kernel("prge::attention_bias.out", attention_bias_boxed),

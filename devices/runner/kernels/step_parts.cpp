@@ -13,7 +13,7 @@
 namespace prge {
 namespace {
 
-constexpr float kMasked = -30000.0f;  // finite, so that a row without any key stays a number
+constexpr float kMasked = -30000.0f;  // finite, so that a row without any visible key does not become NaN
 
 std::atomic<UnmappedCopy> unmapped_copy{nullptr};
 
@@ -41,7 +41,7 @@ void nf4_row(const FrozenMatrix& table, int64_t row, const void* packed, float* 
   }
 }
 
-// Decodes a row of the table that lies at `from`.
+// Decodes row `row` of the table, which is stored at `from`.
 void decode_row(const FrozenMatrix& table, int64_t row, const void* from, float* out) {
   switch (table.form) {
     case Form::float32: return widen_row<float>(from, table.in_features, out);

@@ -8,20 +8,20 @@
 
 namespace prge {
 
-// out[slices][tokens][in_features] = the tokens' rows. Tokens lie within the table.
-// `alone`: nothing else reads the table. False when there is no memory for a row.
+// out[slices][tokens][in_features] = the tokens' rows; all tokens must be rows of the table. `alone`: nothing else
+// reads the table. False if there is no memory for a row.
 bool embed(const FrozenMatrix& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out);
 
 // Copies a part of the program that nothing else reads, without mapping it: the system maps up to 2 MiB around what is
-// touched. False where it can't; then the part is read in place.
+// touched. False if it can't; then the part is read in place.
 using UnmappedCopy = bool (*)(const void* from, size_t bytes, void* to);
 void set_unmapped_copy(UnmappedCopy copy);
 
-// bias[slices][rows][length][length]: 0 where a position sees another, else the value of a mask.
+// out[slices][rows][length][length]: 0 where a position sees another, else the value of a mask.
 void attention_bias(const int64_t* first, int64_t rows, int64_t length, int64_t slices, float* out);
 
-// out[r] = -log softmax(logits[r])[label], summed over `answers` rows that follow each other; -1 is no label.
-// Row r has the label r % labels.
+// out = -log softmax(logits[r])[label], summed over every `answers` consecutive rows. Row r has label r % label_count;
+// a label of -1 means none.
 void answer_losses(const SimdLoops& loops, const float* logits, int64_t rows, int64_t vocabulary,
                    const int64_t* labels, int64_t label_count, int64_t answers, float* out);
 

@@ -7,10 +7,10 @@
 
 namespace prge {
 
-// At least `floats` values at a cache line's border, of any content; nullptr when there is no memory.
+// At least `floats` uninitialized values, aligned to a cache line; nullptr if there is no memory.
 float* thread_buffer(int64_t floats);
 
-// for_each_task with a thread_buffer for each task; false when one can't be had, and then some tasks are not done.
+// for_each_task with a thread_buffer for each task; false if one can't be allocated, and then some tasks are not done.
 bool for_each_buffered_task(int64_t count, int64_t floats,
                             executorch::runtime::FunctionRef<void(int64_t, float*)> task);
 

@@ -30,7 +30,7 @@
   void round_bfloat16(const float* values, int64_t count, float* out);                                          \
   }
 
-// What a variant's loops for pairs of bfloat16 have of their own.
+// The functions of a variant's loops for pairs of bfloat16 that differ from its own.
 #define PRGE_DECLARE_PAIRS(name_)                                                                               \
   namespace name_ {                                                                                             \
   void multiply(int64_t rows, int64_t words, const float* x, int64_t x_stride, const float* panel, float* y,    \

@@ -1,4 +1,4 @@
-// Updates of weights as they are stored, float32 or float16, by stochastic rounding (docs/contracts.md, "Noise of
+// Updates weights as they are stored, float32 or float16, with stochastic rounding (docs/contracts.md, "Noise of
 // weights"): in float64, with -ffp-contract=off, so that the bits are the same in every variant.
 #include "bits.h"
 #include "variant.h"
@@ -9,8 +9,8 @@ namespace {
 using prge::bits_of;
 using prge::double_of;
 
-// A type of `kDigits` stored digits. Values with the exponent e, as it is stored, lie 2^(e + kShift - 1023) apart, those
-// below the smallest normal one as if e were 1.
+// A type with `kDigits` stored binary digits. Values with the stored exponent e are 2^(e + kShift - 1023) apart;
+// subnormal ones as if e were 1.
 template <typename WordType, int digits, int exponents>
 struct Stored {
   using Word = WordType;
@@ -33,8 +33,8 @@ inline double widened(typename Type::Word word) {
   return word & Type::kSign ? -value : value;
 }
 
-// One of the two neighbours of x in the type: the one above it in magnitude if `share`, between 0 and 1, is below x's
-// part of the way there. What is too large or no number becomes infinite.
+// One of the two neighbours of x in the type: the larger in magnitude if `share`, between 0 and 1, is less than how far
+// x lies from the smaller, as a fraction of their distance. Values that are too large, and NaN, become infinite.
 template <typename Type>
 inline typename Type::Word rounded(double x, float share) {
   const uint64_t bits = bits_of(x);

@@ -13,7 +13,7 @@ constexpr int64_t kPiece = 256;   // values of a row at a time
 constexpr int64_t kBlock = 4;     // normals of a Philox block
 constexpr int64_t kRounding = int64_t{1} << 31;  // added to a slot: the stream that decides how its updates are rounded
 
-// Rows of a panel [first, first + count) by single values, where blocks don't begin with them.
+// Adds the noise of a panel's rows [begin, end) value by value, for rows that are not whole blocks.
 void add_by_values(const SimdLoops& loops, const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first,
                    int64_t begin, int64_t end, float* panel) {
   float noise[kPiece];

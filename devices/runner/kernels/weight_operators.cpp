@@ -1,5 +1,5 @@
-// The operators of training a model's weights or scales (docs/contracts.md, "Operators of our own") but for the layer's,
-// registered with ExecuTorch at start-up.
+// The operators for training a model's weights or scales (docs/contracts.md, "Operators of our own"), except the
+// layer's, registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
@@ -78,7 +78,7 @@ Tensor& move_weight_out(KernelRuntimeContext& ctx, const Tensor& weight, const T
   return out;
 }
 
-// Of values that are not numbers, none is within the limit: they stay as they are, and end the training.
+// Values that are not numbers stay as they are, and end the training.
 Tensor& clipped_out(KernelRuntimeContext& ctx, const Tensor& x, double limit, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx, is_float(x, 1) && limit >= 0.0 && shaped(out, ScalarType::Float, {x.numel()}),
                       InvalidArgument, out, "prge::clipped needs float32 x and output [n], and a limit of 0 or more");

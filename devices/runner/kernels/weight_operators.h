@@ -7,11 +7,11 @@
 
 namespace prge {
 
-// Whether this may be the number of a matrix or vector.
+// Whether this can be a slot, the number of a matrix or vector.
 bool is_slot(int64_t slot);
 
-// Gives a matrix of float32 or float16 the noise sign * eps * noise(key, slot), which lies in `noise`. False for
-// arguments that don't fit.
+// Gives a matrix of float32 or float16 the noise sign * eps * noise(key, slot), which is kept in `noise`. False if the
+// arguments don't fit.
 bool take_noise(const Tensor& key, const Tensor& eps, int64_t slot, int64_t sign, FrozenMatrix& matrix,
                 WeightNoise& noise);
 

@@ -26,7 +26,7 @@ def refused(outcome, stage):
     ('{"a": "\\x"}', "unknown escape"),
     ('{"a": "\\ud800"}', "half of a surrogate pair"),
     ('{"a": "line\nbreak"}', "control character"),
-    ('{"a": "no end', "a string without its end"),
+    ('{"a": "no end', "an unterminated string"),
     ('{"a": [1, 2,]}', "expected a value"),
     ("{} {}", "text after the value"),
     ("[" * 100, "nesting deeper than 32"),
@@ -66,7 +66,7 @@ def test_a_job_of_many_megabytes_is_refused_unread(run):
     ({"warm_up": {"min_steps": 3, "max_steps": 2, "max_seconds": 1, "tolerance": 0}}, "max_steps is less"),
     ({"warm_up": {"min_steps": 3, "max_steps": 4, "max_seconds": 1}}, "job.warm_up.tolerance is missing"),
     ({"sensors": [{"name": "a", "quantity": "b", "path": "/c", "scale": 1, "rate_hz": 0}]}, "job.sensors[0].rate_hz"),
-    ({"sensors": [{}] * 257}, "job.sensors has 257 items, 256 is the limit"),
+    ({"sensors": [{}] * 257}, "job.sensors has 257 items; the limit is 256"),
     ({"shorter": ["a"] * 257}, "job.shorter has 257 items"),
     ({"inputs": [{}] * 257}, "job.inputs has 257 items"),
 ])  # fmt: skip
@@ -82,7 +82,7 @@ def test_a_missing_member_is_named(run, job, key):
 
 @pytest.mark.parametrize(("change", "complaint"), [
     ({"dtype": "float8"}, 'unknown type "float8"'),
-    ({"value": [1.0, 2.0]}, "has 2 values, its shape needs 1"),
+    ({"value": [1.0, 2.0]}, "has 2 values, but its shape needs 1"),
     ({"value": [1e39]}, "too large for float32"),
     ({"value": ["x"]}, "must be a number"),
     ({"step_key": {"seed": 1}}, "exactly one of file, step_key and value"),
@@ -96,7 +96,7 @@ def test_a_wrong_input_is_named(run, job, change, complaint):
 
 def test_a_number_of_inputs_that_the_program_does_not_take_is_refused(run, job):
     job["inputs"].pop()
-    assert refused(run(job), "input") == "The job has 2 inputs, the program takes 3."
+    assert refused(run(job), "input") == "The job has 2 inputs, but the program takes 3."
 
 
 @pytest.mark.parametrize("change", [
@@ -118,7 +118,7 @@ def test_an_input_file_that_is_missing_is_refused(run, job):
 
 def test_an_input_file_that_is_too_short_is_refused_with_both_sizes(run, job):
     job["inputs"][0]["batches"] = 3
-    assert "has 48 bytes, input x needs 72" in refused(run(job), "input")
+    assert "has 48 bytes, but input x needs 72" in refused(run(job), "input")
 
 
 @pytest.mark.parametrize("output", [1, 2])

@@ -42,7 +42,7 @@ def test_every_variant_is_timed_with_the_weights_of_every_setting(runner: Path, 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"threads": 2}, "job.threads must be 1: kernels are compared on one."),
+        ({"threads": 2}, "job.threads must be 1: kernels are compared on one thread."),
         ({"kernels": "sse2"}, "job.kernels is not a key of a job."),
         ({"cpus": [1023]}, "The cpus of the job can't be used"),
     ],
@@ -75,4 +75,4 @@ def test_kernels_that_this_processor_cannot_run_are_refused_by_name(run: Run, jo
 
 @pytest.mark.parametrize("kernels", [7, ""])
 def test_kernels_must_be_a_name(run: Run, job: Job, kernels: object) -> None:
-    assert run(job | {"kernels": kernels}).footer["reason"] == "job.kernels must be a text."
+    assert run(job | {"kernels": kernels}).footer["reason"] == "job.kernels must be a non-empty string."

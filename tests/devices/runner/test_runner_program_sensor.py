@@ -266,7 +266,7 @@ def test_what_a_program_costs_is_part_of_the_samplers_cost(run, job):
     (PROGRAM, "exactly one of path and command"),
     (PROGRAM | {"path": "x", "command": ["y"]}, "exactly one of path and command"),
     (PROGRAM | {"command": []}, "names no program"),
-    (PROGRAM | {"command": [1]}, "must be a list of texts"),
+    (PROGRAM | {"command": [1]}, "must be a list of strings"),
     (PROGRAM | {"command": "sh -c true"}, "must be a list"),
     (PROGRAM | {"command": ["sh"], "times": "x"}, "times is not a key"),
     (PROGRAM | {"path": "x", "range": [2, 1]}, "the lowest and the highest"),

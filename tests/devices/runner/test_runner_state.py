@@ -81,9 +81,9 @@ def places_of(program):
 
 
 @pytest.mark.parametrize(("state", "complaint"), [
-    ({"adapter": torch.zeros(5)}, "has adapter as F32 [5], the program as float32 [6]"),
-    ({"adapter": torch.zeros(6, dtype=torch.float64)}, "has adapter as F64 [6], the program as float32 [6]"),
-    ({"adaptor": torch.zeros(6)}, "has a tensor adaptor, the program has no such buffer"),
+    ({"adapter": torch.zeros(5)}, "has adapter as F32 [5], but the program as float32 [6]"),
+    ({"adapter": torch.zeros(6, dtype=torch.float64)}, "has adapter as F64 [6], but the program as float32 [6]"),
+    ({"adaptor": torch.zeros(6)}, "has a tensor adaptor, but the program has no such buffer"),
 ])  # fmt: skip
 def test_a_state_that_does_not_fit_is_refused(run, job, tmp_path, state, complaint):
     save_file(state, tmp_path / "odd.safetensors")
