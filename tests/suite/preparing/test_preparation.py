@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from suite.errors import SuiteError
@@ -14,6 +15,7 @@ from suite.planning.plan import Plan
 from suite.preparing import preparation
 from suite.preparing.exporting import Exporter
 from suite.preparing.preparation import EXPORT_LOG, REFERENCE_LOG, Inputs, Preparation, load_inputs, prepare
+from workloads.estimates.estimate import estimate
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.reference.expected_losses import ReferenceLosses
@@ -103,8 +105,8 @@ def test_without_memory_for_both_they_take_turns(
     processes: Processes, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_references_take(60.0, monkeypatch)
-    needed = preparation.estimate(next(PLAN.workloads(answers=1)), PLAN.config).export_memory_bytes
-    monkeypatch.setattr(preparation.psutil, "virtual_memory", lambda: type("Memory", (), {"available": needed}))
+    needed = estimate(next(PLAN.workloads(answers=1)), PLAN.config).export_memory_bytes
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": needed}))
     processes.prepare(inputs)
     assert processes.orders == [(EXPORT_LOG, quant, losses) for quant in PLAN.quants for losses in (False, True)]
 
