@@ -28,7 +28,7 @@ def answer(material: Material, device: str) -> Answer:
     found = renamed(contenders(trainings), lambda one: one.method)
     evidence = with_rows(_end_table(found), _progress_table(found))
     reference = next((one for one in found if one.method == _FIRST), None)
-    missing = _unequal(found)
+    missing = (*_unequal(found), *_identical(found))
     if reference is None or len(found) < 2:
         sentence = f"Methods can't be compared: {_FIRST} and one of its relatives have to finish their trainings."
         return Answer(sentence, _picture(found), evidence, missing)
@@ -47,6 +47,21 @@ def _unequal(found: Sequence[Contender]) -> tuple[str, ...]:
         for one, tokens in known
         if abs(tokens / known[0][1] - 1) > _APART
     )
+
+
+def _identical(found: Sequence[Contender]) -> tuple[str, ...]:
+    """Returns a sentence for each contender that has the losses of an earlier one at every evaluation of every seed.
+
+    AdaZeta is P-RGE until its schedule asks for more queries, which may be after the last step.
+    """
+    first: dict[tuple[tuple[float, ...], ...], Contender] = {}
+    same: list[str] = []
+    for one in found:
+        losses = tuple(tuple(each.loss for each in training.evaluations) for training in one.trainings)
+        other = first.setdefault(losses, one)
+        if other is not one:
+            same.append(f"{one.name} has the losses of {other.name} at every evaluation: so far both make the same steps")
+    return tuple(same)
 
 
 def _cost_words(reference: Contender, others: Sequence[Contender]) -> str:

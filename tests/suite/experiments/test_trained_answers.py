@@ -232,6 +232,15 @@ def test_a_contender_that_did_other_work_is_named() -> None:
     assert any("adazeta did 16,384 forward tokens instead of 8,192" in words for words in answer.missing)
 
 
+def test_a_contender_that_makes_the_steps_of_another_one_is_named() -> None:
+    prge, same = _seeds(0.7), _seeds(0.7, method="adazeta")
+    answer = estimators.answer(_material("estimators", {"race": [*prge, *same]}), "jetson")
+    assert answer.missing == ("adazeta has the losses of prge at every evaluation: so far both make the same steps",)
+    last = same[0].evaluations[-1]
+    same[0] = replace(same[0], evaluations=(*same[0].evaluations[:-1], replace(last, loss=last.loss + 1e-9)))
+    assert estimators.answer(_material("estimators", {"race": [*prge, *same]}), "jetson").missing == ()
+
+
 def test_without_prge_nothing_is_compared() -> None:
     made = {"race": _seeds(0.7, method="fzoo")}
     answer = estimators.answer(_material("estimators", made), "jetson")
