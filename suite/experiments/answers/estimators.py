@@ -60,7 +60,9 @@ def _identical(found: Sequence[Contender]) -> tuple[str, ...]:
         losses = tuple(tuple(each.loss for each in training.evaluations) for training in one.trainings)
         other = first.setdefault(losses, one)
         if other is not one:
-            same.append(f"{one.name} has the losses of {other.name} at every evaluation: so far both make the same steps")
+            same.append(
+                f"{one.name} has the losses of {other.name} at every evaluation: so far both make the same steps"
+            )
     return tuple(same)
 
 
