@@ -88,9 +88,9 @@ def _export(order: Order, inputs: Inputs, cache: ArtifactCache, answers: TextIO)
         inputs.weights, state=WatchedTensors(inputs.weights.state, inputs.weights.config.layers, progress)
     )
     artifact = cache.export(workload, weights)
+    _give_memory_back()  # reference losses need it, here or in another process
     if order.accumulation is None:
         return asdict(ReferenceLosses(()))
-    _give_memory_back()  # the reference needs it
     progress.begin(f"reference losses of {workload.model} {workload.quant}")
     found = reference_losses(
         artifact,
