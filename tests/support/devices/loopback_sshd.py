@@ -116,9 +116,10 @@ class LoopbackSshd:
 
     def connections(self) -> int:
         """Returns the number of open connections, each of which has its own processes."""
-        return len(self._serving())
+        return len(self.serving())
 
-    def _serving(self) -> list[psutil.Process]:
+    def serving(self) -> list[psutil.Process]:
+        """Returns the processes of its open connections."""
         if self.process is None or self.process.poll() is not None:
             return []
         found = []
@@ -138,7 +139,7 @@ class LoopbackSshd:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
-        for process in (psutil.Process(self.process.pid), *self._serving()):
+        for process in (psutil.Process(self.process.pid), *self.serving()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
@@ -152,7 +153,7 @@ class LoopbackSshd:
         """Kills the server and all of its connections."""
         if self.process is None:
             return
-        connections = self._serving()
+        connections = self.serving()
         self.process.kill()
         for process in connections:
             with contextlib.suppress(psutil.NoSuchProcess):
