@@ -130,7 +130,7 @@ PRINTS = "import time\nwhile True:\n print('total 2.5\\nnoise', flush=True)\n ti
 
 
 def idle_of(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> float | Unavailable:
-    monkeypatch.setattr("suite.measuring.idle_device.IDLE_SECONDS", 0.8)
+    monkeypatch.setattr("suite.measuring.idle_device.IDLE_SECONDS", 3.0)  # to start a program
     device: Any = SimpleNamespace(transport=LocalTransport(grace_s=0.5))
     return idle_power_mw(device, [sensor], ["p"], {}, Clock(time.monotonic_ns, time.sleep))
 
