@@ -16,7 +16,7 @@ from typing import Any, Self
 import psutil
 
 from devices.inventory.entry import DeviceEntry
-from tests.support.devices.real_processes import wait_until
+from tests.support.devices.real_processes import is_running, wait_until
 from tests.support.twins.twin_ssh import free_port
 
 _CONFIGURATION = """\
@@ -160,6 +160,8 @@ class LoopbackSshd:
                 process.kill()
         self.process.wait(timeout=20)
         self.process = None
+        # One that was just forked still has the socket on which the next server will listen.
+        wait_until(lambda: not any(is_running(process.pid) for process in connections))
 
     def __enter__(self) -> Self:
         try:
