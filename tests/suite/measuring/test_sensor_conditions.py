@@ -126,7 +126,7 @@ def program(script: str, **more: Any) -> Sensor:
     return Sensor("p", "power_mw", "", 1000.0, 10.0, "m", total=True, command=command, field="total ", **more)
 
 
-PRINTS = "import time\nwhile True:\n print('total 2.5\\nnoise', flush=True)\n time.sleep(0.02)"
+PRINTS = "import time\nwhile True:\n print('total 2.5\\nnoise', flush=True)\n time.sleep(0.25)"
 
 
 def idle_of(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> float | Unavailable:
