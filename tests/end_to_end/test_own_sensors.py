@@ -54,8 +54,10 @@ def test_readings_are_in_the_report_with_their_units_and_one_of_them_gives_the_e
     (log,) = bench.home.glob("runs/*/*.board-*.jsonl")
     events = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step" and event["phase"] == "measured"]
-    per_step_s = (steps[-1]["t1_ns"] - steps[0]["t0_ns"]) / 1e9 / len(steps)
     # Steps before the first sample and after the last one don't count, and may take longer than others.
+    times = [event["t_ns"] for event in events if event["event"] == "sample" and event["sensor"] == "psu"]
+    counted = [step for step in steps if times[0] <= step["t0_ns"] and step["t1_ns"] <= times[-1]]
+    per_step_s = (counted[-1]["t1_ns"] - counted[0]["t0_ns"]) / 1e9 / len(counted)
     assert found["energy_mj_per_step"]["gross"] == pytest.approx(4000 * per_step_s, rel=0.05)
     page = Path(ran.document["report"]).read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "2900 rpm on average" in page and "23.5 degC on average" in page

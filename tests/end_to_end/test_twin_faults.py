@@ -15,7 +15,7 @@ import pytest
 from suite.measuring import idle_device
 from tests.support.end_to_end.suite_runs import Bench, wait_for
 from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, steps_to_hit
-from tests.support.twins.twin_devices import LINKS, Twin, make_twin
+from tests.support.twins.twin_devices import LINKS, Twin, make_twin, revive
 from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
@@ -39,8 +39,7 @@ def twin(board: Twin, monkeypatch: pytest.MonkeyPatch) -> Twin:
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     for name, value in board.environ.items():
         monkeypatch.setenv(name, value)
-    if not board.machine.running:
-        board.start()
+    revive(board)
     return board
 
 

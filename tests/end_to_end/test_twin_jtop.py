@@ -30,7 +30,7 @@ def test_energy_comes_from_what_the_real_service_reports_during_the_run(
             amount = ("--sessions", "1", "--steps", "40")
             ran = bench("run", "--device", "board", *SHAPE, "--quant", "fp32", *amount, "--json")
         assert not runners_in(twin)
-        assert not twin.machine.named("from jtop import")
+        assert not runners_in(twin, "from jtop import")
     assert ran.code == 0, ran.err
     item = by_setting(ran.document)["fp32"]
     assert "trapezoid of jtop" in item["energy_mj_per_step"]["method"]

@@ -93,8 +93,10 @@ def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench,
                     stream.write(bytes(4096))
 
     with run.fault(fill_and_keep_full, ordinal=0):
-        ran = run()
-        over.set()
+        try:
+            ran = run()
+        finally:
+            over.set()
     found = outcome(ran)
     assert (ran.code, found["status"]) == (4, "partial")
     assert run.sessions()[0] == (0, 0, "ok")
@@ -115,7 +117,7 @@ def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
     assert [item[::2] for item in run.sessions()] == [(0, "ok"), (1, "interrupted")]
     assert len(found["latency_ms"]["sessions"]) == 1
     assert run.sessions(OTHER) == UNDISTURBED
-    assert not twin.machine.named("flooded-with-words")
+    assert not runners_in(twin, "flooded-with-words")
     assert not runners_in(twin)
 
 

@@ -24,7 +24,7 @@ def test_it_is_an_aarch64_board_with_its_own_kernel_release(nano):
 
 
 def test_its_fingerprint_is_what_a_client_sees(nano):
-    scan = run_tool("ssh-keyscan", "-t", "ed25519", "-p", str(nano.port), nano.host)
+    scan = run_tool("ssh-keyscan", "-T", "120", "-t", "ed25519", "-p", str(nano.port), nano.host)
     assert nano.host_public_key in scan
     assert nano.fingerprint in run_tool("ssh-keygen", "-l", "-f", "-", stdin=scan)
 

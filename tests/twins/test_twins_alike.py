@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.twins.twin_devices import LINKS, make_twin, place_of, shell
+from tests.support.twins.twin_devices import LINKS, make_twin, place_of, revive, shell
 from tests.support.twins.twin_machine import until
 from tests.support.twins.twin_packages import run_tool
 
@@ -27,8 +27,7 @@ def shared(request, tmp_path_factory):
 @pytest.fixture
 def twin(shared):
     """On, whatever the test before has done to it."""
-    if not shared.machine.running:
-        shared.start()
+    revive(shared)
     return shared
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -121,7 +122,7 @@ class Run(Protocol):
     """Runs a job (or the text of one) to its end."""
 
     def __call__(self, job: Job | str, unread_s: float = 0.0) -> Outcome:
-        """`unread_s`: how long its output is left unread.
+        """`unread_s`: how long its output is left unread, from the first line on.
 
         A tiny program makes a hundred thousand steps in a few seconds. Unread, they fill the pipe, so the runner waits
         while its clock and sensors go on: a long session takes no processor time.
@@ -134,7 +135,9 @@ def run(started: Callable[[Job | str], subprocess.Popen[str]]) -> Run:
 
     def run_job(job: Job | str, unread_s: float = 0.0) -> Outcome:
         process = started(job)
-        time.sleep(unread_s)
+        if unread_s:
+            select.select([process.stdout], [], [], 120)  # starting it takes its time
+            time.sleep(unread_s)
         stdout, stderr = process.communicate(timeout=120)
         return Outcome([json.loads(line) for line in stdout.splitlines()], process.returncode, stderr)
 

@@ -95,7 +95,7 @@ def test_parts_of_memory_fit_together(run, long_job):
 def test_allocations_of_sensors_are_not_counted_for_a_step(run, long_job):
     """A sensor that fails composes an error message at each reading."""
     bad = {"name": "bad", "quantity": "power_mw", "path": "/nowhere", "scale": 1.0, "rate_hz": 5000}
-    outcome = run(long_job | {"sensors": [bad], "steps": 2000}, unread_s=0.3)
+    outcome = run(long_job | {"sensors": [bad], "steps": 2000}, unread_s=1.0)
     assert outcome.of("sensor_error")[0]["errors"] > 100
     assert {step["allocations"] for step in outcome.of("step") if step["phase"] == "measured"} == {0}
 

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
+
+from tests.support.devices.real_processes import is_running, wait_until
 
 LASTING = {"min_measured_seconds": 2.0}  # a busy host may take one to start a program
 PROGRAM = {"name": "s", "quantity": "power_mw", "scale": 1.0, "rate_hz": 20}
@@ -31,20 +32,6 @@ def values(outcome, name="s"):
 def reason(outcome):
     (error,) = outcome.of("sensor_error")
     return error["reason"]
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "the condition didn't come true within 20 s"
-        time.sleep(0.02)
 
 
 def pids_in(folder):

@@ -42,12 +42,20 @@ def reach(tmp_path: Path) -> Iterator[Callable[[JtopTwin], Device]]:
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JtopTwin]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JtopTwin]:
     """One board for all tests that leave it as it was, or restart its service. A port powers it."""
     twin = JtopTwin(tmp_path_factory.mktemp("jetson") / "twin", version="4.3.2")
     twin.add_supply("ucsi-source-psy-1-00081", 20_000_000, 3_000_000)
     with twin:
         yield twin
+
+
+@pytest.fixture
+def board(shared: JtopTwin) -> JtopTwin:
+    """Its service runs, whatever the test before has done to it."""
+    if not shared.machine.named("-m jtop"):
+        shared.start_service()
+    return shared
 
 
 def found(device: Device) -> dict[str, Sensor]:
@@ -114,9 +122,11 @@ def test_a_stuck_service_gives_no_reading_twice(board: JtopTwin, reach: Callable
 
     sensor = found(device)["jtop"]
     impatient = tuple("4" if word == PATIENCE else word for word in sensor.command or ())
-    ending = follow(device, replace(sensor, command=impatient), take)
-    board.kill_service()
-    board.start_service()
+    try:
+        ending = follow(device, replace(sensor, command=impatient), take)
+    finally:
+        board.kill_service()
+        board.start_service()
     assert ending.rc == 1
     assert "its service is stuck: nothing new for 4 s" in ending.stderr_tail
     assert len(lines) in (2, 3)  # one may have been on its way

@@ -30,7 +30,7 @@ def test_a_killed_shell_is_not_taken_for_the_end_of_the_program(
         psutil.Process(int(note.read_text())).parent().kill()  # type: ignore[union-attr]
 
     with pytest.raises(DeviceLost, match="without its end marker" if over_ssh else None):
-        link_transport.stream(python(LASTING, str(note)), kill_shell, timeout_s=60 if over_ssh else 4)
+        link_transport.stream(python(LASTING, str(note)), kill_shell, timeout_s=60 if over_ssh else 10)
     wait_until(lambda: not is_running(int(note.read_text())))
 
 
@@ -49,7 +49,7 @@ def test_what_was_left_running_is_ended_by_the_next_connection(
                 shell.kill()
 
     with pytest.raises(DeviceLost):
-        link_transport.stream(python(STUBBORN, str(note)), lose, timeout_s=2, pid_file=f"{entry.workdir}/runner.pid")
+        link_transport.stream(python(STUBBORN, str(note)), lose, timeout_s=10, pid_file=f"{entry.workdir}/runner.pid")
     pid = int(note.read_text())
     try:
         assert is_running(pid)

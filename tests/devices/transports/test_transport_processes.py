@@ -90,7 +90,8 @@ def test_a_call_without_a_deadline_is_refused(transport: Transport, timeout_s: f
 def test_deadline_ends_the_whole_process_group(transport: Transport, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with pytest.raises(TransportTimeout, match="did not end within 3 s"):
-        transport.run(python(SPAWN + "import time; time.sleep(600)", str(note)), timeout_s=3)
+        # A shell, as it has the number of its child written long before the deadline even on a busy host.
+        transport.run(["sh", "-c", 'sleep 600 & echo $! >"$1"; wait', "sh", str(note)], timeout_s=3)
     wait_until(lambda: not is_running(int(note.read_text())))
 
 
@@ -181,7 +182,7 @@ def test_a_real_ctrl_c_ends_the_program(tmp_path: Path) -> None:
         assert outer.stdout is not None
         assert outer.stdout.readline() == "up\n"
         outer.send_signal(signal.SIGINT)
-        assert outer.wait(timeout=20) != 0
+        assert outer.wait(timeout=60) != 0
     wait_until(lambda: not is_running(int(note.read_text())))
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.model.traces import kept
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=400), st.integers(6, 60))
 def test_thinning_keeps_first_last_lowest_and_highest_in_order_and_the_limit(values: list[float], limit: int) -> None:
     chosen = kept(values, limit)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.text.escaping import csv_text, figure_text, file_name, finite, json_for_script, prose, visible
@@ -15,6 +15,7 @@ _TREES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_TREES)
 def test_json_for_script_reads_back_and_holds_nothing_a_parser_of_html_reacts_to(tree: object) -> None:
     written = json_for_script({"tree": tree})

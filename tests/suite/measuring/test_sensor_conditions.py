@@ -126,11 +126,11 @@ def program(script: str, **more: Any) -> Sensor:
     return Sensor("p", "power_mw", "", 1000.0, 10.0, "m", total=True, command=command, field="total ", **more)
 
 
-PRINTS = "import time\nwhile True:\n print('total 2.5\\nnoise', flush=True)\n time.sleep(0.02)"
+PRINTS = "import time\nwhile True:\n print('total 2.5\\nnoise', flush=True)\n time.sleep(0.25)"
 
 
 def idle_of(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> float | Unavailable:
-    monkeypatch.setattr("suite.measuring.idle_device.IDLE_SECONDS", 0.8)
+    monkeypatch.setattr("suite.measuring.idle_device.IDLE_SECONDS", 3.0)  # to start a program
     device: Any = SimpleNamespace(transport=LocalTransport(grace_s=0.5))
     return idle_power_mw(device, [sensor], ["p"], {}, Clock(time.monotonic_ns, time.sleep))
 

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.home import Home
@@ -33,6 +33,7 @@ def test_a_workload_key_can_be_read_and_leaves_nothing_out():
     assert workload_key(WORKLOAD | {"noise": "stock", "inner": True}) == f'{KEY}/inner=true/noise="stock"'
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(WORKLOAD)), st.sampled_from([1, 2, 3]), min_size=1))
 def test_other_workloads_have_other_keys(change):
     changed = WORKLOAD | change

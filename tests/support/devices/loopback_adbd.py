@@ -74,9 +74,13 @@ class LoopbackAdbd:
         self.process = self._spawn(
             [*_program("unshare"), "--net", "--", *self._command], {"ADBD_PORT": str(PORT)}, restore_signals
         )
-        wait_until(lambda: Path(f"/proc/{self._pid}/cmdline").read_text().startswith(self._command[0]))
-        self.link.attach(self._pid)
-        wait_until(self._listens)
+        try:
+            wait_until(lambda: Path(f"/proc/{self._pid}/cmdline").read_text().startswith(self._command[0]))
+            self.link.attach(self._pid)
+            wait_until(self._listens)
+        except BaseException:
+            self.kill()  # or `revive` would take it for running
+            raise
 
     def _start_server(self) -> None:
         """Starts an adb server that ends with the tests, however they end."""

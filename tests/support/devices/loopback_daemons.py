@@ -17,7 +17,7 @@ from tests.support.devices.loopback_adbd import LoopbackAdbd
 from tests.support.devices.loopback_sshd import LoopbackSshd
 
 LINKS = ("ssh", pytest.param("adb", marks=pytest.mark.twins))
-IMPATIENT = Patience(silence_s=0.5, answer_s=2.0, grace_s=0.5)
+IMPATIENT = Patience(silence_s=0.5, answer_s=5.0, grace_s=0.5)
 
 
 class LoopbackDaemon(Protocol):

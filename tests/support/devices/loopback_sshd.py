@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,8 @@ from typing import Any, Self
 import psutil
 
 from devices.inventory.entry import DeviceEntry
+from tests.support.devices.real_processes import is_running, wait_until
+from tests.support.twins.twin_ssh import free_port
 
 _CONFIGURATION = """\
 Port {port}
@@ -63,7 +64,7 @@ class LoopbackSshd:
         self.host_key = make_key(folder / "host_key")
         self.client_key = make_key(folder / "client_key")
         shutil.copy(f"{self.client_key}.pub", folder / "authorized_keys")
-        self.port = 0
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # the server's own requirement when root runs it
@@ -89,37 +90,37 @@ class LoopbackSshd:
         return DeviceEntry.model_validate(values | changes)
 
     def start(self, *, restore_signals: bool = True) -> None:
-        """Starts it on a free port, or on its previous one."""
-        for _ in range(20):
-            port = self.port or _free_port()
-            configuration = self.folder / "sshd_config"
-            lines = [_CONFIGURATION.format(port=port, folder=self.folder), *self.settings]
-            configuration.write_text("\n".join(lines) + "\n")
-            sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-            assert sshd is not None, "openssh-server is needed: .ci/system-packages openssh-server"
-            with (self.folder / "log").open("ab") as log:
-                self.process = subprocess.Popen(
-                    [sshd, "-D", "-e", "-f", str(configuration)], stderr=log, restore_signals=restore_signals
-                )
-            if self._listens(port):
-                self.port = port
-                return
-        raise AssertionError((self.folder / "log").read_text())
+        """Starts it and waits until it answers."""
+        configuration = self.folder / "sshd_config"
+        lines = [_CONFIGURATION.format(port=self.port, folder=self.folder), *self.settings]
+        configuration.write_text("\n".join(lines) + "\n")
+        sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        assert sshd is not None, "openssh-server is needed: .ci/system-packages openssh-server"
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sshd, "-D", "-e", "-f", str(configuration)], stderr=log, restore_signals=restore_signals
+            )
+        try:
+            wait_until(self._answers)
+        except BaseException:
+            self.kill()  # or `revive` would take it for running
+            raise
 
-    def _listens(self, port: int) -> bool:
-        end = time.monotonic() + 20
-        while time.monotonic() < end and self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
-                return probe.recv(4) == b"SSH-"
-            time.sleep(0.02)
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        # Each attempt costs the server a process, so on a busy host one that waits is worth many.
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=20) as probe:
+            return probe.recv(4) == b"SSH-"
         return False
 
     def connections(self) -> int:
         """Returns the number of open connections, each of which has its own processes."""
-        return len(self._serving())
+        return len(self.serving())
 
-    def _serving(self) -> list[psutil.Process]:
-        if self.process is None:
+    def serving(self) -> list[psutil.Process]:
+        """Returns the processes of its open connections."""
+        if self.process is None or self.process.poll() is not None:
             return []
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
@@ -138,7 +139,7 @@ class LoopbackSshd:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
-        for process in (psutil.Process(self.process.pid), *self._serving()):
+        for process in (psutil.Process(self.process.pid), *self.serving()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
@@ -152,13 +153,15 @@ class LoopbackSshd:
         """Kills the server and all of its connections."""
         if self.process is None:
             return
-        connections = self._serving()
+        connections = self.serving()
         self.process.kill()
         for process in connections:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(timeout=20)
         self.process = None
+        # One that was just forked still has the socket on which the next server will listen.
+        wait_until(lambda: not any(is_running(process.pid) for process in connections))
 
     def __enter__(self) -> Self:
         try:
@@ -170,9 +173,3 @@ class LoopbackSshd:
 
     def __exit__(self, *_raised: object) -> None:
         self.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -74,7 +74,7 @@ class ProcessChannel:
             if not pipe.closed:
                 pipe.close()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired as error:
             raise DeviceLost("the shell outlived its input") from error
 

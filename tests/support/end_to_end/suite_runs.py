@@ -125,7 +125,7 @@ class Bench:
         return pids
 
 
-def wait_for_end(process: subprocess.Popen[str], timeout_s: float = 120.0) -> tuple[str, str]:
+def wait_for_end(process: subprocess.Popen[str], timeout_s: float = 300.0) -> tuple[str, str]:
     """Returns output and error output of a command that ends; one that hangs fails with the stacks of its threads."""
     try:
         return process.communicate(timeout=timeout_s)

@@ -31,8 +31,8 @@ BOARD, OTHER = "board", "other"
 
 FAULT_TIMEOUT_S = 400.0  # an emulated board on a very busy host
 
-RESTART_S = 15.0
-"""The time in which a twin restarts; a user's board gets a minute."""
+RESTART_S = 30.0
+"""The time in which a twin restarts on a busy host; a user's board gets a minute."""
 
 Outcome = tuple[int, int, str]
 """Ordinal, attempt and status of a session."""
@@ -127,10 +127,12 @@ def outcome(ran: Ran, device: str = BOARD) -> Mapping[str, Any]:
     return MappingProxyType(found)
 
 
-def runners_in(twin: Twin) -> list[int]:
-    """Returns the runners that are left in a twin, after giving them time to be ended."""
-    end_s = time.monotonic() + 30
-    while (left := twin.machine.named("job.json")) and time.monotonic() < end_s:
+def runners_in(twin: Twin, word: str = "job.json") -> list[int]:
+    """Returns the runners that are left in a twin, or what else has `word` in its arguments, after giving them time to
+    be ended.
+    """
+    end_s = time.monotonic() + 60
+    while (left := twin.machine.named(word)) and time.monotonic() < end_s:
         time.sleep(0.05)
     return left
 

@@ -65,6 +65,16 @@ def make_twin(link: str, folder: Path, *, emulated: bool = True, busybox: bool =
     return SshTwin(folder, board, cable=True, busybox=busybox)
 
 
+def revive(twin: Twin) -> None:
+    """Makes it run, move and answer again, whatever a test has done to it."""
+    if twin.machine.running:
+        twin.resume()
+        if twin.link is not None:
+            twin.link.plug()
+    if not (twin.machine.running and (twin.machine.named("sshd") or twin.machine.named("/adbd"))):
+        twin.start()
+
+
 def place_of(twin: Twin, path: Path) -> str:
     """Returns a file's path within the twin."""
     return f"/{path.relative_to(twin.root)}"

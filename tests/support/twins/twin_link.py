@@ -52,8 +52,9 @@ class Link:
         self._ip_there("link", "set", self._there, "down")
 
     def plug(self) -> None:
-        """Plugs it in again."""
+        """Plugs it in again. The host forgets that it found nobody there, or it would refuse new connections yet."""
         self._ip_there("link", "set", self._there, "up")
+        run_tool("ip", "neighbour", "flush", "dev", self._here)
 
     def _ip_there(self, *arguments: str) -> None:
         run_tool("nsenter", "--target", str(self._pid), "--net", "--", "ip", *arguments)

@@ -17,6 +17,7 @@ from tests.support.twins.twin_power import PoweredTwin
 from tests.support.twins.twin_root import PASSWORD, USER, USER_ID, new_root, place_busybox_tools
 
 LOOPBACK = "127.0.0.1"
+_RESERVED: list[socket.socket] = []
 _CONFIG = """\
 ListenAddress {host}:{port}
 HostKey /etc/ssh/host_key
@@ -143,10 +144,16 @@ class SshTwin(PoweredTwin):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody else gets while this process lives, and at which nobody listens yet.
+
+    It stays bound to a socket that doesn't listen, which keeps only those from listening there that don't set
+    SO_REUSEADDR: OpenSSH, adb and qemu do.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((LOOPBACK, 0))
+    _RESERVED.append(reserved)
+    return int(reserved.getsockname()[1])
 
 
 def _make_key(path: Path) -> None:

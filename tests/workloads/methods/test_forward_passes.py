@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.workloads.eager_training import SETTINGS, WORKLOAD, eager_step, train
@@ -39,6 +39,7 @@ def test_only_one_loop_may_be_sequential() -> None:
     assert list(Loops(2, inner_parallel=False).passes()) == [ForwardPass(0, 2, PLUS), ForwardPass(0, 2, MINUS)]
 
 
+@settings(deadline=None)
 @given(
     queries=st.integers(1, 64),
     first_query=st.integers(0, 64),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.transports.adb.link import CLOSE_STDIN, EXIT, STDERR, STDIN, STDOUT, Unpacker, packet
@@ -24,6 +24,7 @@ def test_both_outputs_are_separated_however_the_bytes_are_split(size: int) -> No
     assert unpacked(chunks) == (b"out\n", b"err\n", True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(max_size=40))), st.integers(1, 50))
 def test_any_stream_comes_back_whole(packets: list[tuple[int, bytes]], size: int) -> None:
     data = b"".join(packet(stream, content) for stream, content in packets)

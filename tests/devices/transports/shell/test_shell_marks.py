@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.errors import FileCause
@@ -15,6 +15,7 @@ TOKEN = "0123456789abcdef" * 2
 BEGIN, END = f"\x1e{TOKEN} B 7\n".encode(), f"\x1e{TOKEN} E 3\n".encode()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(1, 50), max_size=30))
 def test_output_is_what_is_between_the_marks_however_it_is_cut(content: bytes, cuts: list[int]) -> None:
     content = content.replace(b"0", b"\x1e0")  # beginnings of marks
