@@ -135,7 +135,7 @@ def run(started: Callable[[Job | str], subprocess.Popen[str]]) -> Run:
 
     def run_job(job: Job | str, unread_s: float = 0.0) -> Outcome:
         process = started(job)
-        if unread_s:
+        if unread_s and process.stdout is not None:
             select.select([process.stdout], [], [], 120)  # starting it takes its time
             time.sleep(unread_s)
         stdout, stderr = process.communicate(timeout=120)
