@@ -239,9 +239,12 @@ def prepare(
 
     found = without_errors(lambda workload: cache.find(workload, inputs.weights.sha256, notify))
     missing = [workload for workload, artifact in found.items() if artifact is None]
+    last = max((workloads.index(workload) for workload in missing), default=0)
     with contextlib.nullcontext(exporters) if exporters is not None else open_exporters(cache) as opened:
         preparing = _Preparing(plan, cache, inputs, opened, notify, references)
-        programs = without_errors(lambda workload: preparing.program(workload, missing))
+        programs = without_errors(
+            lambda workload: preparing.program(workload, missing, exports_follow=workloads.index(workload) < last)
+        )
         prepared = without_errors(lambda workload: preparing.prepared(workload, *programs[workload]))
     left_out = leave_out(plan, errors, answers=inputs.data.labels.shape[2])
     exported = len(prepared.keys() & missing)
@@ -289,7 +292,9 @@ class _Preparing:
     notify: Notify
     references: bool
 
-    def program(self, workload: Workload, missing: list[Workload]) -> tuple[Artifact, Future[ReferenceLosses]]:
+    def program(
+        self, workload: Workload, missing: list[Workload], *, exports_follow: bool
+    ) -> tuple[Artifact, Future[ReferenceLosses]]:
         """Returns a workload's program, exported if it is missing, and its reference losses to be."""
         name = self._name(workload)
         # `prepare` has reported what it found missing.
@@ -306,7 +311,7 @@ class _Preparing:
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
             shared_text = f" plus {shared:.1f} MB of shared weights"
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{shared_text}")
-        together = self._goes_on_meanwhile(workload)
+        together = exports_follow and self._goes_on_meanwhile(workload)
         process = self.exporters.references if together else self.exporters.programs
         losses = self.exporters.waiting.submit(self._losses, workload, artifact, process)
         if not together:
@@ -330,7 +335,7 @@ class _Preparing:
         return self.cache.find(workload, self.inputs.weights.sha256)
 
     def _goes_on_meanwhile(self, workload: Workload) -> bool:
-        """Returns whether the next program is exported while the losses of this one are computed.
+        """Returns whether a next program is exported while the losses of this one are computed.
 
         They have to take longer than one more process takes to start, and there must be memory for both.
         """

@@ -98,7 +98,20 @@ def test_the_next_program_is_exported_while_long_losses_are_computed(
     found = processes.prepare(inputs)
     assert [one.workload.quant for one in found.prepared] == list(PLAN.quants)
     assert [order for order in processes.orders if not order[2]] == [(EXPORT_LOG, q, False) for q in PLAN.quants]
-    assert [order for order in processes.orders if order[2]] == [(REFERENCE_LOG, q, True) for q in PLAN.quants]
+    # Nothing follows the last program, so its process goes on with its losses.
+    logs = (REFERENCE_LOG, REFERENCE_LOG, EXPORT_LOG)
+    assert [order for order in processes.orders if order[2]] == [
+        (log, quant, True) for log, quant in zip(logs, PLAN.quants, strict=True)
+    ]
+
+
+def test_long_losses_of_programs_that_are_there_take_one_process(
+    processes: Processes, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_references_take(60.0, monkeypatch)
+    processes.exported |= set(PLAN.quants)
+    processes.prepare(inputs)
+    assert processes.orders == [(EXPORT_LOG, quant, True) for quant in PLAN.quants]
 
 
 def test_without_memory_for_both_they_take_turns(
