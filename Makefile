@@ -35,8 +35,8 @@ quick: $(PARTS:%=quick-%)
 $(PARTS:%=quick-%): quick-%: setup-dev tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not full and not twins and not browser and not end_to_end and not slow" $(TESTS_$*)
 
-# Tests on twins, holds and browsers wait: more workers than cores. They lie beside one another: a worker that has nothing left takes
-# some of the others.
+# Tests on twins, holds and browsers wait: more workers than cores. They lie beside one another: a worker that has
+# nothing left takes some of the others.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 test: setup-dev browser tools
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"

@@ -3,7 +3,7 @@
 An emulated device's times mean nothing. Here its clock goes on by a nanosecond with every instruction, so that `suite
 profile` counts instructions there: of XNNPACK's operators in thousands, of all others within the clock's 16. The model
 has two layers of smollm2-135m's size with random weights, and each processor runs the variants of the kernels that it
-would run as a device. `stock` is fp32 with as much of the step as possible in XNNPACK's own operators.
+would run as a device. `stock` is fp32 with `--noise stock`, whose perturbations are made of stock operators.
 
 Takes some minutes. Needs what `make twins` installs.
 """

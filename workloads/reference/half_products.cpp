@@ -1,6 +1,6 @@
 // Products of float16 matrices as processors with fp16 arithmetic compute them: one fused multiply-add after the other,
 // k = 0, 1, 2, ..., each rounded to float16. XNNPACK's float16 kernels sum in this order on every such processor (NEON,
-// AVX512-FP16), whatever the tile. Built and called by half_arithmetic.py.
+// AVX512-FP16), whatever the tile. Built and called by products.py.
 //
 // A float32 multiply-add followed by rounding to float16 rounds twice, which changes one sum in several thousand.
 #include <cstdint>
