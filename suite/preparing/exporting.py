@@ -32,6 +32,9 @@ from workloads.reference.expected_losses import ReferenceLosses, from_document
 
 Notify = Callable[[str], None]
 
+PROCESS = (sys.executable, "-m", "suite.preparing.export_process")
+"""The command of the exporting process, followed by the folder of artifacts and the log."""
+
 _LOG_TAIL_BYTES = 4096
 _GRACE_SECONDS = 20.0
 
@@ -118,7 +121,7 @@ class Exporter:
                 f"the log of exports cannot be written to {self.log} ({error.strerror}, error {error.errno}): "
                 "make its folder writable or set SUITE_HOME to another one"
             ) from error
-        argv = [sys.executable, "-m", "suite.preparing.export_process", str(self.artifacts), str(self.log)]
+        argv = [*PROCESS, str(self.artifacts), str(self.log)]
         with log:
             # Waiting threads yield their core; on a busy host, spinning ones take it from the threads they wait for.
             environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}

@@ -19,6 +19,7 @@ from suite.preparing.preparation import load_inputs, prepare
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import EVALUATED_ROWS
 from tests.support.end_to_end.suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
+from tests.support.end_to_end.warm_exporter import client_of, warm_exporter
 from workloads.export.artifact import ArtifactCache
 
 
@@ -55,6 +56,15 @@ def shared(request: pytest.FixtureRequest) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def exporting_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """The command of an exporting process whose imports are done, once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exporter"
+    with warm_exporter(place):
+        yield client_of(place)
+
+
 @pytest.fixture
 def empty_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
     """An inventory, and a home with nothing in it."""
@@ -65,8 +75,11 @@ def empty_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.fixture
-def bench(empty_bench: Bench, shared: Path) -> Iterator[Bench]:
+def bench(
+    empty_bench: Bench, shared: Path, exporting_process: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     """An inventory, and a home with the runner and the programs of tiny."""
+    monkeypatch.setattr("suite.preparing.exporting.PROCESS", exporting_process)
     empty_bench.home.mkdir()
     shutil.copytree(shared / "artifacts", empty_bench.home / "artifacts")
     (empty_bench.home / "runner").symlink_to(shared / "runner", target_is_directory=True)
