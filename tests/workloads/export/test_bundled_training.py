@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,18 @@ def test_an_older_processor_has_the_same_losses(
     errors = np.abs(there / here - 1.0)
     assert np.median(errors) < usual
     assert errors.max() < largest
+
+
+def test_an_older_processor_with_a_program_for_shorter_rows_has_the_same_losses_in_fp16_too(
+    exported: ArtifactOf, runner: Path, aarch64_runner: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XNNPACK makes float32 copies of the weights, and calls a function of the cache that both programs share."""
+    workload = workload_of("fp16")
+    batches, program = some_batches(workload, 1), exported(workload).program
+    shorter = [exported(replace(workload, T=workload.T // 2)).program]
+    still = Settings(lr=0.0, eps=SETTINGS.eps)
+    here = train_in_runner(runner, program, workload, batches, 1, still, tmp_path / "here", shorter=shorter).losses
+    nano = emulated_script(aarch64_runner, NANO, tmp_path / "nano")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.perturb=1")  # nothing is zero
+    there = train_in_runner(nano, program, workload, batches, 1, still, tmp_path / "there", shorter=shorter).losses
+    np.testing.assert_allclose(there, here, rtol=5e-3)
