@@ -52,7 +52,7 @@ def _trace(curve: Curve, number: int) -> Trace:
             "symmetric": False,
             "array": [high - y for high, y in zip(curve.high, curve.y, strict=True)],
             "arrayminus": [y - low for low, y in zip(curve.low, curve.y, strict=True)],
-            "color": colour,
+            "color": "var(--text)" if curve.look == "bars" else colour,  # a bar would hide its lower half
             "thickness": 1,
         }
     if curve.words:

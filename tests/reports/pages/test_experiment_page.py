@@ -51,6 +51,12 @@ def test_a_quick_version_says_what_it_is_worth() -> None:
     assert cautions == ["", QUICK]
 
 
+def test_the_lower_half_of_a_bars_interval_can_be_seen() -> None:
+    bars = replace(BARS, low=tuple(y - 0.5 for y in BARS.y), high=tuple(y + 0.5 for y in BARS.y))
+    (drawn,) = experiment_figure("picture", replace(ANSWER.picture or Picture("", "", "", ()), curves=(bars,))).traces
+    assert drawn["error_y"]["color"] != drawn["marker"]["color"]
+
+
 def test_several_devices_have_an_answer_each() -> None:
     other = replace(ANSWER, sentence="It is not.", evidence=(), picture=None, missing=())
     page = experiment_page(replace(EXPERIMENT, devices=("local", "pi"), answers={"local": ANSWER, "pi": other}))
