@@ -42,6 +42,7 @@ def peaks(runner: Path, job: dict[str, Any], folder: Path) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_the_results_prove_every_operation_and_every_byte(runner: Path, tmp_path: Path) -> None:
     done = peaks(runner, JOB, tmp_path)
     record = collect("p", done.stdout.splitlines(), ProcessEnd(rc=done.returncode))

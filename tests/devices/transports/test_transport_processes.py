@@ -101,6 +101,7 @@ def test_a_program_that_closed_its_output_still_has_its_deadline(transport: Tran
         transport.run(python(script), timeout_s=0.5)
 
 
+@pytest.mark.slow
 def test_output_beyond_the_limit_ends_the_program(transport: Transport) -> None:
     with pytest.raises(OutputLimitError, match=str(RUN_OUTPUT_LIMIT_BYTES)):
         transport.run(["yes"], timeout_s=60)

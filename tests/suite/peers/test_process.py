@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from devices.processes import ProcessEnd
 from suite.peers.peer import PeerJob
@@ -28,6 +29,7 @@ def record_of(job: PeerJob, folder: Path) -> SessionRecord:
     return collect("one", done.stdout.splitlines(), ProcessEnd(done.returncode, None, done.stderr), quantities)
 
 
+@pytest.mark.slow
 def test_a_process_prints_its_steps_memory_and_samples_and_writes_its_logits(tmp_path: Path) -> None:
     rail = tmp_path / "power"
     rail.write_text("name: x\npower: 12\n")
@@ -45,6 +47,7 @@ def test_a_process_prints_its_steps_memory_and_samples_and_writes_its_logits(tmp
     assert np.load(job.logits).shape == (WORKLOAD.b, WORKLOAD.answers, 512)
 
 
+@pytest.mark.slow
 def test_a_peer_that_raises_says_why_and_at_which_stage(tmp_path: Path) -> None:
     job = job_of("products-fp32", tmp_path)
     found = record_of(replace(job, workload=replace(WORKLOAD, model="nothing-like-it")), tmp_path)
@@ -67,6 +70,7 @@ def test_a_reading_out_of_a_sensors_range_is_none(tmp_path: Path) -> None:
     assert printed == []
 
 
+@pytest.mark.slow
 def test_steps_go_on_as_long_as_the_window_of_energy_lasts(tmp_path: Path) -> None:
     found = record_of(job_of("products-fp32", tmp_path, least_seconds=0.5), tmp_path)
     window = found.measured_window_ns

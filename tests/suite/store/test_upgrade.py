@@ -143,6 +143,7 @@ def test_a_run_that_goes_on_keeps_nobody_from_reading_a_store_of_today(old: Path
         Store.open(old, read_only=True).close()
 
 
+@pytest.mark.slow
 def test_commands_at_once_upgrade_an_old_store_once(old: Path) -> None:
     before = counts(old)
     fresh = multiprocessing.get_context("spawn")

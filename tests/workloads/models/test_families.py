@@ -50,6 +50,7 @@ def test_logits_are_those_of_the_other_kind_of_head_too(name: str, tmp_path: Pat
     assert relative_error(ours, theirs) < 1e-4
 
 
+@pytest.mark.slow
 def test_long_rows_give_the_logits_of_transformers(tmp_path: Path) -> None:
     """With one key and value for all heads, heads apart from the width, and a large base.
 
