@@ -26,7 +26,6 @@ def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
     found = ran.document
     assert [(part["name"], part["status"]) for part in found["parts"]] == [
         ("shapes", "finished"),
-        ("loops", "finished"),
         ("held_out", "finished"),
     ]
     answer = found["answers"]["local"]

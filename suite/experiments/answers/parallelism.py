@@ -54,8 +54,16 @@ class _SpeedUp:
         return float(2 * _whole(self.of, "q") * _whole(self.of, "b") * _whole(self.of, "T"))
 
     @property
-    def shape(self) -> str:
-        return shape_words(self.of)
+    def model(self) -> str:
+        return str(self.of["model"])
+
+    @property
+    def quant(self) -> str:
+        return str(self.of["quant"])
+
+    @property
+    def case(self) -> str:
+        return f"{shape_words(self.of)} in {self.quant} ({self.model})"
 
 
 @dataclass(frozen=True)
@@ -113,10 +121,9 @@ def operations_of(workload: Mapping[str, Json]) -> float:
 
 def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
-    steps = [one for part in ("shapes", "held_out", "loops") for one in material.measurements(part, device)]
-    known = [one for one in steps if isinstance(one.latency.median_ms, float)]
-    ups = list(_speed_ups(known))
-    models = _fit_settings(material.measurements("shapes", device))
+    shapes, largest = material.measurements("shapes", device), material.measurements("largest", device)
+    ups = list(_speed_ups([one for one in (*shapes, *largest) if isinstance(one.latency.median_ms, float)]))
+    models = _fit_settings([one for one in shapes if not _switched_off(one)])
     forecasts = _forecasts(models, material.measurements("held_out", device))
     evidence = with_rows(_ups_table(ups), _model_table(models), forecasts)
     if not ups:
@@ -189,9 +196,9 @@ def _ups_table(ups: Sequence[_SpeedUp]) -> Evidence:
     rows: list[dict[str, Cell]] = [
         {
             "loop": one.loop,
-            "model": str(one.of["model"]),
-            "setting": str(one.of["quant"]),
-            "shape": one.shape,
+            "model": one.model,
+            "setting": one.quant,
+            "shape": shape_words(one.of),
             "forward tokens": one.tokens,
             "times as fast": one.ratio,
             **interval_cells(one.interval),
@@ -238,33 +245,37 @@ def _loop_words(loop: str, ups: Sequence[_SpeedUp]) -> str:
         return ""
     best, least = max(ups, key=lambda one: one.ratio), min(ups, key=lambda one: one.ratio)
     claim = f" (up to {_CLAIM:g} are claimed)" if loop == "inner" else ""
-    words = (
-        f"the {loop} loop side by side makes a step {best.ratio:.2f} times as fast{claim} with {best.shape} in "
-        f"{best.of['quant']}"
-    )
+    words = f"the {loop} loop side by side makes a step {best.ratio:.2f} times as fast{claim} with {best.case}"
     if least is not best:
-        words += f", {least.ratio:.2f} times with {least.shape} in {least.of['quant']}"
-    faded = sorted(one.tokens for one in ups if one.ratio < _WORTH)
-    if faded and best.ratio >= _WORTH:
-        words += f", and less than {_WORTH:g} times from {faded[0]:.0f} forward tokens on"
+        words += f", {least.ratio:.2f} times with {least.case}"
+    worth = max((one.tokens for one in ups if one.ratio >= _WORTH), default=0.0)
+    faded = [one.tokens for one in ups if one.tokens > worth]
+    if faded and worth:
+        words += f", and less than {_WORTH:g} times from {min(faded):.0f} forward tokens on"
     return words
 
 
 def _picture(ups: Sequence[_SpeedUp]) -> Picture:
+    """Draws lines for the model with the most cases, and points for the others."""
+    models = [one.model for one in ups]
+    usual = max(models, key=models.count)
+    whose = f"Curves named by a setting are {usual}'s. " if len(set(models)) > 1 else ""
+    groups: dict[tuple[str, str, str], list[_SpeedUp]] = {}
+    for one in sorted(ups, key=lambda one: (one.model != usual, one.tokens)):
+        groups.setdefault((one.loop, one.model, one.quant if one.model == usual else ""), []).append(one)
     curves = []
-    for loop, quant in dict.fromkeys((one.loop, str(one.of["quant"])) for one in ups):
-        own = sorted((one for one in ups if (one.loop, one.of["quant"]) == (loop, quant)), key=lambda one: one.tokens)
+    for (loop, model, quant), own in groups.items():
         low, high = common_ends([one.interval for one in own])
         curves.append(
             Curve(
-                f"{loop} loop, {quant}",
+                f"{loop} loop, {quant or model}",
                 tuple(one.tokens for one in own),
                 tuple(one.ratio for one in own),
                 low,
                 high,
-                words=tuple(f"{one.of['model']} {one.shape}" for one in own),
-                look="line" if loop == "inner" else "points",
-                slot=slot(quant),
+                words=tuple(one.case for one in own),
+                look="line" if loop == "inner" and quant else "points",
+                slot=slot(quant) if quant else None,
             )
         )
     return Picture(
@@ -272,6 +283,6 @@ def _picture(ups: Sequence[_SpeedUp]) -> Picture:
         "forward tokens of a step",
         "times as fast",
         tuple(curves),
-        caption="At 1 it makes no difference. Bars: 95 % intervals.",
+        caption=f"{whose}At 1 it makes no difference. Bars: 95 % intervals.",
         x_log=True,
     )

@@ -1,11 +1,54 @@
-"""The model of a step's time and what is said of loops, on made-up numbers whose answer is known."""
+"""The speed-ups of loops and the model of a step's time, on made-up numbers whose answer is known."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from foundation.unavailable import Json
-from suite.experiments.answers.parallelism import fit_step_times, operations_of
+from reports.model.experiment import Answer
+from reports.model.measurement import Measurement
+from suite.experiments.answers.parallelism import answer, fit_step_times, operations_of
+from tests.support.suite.made_material import made_material, made_measurement
+
+
+def loop(name: str, on: float, off: float, model: str = "smollm2-135m", **shape: Any) -> list[Measurement]:
+    """A step with both loops on, and with one of them off."""
+    of = {"model": model, "quant": "fp32", "q": 1, "b": 1, **shape}
+    both = made_measurement([on, 1.01 * on, 0.99 * on], **of)
+    return [both, made_measurement([off, 1.01 * off, 0.99 * off], **of, **{name: False})]
+
+
+def answer_of(shapes: Sequence[Measurement], largest: Sequence[Measurement] = ()) -> Answer:
+    return answer(made_material("parallelism", measurements={"shapes": shapes, "largest": largest}), "jetson")
+
+
+def test_a_loop_fades_where_no_larger_step_gains_whatever_the_model() -> None:
+    small = [step for T, off in ((16, 130), (64, 115), (128, 105)) for step in loop("inner_parallel", 100, off, T=T)]
+    large = loop("inner_parallel", 1000, 1040, model="tinyllama-1.1b", T=16)
+    found = answer_of([*small, *large], loop("inner_parallel", 9000, 12600, model="llama-2-7b", T=32)).sentence
+    assert "1.40 times as fast (up to 2 are claimed) with q=1 b=1 T=32 in fp32 (llama-2-7b)" in found
+    assert "1.04 times with q=1 b=1 T=16 in fp32 (tinyllama-1.1b)" in found
+    assert "less than 1.1 times from 256 forward tokens on" in found
+
+
+def test_the_usual_models_settings_are_lines_and_other_models_are_points() -> None:
+    usual = [step for T in (16, 64) for step in loop("inner_parallel", 100, 120, T=T)]
+    picture = answer_of([*usual, *loop("outer_parallel", 100, 90, "tinyllama-1.1b", q=4, T=32)]).picture
+    assert picture is not None
+    assert [(curve.name, curve.look, curve.x) for curve in picture.curves] == [
+        ("inner loop, fp32", "line", (32.0, 128.0)),
+        ("outer loop, tinyllama-1.1b", "points", (256.0,)),
+    ]
+
+
+def test_steps_with_a_loop_off_are_not_fitted() -> None:
+    shapes = [step for T in (16, 64, 128) for step in loop("inner_parallel", 2.0 * T, 9.0 * T, T=T)]
+    (fit,) = (table for table in answer_of(shapes).evidence if table.title.startswith("What a step's"))
+    (row,) = fit.rows
+    assert float(str(row[-1])) < 15
 
 
 def test_a_planted_model_is_found() -> None:
