@@ -16,9 +16,9 @@ from tests.support.suite.made_material import made_material, made_measurement
 
 def loop(name: str, on: float, off: float, model: str = "smollm2-135m", **shape: Any) -> list[Measurement]:
     """A step with both loops on, and with one of them off."""
-    of = {"model": model, "quant": "fp32", "q": 1, "b": 1, **shape}
+    of: dict[str, Any] = {"model": model, "quant": "fp32", "q": 1, "b": 1, **shape}
     both = made_measurement([on, 1.01 * on, 0.99 * on], **of)
-    return [both, made_measurement([off, 1.01 * off, 0.99 * off], **of, **{name: False})]
+    return [both, made_measurement([off, 1.01 * off, 0.99 * off], **(of | {name: False}))]
 
 
 def answer_of(shapes: Sequence[Measurement], largest: Sequence[Measurement] = ()) -> Answer:
