@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import posixpath
+import tempfile
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,8 @@ from filelock import FileLock
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceError, DeviceLost
+from devices.processes import ProcessEnd
+from devices.transports.local.transport import LocalTransport
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
 from suite.errors import SuiteError
@@ -54,18 +57,31 @@ def _run_probe(
     deploy_runner(device, runner)
     folder, transport = device.places.job(_JOB), device.transport
     transport.mkdir(folder)
-    count = INPUT_SHAPE[0] * INPUT_SHAPE[1]
-    files = {
-        PROBE: program.read_bytes(),
-        INPUTS: array("f", [1.0] * count).tobytes(),
-        "job.json": json.dumps(probe_job()).encode(),
-    }
-    for name, content in files.items():
+    for name, content in _probe_files(program).items():
         transport.write(posixpath.join(folder, name), content)
     lines: list[str] = []
     command = [*runner.command(device.places.runner(runner.hash)), "job.json"]
     ended = device.launch(command, lines.append, timeout_s=_TIMEOUT_S, cwd=folder, while_waiting=check_stop)
     transport.remove(folder, recursive=True)
+    return _accumulation_found(lines, ended)
+
+
+def accumulation_here(runner: BuiltRunner, program: Path) -> Accumulation | None:
+    """Finds the type in which this host sums float16 products, beside whatever it does. Returns None if that fails."""
+    lines: list[str] = []
+    command = [*runner.command(str(runner.folder)), "job.json"]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for name, content in _probe_files(program).items():
+                (Path(folder) / name).write_bytes(content)
+            ended = LocalTransport().stream(command, lines.append, timeout_s=_TIMEOUT_S, cwd=folder)
+        except (DeviceError, OSError):
+            return None
+    found = _accumulation_found(lines, ended)
+    return found if isinstance(found, Accumulation) else None
+
+
+def _accumulation_found(lines: Sequence[str], ended: ProcessEnd) -> Accumulation | Unavailable:
     record = collect(_JOB, lines, ended, {})
     if not record.complete or not record.steps:
         return Unavailable(f"the probe of the device's fp16 arithmetic did not run: {record.sentence}")
@@ -74,6 +90,15 @@ def _run_probe(
         first = record.steps[0].losses[0] if record.steps[0].losses else math.nan
         return Unavailable(f"the probe of the device's fp16 arithmetic returned {first:g} for a sum of 4096 ones")
     return found
+
+
+def _probe_files(program: Path) -> dict[str, bytes]:
+    """Returns the files of the probe's job: the program, its inputs, and the job itself."""
+    return {
+        PROBE: program.read_bytes(),
+        INPUTS: array("f", [1.0] * (INPUT_SHAPE[0] * INPUT_SHAPE[1])).tobytes(),
+        "job.json": json.dumps(probe_job()).encode(),
+    }
 
 
 def probe_job() -> dict[str, object]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,7 @@ from reports.site.build import build
 from suite.display import Display
 from suite.errors import StoreError
 from suite.home import Home, claim_name, commit, in_use
+from suite.measuring.arithmetic import accumulation_here
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.reaching import reach
 from suite.measuring.run import Run
@@ -182,6 +184,8 @@ def prepare_host(
     kinds = {entry.name: entry.kind for entry in entries}
     preparation = Preparation()
     cache = ArtifactCache(home.artifacts)
+    native = runners.native()
+    expected = None if native is None else partial(accumulation_here, native)
     with open_exporters(cache) as exporters:
         for part, loaded in inputs.items():
             obstacles = find_obstacles(part, [kinds[name] for name in part.devices])
@@ -194,6 +198,7 @@ def prepare_host(
                     references=references,
                     obstacles=obstacles,
                     exporters=exporters,
+                    expected=expected,
                 )
     _report_left_out(preparation, display, may_be_empty=may_be_empty)
     if preparation.exported == 0 and preparation.prepared:

@@ -19,7 +19,7 @@ from suite.preparing.exporting import Exporter, exporter
 from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate, reference_seconds
 from workloads.export.artifact import Artifact, ArtifactCache
-from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.lowering.arithmetic_probe import PROBE, Accumulation
 from workloads.method import METHOD_TABLE
 from workloads.models.named import named_model
 from workloads.models.weights import Digest, ModelWeights
@@ -34,6 +34,8 @@ from workloads.tasks.template import load_template
 from workloads.workload import TrainingSettings, Workload
 
 Notify = Callable[[str], None]
+ExpectedArithmetic = Callable[[Path], Accumulation | None]
+"""Returns how a device probably sums float16 products, given the program that probes it, or None if nobody knows."""
 
 EXPORT_LOG = "export.log"
 REFERENCE_LOG = "references.log"
@@ -215,11 +217,13 @@ def prepare(
     references: bool = True,
     obstacles: Mapping[str, UserError | SuiteError] | None = None,
     exporters: Exporters | None = None,
+    expected: ExpectedArithmetic | None = None,
 ) -> Preparation:
     """Exports missing programs and computes missing reference losses, if wanted.
 
     A setting with one of `obstacles`, or whose export fails, is left out with its reason. `exporters` export for
-    several plans; without them, this plan gets its own.
+    several plans; without them, this plan gets its own. Reference losses that depend on the device are computed ahead
+    for the arithmetic that is `expected` of it.
     """
     for warning in plan.warnings():
         notify(warning)
@@ -241,7 +245,7 @@ def prepare(
     missing = [workload for workload, artifact in found.items() if artifact is None]
     last = max((workloads.index(workload) for workload in missing), default=0)
     with contextlib.nullcontext(exporters) if exporters is not None else open_exporters(cache) as opened:
-        preparing = _Preparing(plan, cache, inputs, opened, notify, references)
+        preparing = _Preparing(plan, cache, inputs, opened, notify, references, expected)
         programs = without_errors(
             lambda workload: preparing.program(workload, missing, exports_follow=workloads.index(workload) < last)
         )
@@ -291,6 +295,7 @@ class _Preparing:
     exporters: Exporters
     notify: Notify
     references: bool
+    expected: ExpectedArithmetic | None
 
     def program(
         self, workload: Workload, missing: list[Workload], *, exports_follow: bool
@@ -345,14 +350,21 @@ class _Preparing:
         return seconds > _LONG_SECONDS and memory_bytes < psutil.virtual_memory().available
 
     def _losses(self, workload: Workload, artifact: Artifact, process: Exporter) -> ReferenceLosses:
-        if not self.references or depends_on_device(workload):
+        if not self.references:
             return NOT_YET
-        kept = self._read_losses(workload, artifact)
+        if not depends_on_device(workload):
+            return self._losses_with(Accumulation.FP32, workload, artifact, process)
+        accumulation = self.expected(artifact.folder / PROBE) if self.expected is not None else None
+        if accumulation is not None:
+            self._losses_with(accumulation, workload, artifact, process)  # kept until the device is known to have it
+        return NOT_YET
+
+    def _losses_with(
+        self, accumulation: Accumulation, workload: Workload, artifact: Artifact, process: Exporter
+    ) -> ReferenceLosses:
+        training, steps = self.plan.training(workload.setting), workload.reference_steps
+        kept = kept_losses(artifact, self.inputs.data, training, steps, accumulation)
         if kept is not None:
             return kept
         self.notify(f"computing the reference losses of {self._name(workload)}")
-        return process.export(self.plan, workload.quant, self.notify, Accumulation.FP32)
-
-    def _read_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        training = self.plan.training(workload.setting)
-        return kept_losses(artifact, self.inputs.data, training, workload.reference_steps, Accumulation.FP32)
+        return process.export(self.plan, workload.quant, self.notify, accumulation)

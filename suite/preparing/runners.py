@@ -51,6 +51,11 @@ class Runners:
                 raise
             self._display.note(f"this machine can't be measured: {error}")
 
+    def native(self) -> BuiltRunner | None:
+        """Returns the native runner, if `build_ahead` has built it."""
+        found = self._known.get(_NATIVE)
+        return found if isinstance(found, BuiltRunner) else None
+
     def for_device(self, device: Device, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
         """Returns the runner for a connected device, which may run programs for another machine than it reports.
 

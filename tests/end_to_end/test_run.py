@@ -52,6 +52,15 @@ def test_the_second_run_exports_nothing_and_pushes_nothing(bench: Bench) -> None
     assert "building" not in second.err
 
 
+def test_fp16s_losses_are_computed_before_this_machine_is_measured(bench: Bench) -> None:
+    ran = bench(*QUICK, "--quant", "fp16", "--seed", "12")
+    assert ran.code == 0, ran.err
+    notes = ran.err.splitlines()
+    (losses,) = (number for number, note in enumerate(notes) if "computing the reference losses of tiny fp16" in note)
+    assert losses < min(number for number, note in enumerate(notes) if note.startswith("local: "))
+    assert " with " not in notes[losses]  # said of losses that had waited for the device
+
+
 def test_a_table_in_a_pipe_is_not_wrapped_and_has_no_debris(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     ran = bench(*QUICK, "--quant", "fp32,nf4")

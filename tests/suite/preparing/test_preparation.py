@@ -14,14 +14,15 @@ from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from suite.preparing import preparation
 from suite.preparing.exporting import Exporter
-from suite.preparing.preparation import EXPORT_LOG, REFERENCE_LOG, Inputs, Preparation, load_inputs, prepare
+from suite.preparing.preparation import EXPORT_LOG, NOT_YET, REFERENCE_LOG, Inputs, Preparation, load_inputs, prepare
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import Artifact, ArtifactCache
-from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.lowering.arithmetic_probe import PROBE, Accumulation
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.workload import Workload
 
 PLAN = Plan((), model="tiny", quants=("fp32", "int8", "nf4"))
+HALF = Plan((), model="tiny", quants=("fp16",))
 TIMEOUT_S = 60.0
 
 
@@ -40,6 +41,7 @@ class Processes:
         self.orders: list[tuple[str, str, bool]] = []
         self.before: Callable[[str, bool], None] = lambda _quant, _losses: None
         self.exported: set[str] = set()
+        self.accumulations: list[Accumulation | None] = []
         self.cache = ArtifactCache(folder)
         lock = threading.Lock()
 
@@ -47,6 +49,7 @@ class Processes:
             exporter: Exporter, _plan: Plan, quant: str, _notify: object, accumulation: Accumulation | None
         ) -> ReferenceLosses:
             losses = accumulation is not None
+            self.accumulations.append(accumulation)
             self.before(quant, losses)
             with lock:
                 self.orders.append((exporter.log.name, quant, losses))
@@ -60,8 +63,8 @@ class Processes:
         monkeypatch.setattr(Exporter, "export", export)
         monkeypatch.setattr(ArtifactCache, "find", find)
 
-    def prepare(self, inputs: Inputs) -> Preparation:
-        return prepare(PLAN, inputs, self.cache, lambda _note: None)
+    def prepare(self, inputs: Inputs, plan: Plan = PLAN, **options: Any) -> Preparation:
+        return prepare(plan, inputs, self.cache, lambda _note: None, **options)
 
 
 @pytest.fixture
@@ -137,6 +140,32 @@ def test_losses_that_fail_leave_out_their_setting_alone(
     found = processes.prepare(inputs)
     assert [one.workload.quant for one in found.prepared] == ["fp32", "nf4"]
     assert [(one.workload.quant, str(one.error)) for one in found.left_out] == [("int8", "killed")]
+
+
+def test_losses_that_depend_on_the_device_are_computed_for_the_arithmetic_expected_of_it(
+    processes: Processes, inputs: Inputs
+) -> None:
+    asked: list[Path] = []
+
+    def expected(program: Path) -> Accumulation:
+        asked.append(program)
+        return Accumulation.FP16
+
+    found = processes.prepare(inputs, HALF, expected=expected)
+    assert processes.orders == [(EXPORT_LOG, "fp16", False), (EXPORT_LOG, "fp16", True)]
+    assert asked == [processes.cache.root / PROBE]
+    assert processes.accumulations == [None, Accumulation.FP16]
+    (one,) = found.prepared
+    assert one.reference is NOT_YET  # the device decides
+
+
+@pytest.mark.parametrize("expected", [None, lambda _program: None])
+def test_without_an_expectation_such_losses_wait_for_the_device(
+    expected: Callable[[Path], None] | None, processes: Processes, inputs: Inputs
+) -> None:
+    found = processes.prepare(inputs, HALF, expected=expected)
+    assert processes.orders == [(EXPORT_LOG, "fp16", False)]
+    assert [one.reference for one in found.prepared] == [NOT_YET]
 
 
 def test_an_interruption_does_not_wait_for_losses(
