@@ -1,24 +1,27 @@
 """How P-RGE does on tasks beyond the paper's: long rows, code and the user's own task.
 
 P-RGE and MeZO on the same adapters, which P-RGE makes faster, do the same forward work on each task. The first part,
-with short rows like the paper's, is what the others are compared with.
+with short rows like the paper's, is what the others are compared with. What a forward token costs is measured by steps
+of all lengths in turn, as trainings on different tasks may be an hour apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foundation.unavailable import Unavailable
-from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, table_of, with_rows
-from reports.model.race import Estimate
-from reports.model.reading import Number
+from reports.model.experiment import Answer, Cell, Curve, Evidence, Picture, interval_cells, table_of, with_rows
+from reports.model.measurement import Measurement, shape_words
+from reports.model.reading import Interval, Number
 from reports.model.training import Training
 from reports.text.numbers import format_list
 from suite.experiments.experiment import planned
 from suite.experiments.material import Material
 from suite.experiments.trained import NO_TIMES, Contender, Estimated, cells, contenders, curve_of, renamed
 from suite.results.race_answers import estimate_cost
+from suite.stats import ratio_interval
 
 _METHOD, _RIVAL = "prge", "mezo-lora-fa"
 _YOURS = "your task"
@@ -51,7 +54,8 @@ def answer(material: Material, device: str) -> Answer:
     """Answers for one device."""
     found = _trained(material, device)
     missing = _not_asked(material)
-    evidence = with_rows(_accuracy_table(found), _cost_table(found), _speed_table(found))
+    steps = _steps(material, device)
+    evidence = with_rows(_accuracy_table(found), _steps_table(steps), _cost_table(found), _speed_table(found))
     own = [one for one in found if one.contender.method == _METHOD]
     if not own:
         return Answer("No training of prge finished, so there is no answer.", None, evidence, missing)
@@ -59,7 +63,7 @@ def answer(material: Material, device: str) -> Answer:
     if device in material.experiment.emulated:
         words.append(NO_TIMES)
     else:
-        words += _cost_words(own)
+        words += [_time_words(own, steps), _memory_words(own)]
     return Answer(f"{'; '.join(word for word in words if word)}.", _picture(found), evidence, missing)
 
 
@@ -98,30 +102,73 @@ def _learned_words(own: Sequence[_Trained]) -> str:
     return f"P-RGE {', '.join(words)}"
 
 
-def _cost_words(own: Sequence[_Trained]) -> list[str]:
-    """Returns the task with the slowest forward token and the one with the most memory, compared with the first."""
-    first, *others = own
-    words = []
-    ratios = [
-        (ratio, one) for one in others if isinstance(ratio := _compare_seeds(one.contender, first.contender), Estimate)
+@dataclass(frozen=True)
+class _Steps:
+    """P-RGE's steps with rows of a length. `ratio`: how many times as long a forward token takes as with the first."""
+
+    measured: Measurement
+    ratio: float
+    interval: Interval | Unavailable
+
+    @property
+    def length(self) -> int:
+        return int(str(self.measured.workload["T"]))
+
+    @property
+    def token_ms(self) -> float:
+        """Milliseconds per thousand forward tokens."""
+        return 1e3 * _token_level(self.measured)
+
+
+def _steps(material: Material, device: str) -> list[_Steps]:
+    """Returns the steps of each length, shortest rows first."""
+    known = [one for one in material.measurements("steps", device) if isinstance(one.latency.median_ms, float)]
+    known.sort(key=lambda one: int(str(one.workload["T"])))
+    return [
+        _Steps(
+            one,
+            _token_level(one) / _token_level(known[0]),
+            ratio_interval(_of_tokens(one, one.latency.medians_ms), _of_tokens(known[0], known[0].latency.medians_ms)),
+        )
+        for one in known
     ]
-    if ratios:
-        ratio, one = max(ratios, key=lambda pair: pair[0].value)
-        ends = ratio.interval
-        if isinstance(ends, Unavailable):
-            words.append(f"whether a forward token takes longer on any task can't be told ({ends.reason})")
-        elif ends.low > 1:
-            words.append(
-                f"a forward token takes up to {ratio.value:.2f} times ({ends.low:.2f} to {ends.high:.2f}) as long, on "
-                f"{one.task}, as on {first.task}"
-            )
-        else:
-            words.append("whether a forward token takes longer on any task can't be told")
+
+
+def _token_level(one: Measurement) -> float:
+    return _of_tokens(one, [float(str(one.latency.median_ms))])[0]
+
+
+def _of_tokens(one: Measurement, of_steps: Sequence[float]) -> list[float]:
+    tokens = 2 * math.prod(int(str(one.workload[name])) for name in ("q", "b", "T"))
+    return [ms / tokens for ms in of_steps]
+
+
+def _time_words(own: Sequence[_Trained], steps: Sequence[_Steps]) -> str:
+    """Says on which task a forward token takes the longest, compared with the first."""
+    tasks = {one.length: one.task for one in own}
+    longer = [one for one in steps[1:] if one.length in tasks]
+    if not longer or steps[0].length not in tasks:
+        return "whether a forward token takes longer on any task can't be told (no steps were measured)"
+    slowest = max(longer, key=lambda one: one.ratio)
+    ends = slowest.interval
+    if isinstance(ends, Unavailable):
+        return f"whether a forward token takes longer on any task can't be told ({ends.reason})"
+    if ends.low <= 1:
+        return "whether a forward token takes longer on any task can't be told"
+    return (
+        f"a forward token takes up to {slowest.ratio:.2f} times ({ends.low:.2f} to {ends.high:.2f}) as long, on "
+        f"{tasks[slowest.length]}, as on {tasks[steps[0].length]}"
+    )
+
+
+def _memory_words(own: Sequence[_Trained]) -> str:
+    """Says on which task memory peaks, compared with the first."""
+    first, *others = own
     sized = [(peak, one) for one in others if (peak := one.contender.peak_mib) is not None]
-    if sized and (base := first.contender.peak_mib) is not None:
-        peak, one = max(sized, key=lambda pair: pair[0])
-        words.append(f"memory peaks at {peak:.0f} MiB on {one.task} and {base:.0f} on {first.task}")
-    return words
+    if not sized or (base := first.contender.peak_mib) is None:
+        return ""
+    peak, one = max(sized, key=lambda pair: pair[0])
+    return f"memory peaks at {peak:.0f} MiB on {one.task} and {base:.0f} on {first.task}"
 
 
 def _compare_seeds(one: Contender, other: Contender) -> Estimated:
@@ -177,6 +224,21 @@ def _cost_table(found: Sequence[_Trained]) -> Evidence:
         rows,
         "Forward tokens are those of full rows; a task's rows that are shorter than T cost less.",
     )
+
+
+def _steps_table(steps: Sequence[_Steps]) -> Evidence:
+    rows: list[dict[str, Cell]] = [
+        {
+            "T": one.length,
+            "shape": shape_words(one.measured.workload),
+            "ms a step": one.measured.latency.median_ms,
+            "ms for 1,000 forward tokens": one.token_ms,
+            "times as long": one.ratio,
+            **interval_cells(one.interval),
+        }
+        for one in steps
+    ]
+    return table_of(f"Steps of {_METHOD}, with sessions of all lengths in turn", rows, "95 % intervals over sessions.")
 
 
 def _speed_table(found: Sequence[_Trained]) -> Evidence:

@@ -18,6 +18,7 @@ from suite.experiments.answers import estimators, generalization, precision
 from suite.experiments.material import Material
 from tests.support.reports import report_fixtures
 from tests.support.reports.training_fixtures import made_up
+from tests.support.suite.made_material import made_measurement
 
 SEEDS = (7, 8, 9)
 Trainings = Mapping[str, Sequence[Training]]
@@ -247,24 +248,47 @@ def test_without_prge_nothing_is_compared() -> None:
     assert answer.sentence.startswith("Methods can't be compared")
 
 
-def _generalization(code: float = 0.7, **options: Any) -> Answer:
+def _steps(T: int, *sessions_ms: float) -> Measurement:
+    return made_measurement(sessions_ms, q=4, b=4, T=T)
+
+
+STEPS = (_steps(1024, 64 * 300, 64 * 310, 64 * 305), _steps(64, 100, 103, 102), _steps(96, 150, 151, 152))
+
+
+def _generalization(code: float = 0.7, steps: Sequence[Measurement] = STEPS, **options: Any) -> Answer:
+    rows_of = {"code": {"T": 96}, "rows of 128": {"T": 1024}}
     made = {
         "short rows": [*_seeds(0.8), *_seeds(0.8, method="mezo-lora-fa", step_s=2.0)],
-        "code": [*_seeds(code, 0.03, step_s=1.5), *_seeds(0.6, method="mezo-lora-fa", step_s=1.5)],
+        "code": [
+            *_seeds(code, 0.03, step_s=1.5, workload=rows_of["code"]),
+            *_seeds(0.6, method="mezo-lora-fa", step_s=1.5, workload=rows_of["code"]),
+        ],
         "rows of 128": [
-            *_seeds(0.505, 0.02, step_s=3.0, peak_kib=409_600),
-            *_seeds(0.5, method="mezo-lora-fa", step_s=9.0),
+            *_seeds(0.505, 0.02, step_s=3.0, peak_kib=409_600, workload=rows_of["rows of 128"]),
+            *_seeds(0.5, method="mezo-lora-fa", step_s=9.0, workload=rows_of["rows of 128"]),
         ],
     }
-    return generalization.answer(_material("generalization", made, **options), "jetson")
+    return generalization.answer(_material("generalization", made, steps=steps, **options), "jetson")
 
 
 def test_generalization_names_where_accuracy_is_gained_and_what_it_costs() -> None:
     assert _generalization().sentence == (
         "P-RGE gains accuracy on short rows (+30 points) and code (+20 points), on rows of 128 it can't be told (the "
-        "change's interval contains zero); a forward token takes up to 3.00 times (3.00 to 3.00) as long, on rows of "
-        "128, as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
+        "change's interval contains zero); a forward token takes up to 11.96 times (11.58 to 12.44) as long, on rows "
+        "of 128, as on short rows; memory peaks at 400 MiB on rows of 128 and 195 on short rows."
     )
+
+
+def test_a_tokens_time_is_that_of_steps_measured_in_turn() -> None:
+    (table,) = (rows for title, rows in _tables(_generalization()).items() if title.startswith("Steps of prge"))
+    assert [(row["T"], row["ms for 1,000 forward tokens"]) for row in table] == [
+        (64, pytest.approx(1e3 * 102 / (32 * 64))),
+        (96, pytest.approx(1e3 * 151 / (32 * 96))),
+        (1024, pytest.approx(1e3 * 64 * 305 / (32 * 1024))),
+    ]
+    assert "longer on any task can't be told (no steps were measured)" in _generalization(steps=()).sentence
+    alike = (_steps(64, 100, 103, 102), _steps(96, 150, 154, 152))
+    assert "longer on any task can't be told;" in _generalization(steps=alike).sentence
 
 
 def test_generalization_compares_with_mezo_task_by_task() -> None:
@@ -306,8 +330,9 @@ def test_a_reason_that_many_trainings_have_is_reported_once() -> None:
     assert material.missing("pi") == ()
 
 
-def test_one_seed_does_not_tell_what_a_token_takes() -> None:
-    made = {"short rows": _seeds(0.8)[:1], "code": _seeds(0.7, step_s=2.0)[:1]}
-    sentence = generalization.answer(_material("generalization", made), "jetson").sentence
+def test_one_seed_and_one_session_tell_neither_accuracy_nor_time() -> None:
+    made = {"short rows": _seeds(0.8)[:1], "code": _seeds(0.7, workload={"T": 96})[:1]}
+    steps = (_steps(64, 100), _steps(96, 150))
+    sentence = generalization.answer(_material("generalization", made, steps=steps), "jetson").sentence
     assert sentence.startswith("Whether P-RGE gains accuracy on short rows and code can't be told (of 1 seed, and")
-    assert "whether a forward token takes longer on any task can't be told (of 1 seed, and" in sentence
+    assert "whether a forward token takes longer on any task can't be told (" in sentence
