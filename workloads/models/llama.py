@@ -323,7 +323,7 @@ class Decoder(nn.Module):
         super().__init__()
         # Its own first values, on the meta device, would import torch's decompositions: a second and more.
         table = torch.empty(config.vocab_size, config.hidden_size)
-        self.embed_tokens: nn.Module = nn.Embedding.from_pretrained(table)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 

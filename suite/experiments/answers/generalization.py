@@ -115,6 +115,10 @@ class _Steps:
         return int(str(self.measured.workload["T"]))
 
     @property
+    def step_ms(self) -> float:
+        return float(str(self.measured.latency.median_ms))
+
+    @property
     def token_ms(self) -> float:
         """Milliseconds per thousand forward tokens."""
         return 1e3 * _token_level(self.measured)
@@ -231,7 +235,7 @@ def _steps_table(steps: Sequence[_Steps]) -> Evidence:
         {
             "T": one.length,
             "shape": shape_words(one.measured.workload),
-            "ms a step": one.measured.latency.median_ms,
+            "ms a step": one.step_ms,
             "ms for 1,000 forward tokens": one.token_ms,
             "times as long": one.ratio,
             **interval_cells(one.interval),
