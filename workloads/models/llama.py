@@ -1,12 +1,10 @@
 """The Llama family and its relatives in plain PyTorch, written so that a complete decoder layer lowers to one delegate.
 
 Hidden states and everything between two products are float32 in every setting; a product with a float16 weight has
-float16 operands and a float16 result, which is widened immediately.
-
-Three formulas differ from the textbook but compute the same: the mean of RMSNorm is a product with a constant row (a
-reduction would cut the graph), the sign of the rotation's half turn is folded into the sine table, and 1/sqrt(head_dim)
-into the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the
-batch with its own adapter, so that the adapters apply as one batched product.
+float16 operands and a float16 result, which is widened immediately. Three formulas differ from the textbook, not in
+result: RMSNorm's mean is a product with a constant row (a reduction would cut the graph), the sign of the rotation's
+half turn is in the sine table, 1/sqrt(head_dim) in the queries' tables. Hidden states are [slices, rows * T, hidden]; a
+slice is the batch with its own adapter, so adapters are one batched product.
 """
 
 from __future__ import annotations
@@ -321,9 +319,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: LlamaConfig, layers: int) -> None:
         super().__init__()
-        # Its own first values, on the meta device, would import torch's decompositions: a second and more.
-        table = torch.empty(config.vocab_size, config.hidden_size)
-        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
+        size = config.vocab_size, config.hidden_size  # to give it values, the meta device would import for a second
+        self.embed_tokens: nn.Module = nn.Embedding(*size, _weight=torch.empty(size))
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 

@@ -1,14 +1,15 @@
 """How much faster loops that run side by side make a step, where that fades, and what other shapes will take.
 
-A step's time is modelled as  t = fixed + bytes of weights * per byte + operations * per operation.  The three
-coefficients are not negative and are fitted for each setting, over shapes and models, by least squares of relative
-errors. Shapes kept out of the fit show how good the forecasts are.
+A step's time is modelled as  t = fixed + bytes of weights / bandwidth + operations of frozen products / speed + other
+operations / other speed.  The coefficients are not negative and are fitted for each setting, over shapes and models, by
+least squares of relative errors. Shapes kept out of the fit show how good the forecasts are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -29,14 +30,18 @@ from reports.model.reading import Interval
 from reports.text.appearance import slot
 from reports.text.numbers import format_count
 from suite.experiments.material import Material
+from suite.planning.plan import described_workload
 from suite.stats import ratio_interval
+from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
+from workloads.workload import layout_of
 
 _CLAIM = 2.0
 """The inner loop makes a step up to twice as fast [MobiZO, arXiv 2409.15520]."""
 _WORTH = 1.1
 """A smaller speed-up would not be missed."""
 _ALLOWED_PERCENT = 10.0
+_COEFFICIENTS = 4
 _ON = ("model", "quant", "q", "b", "T")
 
 
@@ -67,6 +72,15 @@ class _SpeedUp:
 
 
 @dataclass(frozen=True)
+class StepWork:
+    """What a step reads and computes: bytes of weights, operations of frozen products, and those of the others."""
+
+    weight_bytes: float
+    frozen_operations: float
+    other_operations: float
+
+
+@dataclass(frozen=True)
 class StepTimes:
     """The fitted model of a setting: fixed milliseconds, and milliseconds per byte of weights and per operation.
 
@@ -75,48 +89,56 @@ class StepTimes:
 
     fixed_ms: float
     ms_per_byte: float
-    ms_per_operation: float
+    ms_per_frozen_operation: float
+    ms_per_other_operation: float
     errors: tuple[float, ...]
 
-    def milliseconds(self, weight_bytes: float, operations: float) -> float:
+    def milliseconds(self, work: StepWork) -> float:
         """Returns the forecast time of a step."""
-        return self.fixed_ms + self.ms_per_byte * weight_bytes + self.ms_per_operation * operations
+        return (
+            self.fixed_ms
+            + self.ms_per_byte * work.weight_bytes
+            + self.ms_per_frozen_operation * work.frozen_operations
+            + self.ms_per_other_operation * work.other_operations
+        )
 
 
-def fit_step_times(found: Sequence[tuple[float, float, float]]) -> StepTimes:
-    """Fits the model to steps, each (bytes of weights, operations, milliseconds).
+def fit_step_times(found: Sequence[tuple[StepWork, float]]) -> StepTimes:
+    """Fits the model to steps, each its work and its milliseconds.
 
     By least squares of relative errors with non-negative coefficients [Lawson & Hanson 1974]. Raises ValueError for
-    fewer than three steps.
+    fewer steps than coefficients.
     """
     from scipy.optimize import nnls  # takes most of a second to load
 
-    if len(found) < 3:
-        raise ValueError(f"{len(found)} steps, but three coefficients need at least three")
-    values = np.asarray(found, dtype=np.float64)
-    times = values[:, 2]
-    columns = np.column_stack([np.ones(len(values)), values[:, 0], values[:, 1]]) / times[:, None]
+    if len(found) < _COEFFICIENTS:
+        raise ValueError(f"{len(found)} steps, but {_COEFFICIENTS} coefficients need at least as many")
+    columns = np.array([[1.0, *astuple(work)] for work, _ in found]) / np.array([[taken] for _, taken in found])
     scale = np.linalg.norm(columns, axis=0)
     scale[scale == 0] = 1.0
-    solution, _ = nnls(columns / scale, np.ones(len(values)))
+    solution, _ = nnls(columns / scale, np.ones(len(found)))
     coefficients = solution / scale
-    errors = columns @ coefficients - 1.0
-    fixed, per_byte, per_operation = (float(each) for each in coefficients)
-    return StepTimes(fixed, per_byte, per_operation, tuple(float(each) for each in errors))
+    errors = tuple(map(float, columns @ coefficients - 1.0))
+    fixed, per_byte, per_frozen_operation, per_other_operation = map(float, coefficients)
+    return StepTimes(fixed, per_byte, per_frozen_operation, per_other_operation, errors)
 
 
-def operations_of(workload: Mapping[str, Json]) -> float:
-    """Returns the floating-point operations of a step's forward passes.
+def work_of(workload: Mapping[str, Json], weight_bytes: float) -> StepWork:
+    """Returns the work of a step's forward passes.
 
-    They are products with weights, attention, and the head at one position of each row.
+    Frozen products are those with the layers' weights, and the head's at one position of each row. The other products
+    are attention's and the adapters', which a setting may make in another type.
     """
-    config = model_config(str(workload["model"]))
-    rows = 2 * _whole(workload, "q") * _whole(workload, "b")
-    length = _whole(workload, "T")
-    attention = 4 * length * config.query_size
-    projections = 2 * config.hidden_size * (2 * config.query_size + 2 * config.kv_size + 3 * config.intermediate_size)
-    head = 2 * config.hidden_size * config.vocab_size
-    return float(rows * (length * config.layers * (projections + attention) + head))
+    described = described_workload(workload)
+    config = model_config(described.model)
+    rows = 2 * described.q * described.b
+    tokens = rows * described.T
+    frozen = tokens * config.layers * sum(2 * math.prod(config.projection_shape(name)) for name in PROJECTIONS)
+    head = rows * 2 * config.hidden_size * config.vocab_size
+    attention = tokens * config.layers * 4 * described.T * config.query_size
+    slots = layout_of(described, config)
+    adapters = tokens * sum(2 * slot.rank * sum(config.projection_shape(slot.projection)) for slot in slots)
+    return StepWork(weight_bytes, float(frozen + head), float(attention + adapters))
 
 
 def answer(material: Material, device: str) -> Answer:
@@ -156,9 +178,9 @@ def _key(one: Measurement) -> tuple[Json, ...]:
     return tuple(one.workload.get(name) for name in _ON)
 
 
-def _points(found: Sequence[Measurement]) -> list[tuple[float, float, float]]:
+def _points(found: Sequence[Measurement]) -> list[tuple[StepWork, float]]:
     return [
-        (one.weight_bytes, operations_of(one.workload), one.latency.median_ms)
+        (work_of(one.workload, one.weight_bytes), one.latency.median_ms)
         for one in found
         if isinstance(one.latency.median_ms, float) and not isinstance(one.weight_bytes, Unavailable)
     ]
@@ -169,7 +191,7 @@ def _fit_settings(found: Sequence[Measurement]) -> dict[str, StepTimes]:
     for one in found:
         by_setting.setdefault(str(one.workload["quant"]), []).append(one)
     points = {quant: _points(each) for quant, each in by_setting.items()}
-    return {quant: fit_step_times(each) for quant, each in points.items() if len(each) >= 3}
+    return {quant: fit_step_times(each) for quant, each in points.items() if len(each) >= _COEFFICIENTS}
 
 
 def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement]) -> Evidence:
@@ -178,8 +200,8 @@ def _forecasts(models: Mapping[str, StepTimes], held_out: Sequence[Measurement])
         model, points = models.get(str(one.workload["quant"])), _points([one])
         if model is None or not points:
             continue
-        weight_bytes, operations, taken = points[0]
-        expected = model.milliseconds(weight_bytes, operations)
+        work, taken = points[0]
+        expected = model.milliseconds(work)
         rows.append(
             {
                 "setting": str(one.workload["quant"]),
@@ -213,15 +235,23 @@ def _model_table(models: Mapping[str, StepTimes]) -> Evidence:
         {
             "setting": quant,
             "fixed, ms": found.fixed_ms,
-            "weights, GB/s": 1e-6 / found.ms_per_byte if found.ms_per_byte else None,
-            "arithmetic, GFLOP/s": 1e-6 / found.ms_per_operation if found.ms_per_operation else None,
+            "weights, GB/s": _giga_a_second(found.ms_per_byte),
+            "frozen products, GFLOP/s": _giga_a_second(found.ms_per_frozen_operation),
+            "attention and adapters, GFLOP/s": _giga_a_second(found.ms_per_other_operation),
             "largest error of a fitted step, %": 100 * max(map(abs, found.errors)),
         }
         for quant, found in models.items()
     ]
     return table_of(
-        "What a step's time consists of", rows, "t = fixed + weights read + arithmetic, fitted per setting."
+        "What a step's time consists of",
+        rows,
+        "t = fixed + weights read + frozen products + attention and adapters, fitted per setting.",
     )
+
+
+def _giga_a_second(ms: float) -> float | None:
+    """Returns billions in a second of what takes that many milliseconds each, or None if it takes no time."""
+    return 1e-6 / ms if ms else None
 
 
 def _sentence(ups: Sequence[_SpeedUp], forecasts: Evidence) -> str:

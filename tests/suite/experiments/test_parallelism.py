@@ -10,7 +10,7 @@ import pytest
 from foundation.unavailable import Json
 from reports.model.experiment import Answer
 from reports.model.measurement import Measurement
-from suite.experiments.answers.parallelism import answer, fit_step_times, operations_of
+from suite.experiments.answers.parallelism import StepWork, answer, fit_step_times, work_of
 from tests.support.suite.made_material import made_material, made_measurement
 
 
@@ -45,45 +45,62 @@ def test_the_usual_models_settings_are_lines_and_other_models_are_points() -> No
 
 
 def test_steps_with_a_loop_off_are_not_fitted() -> None:
-    shapes = [step for T in (16, 64, 128) for step in loop("inner_parallel", 2.0 * T, 9.0 * T, T=T)]
+    shapes = [step for T in (16, 32, 64, 128) for step in loop("inner_parallel", 2.0 * T, 9.0 * T, T=T)]
     (fit,) = (table for table in answer_of(shapes).evidence if table.title.startswith("What a step's"))
     (row,) = fit.rows
     assert float(str(row[-1])) < 15
 
 
+def planted(work: StepWork) -> float:
+    return 2.0 + 3e-6 * work.weight_bytes + 5e-9 * work.frozen_operations + 2e-8 * work.other_operations
+
+
 def test_a_planted_model_is_found() -> None:
-    planted = [(bytes_, ops, 2.0 + 3e-6 * bytes_ + 5e-9 * ops) for bytes_, ops in _SHAPES]
-    found = fit_step_times(planted)
+    found = fit_step_times([(work, planted(work)) for work in _WORK])
     assert found.fixed_ms == pytest.approx(2.0)
     assert found.ms_per_byte == pytest.approx(3e-6)
-    assert found.ms_per_operation == pytest.approx(5e-9)
+    assert found.ms_per_frozen_operation == pytest.approx(5e-9)
+    assert found.ms_per_other_operation == pytest.approx(2e-8)
     assert max(map(abs, found.errors)) < 1e-9
-    assert found.milliseconds(1e6, 1e9) == pytest.approx(2.0 + 3.0 + 5.0)
+    assert found.milliseconds(StepWork(1e6, 1e9, 1e8)) == pytest.approx(2.0 + 3.0 + 5.0 + 2.0)
 
 
 def test_no_part_of_a_step_takes_less_than_nothing() -> None:
-    found = fit_step_times([(bytes_, ops, 5e-9 * ops - 1e-9 * bytes_) for bytes_, ops in _SHAPES])
-    assert min(found.fixed_ms, found.ms_per_byte, found.ms_per_operation) >= 0
+    found = fit_step_times([(work, 5e-9 * work.frozen_operations - 1e-9 * work.weight_bytes) for work in _WORK])
+    parts = (found.fixed_ms, found.ms_per_byte, found.ms_per_frozen_operation, found.ms_per_other_operation)
+    assert min(parts) >= 0
 
 
 def test_errors_are_relative_to_the_time_of_a_step() -> None:
-    exact = [(bytes_, ops, 2.0 + 3e-6 * bytes_ + 5e-9 * ops) for bytes_, ops in _SHAPES]
-    found = fit_step_times([(bytes_, ops, 1.1 * taken) for bytes_, ops, taken in exact])
+    found = fit_step_times([(work, 1.1 * planted(work)) for work in _WORK])
     assert found.fixed_ms == pytest.approx(2.2)
 
 
-def test_three_steps_are_needed() -> None:
-    with pytest.raises(ValueError, match="2 steps"):
-        fit_step_times([(1.0, 1.0, 1.0), (2.0, 2.0, 2.0)])
+def test_four_steps_are_needed() -> None:
+    with pytest.raises(ValueError, match="3 steps"):
+        fit_step_times([(work, 1.0) for work in _WORK[:3]])
 
 
-def test_operations_grow_with_each_of_q_b_and_t() -> None:
-    shape: dict[str, Json] = {"model": "tiny", "q": 2, "b": 3, "T": 16}
-    one = operations_of(shape)
-    assert operations_of({**shape, "q": 4}) == pytest.approx(2 * one)
-    assert operations_of({**shape, "b": 6}) == pytest.approx(2 * one)
+def test_work_grows_with_each_of_q_b_and_t() -> None:
+    shape: dict[str, Json] = {"model": "tiny", "quant": "fp32", "q": 2, "b": 3, "T": 16}
+    one = work_of(shape, 5.0)
+    assert one.weight_bytes == 5.0
+    for more in ({"q": 4}, {"b": 6}):
+        double = work_of(shape | more, 5.0)
+        assert double.frozen_operations == pytest.approx(2 * one.frozen_operations)
+        assert double.other_operations == pytest.approx(2 * one.other_operations)
     layers = 2 * 64 * (2 * 64 + 2 * 32 + 3 * 128)
-    assert one == 12 * (16 * 2 * (layers + 4 * 16 * 64) + 2 * 64 * 512)
+    assert one.frozen_operations == 12 * (16 * 2 * layers + 2 * 64 * 512)
+    adapters = 2 * 16 * (2 * (64 + 64) + 2 * (64 + 32) + 2 * (64 + 128) + (128 + 64))
+    assert one.other_operations == 12 * 16 * 2 * (4 * 16 * 64 + adapters)
+    narrow = work_of(shape | {"rank": 8, "targets": ["q_proj"], "layers": "1-1"}, 5.0)
+    assert narrow.other_operations == 12 * 16 * (2 * 4 * 16 * 64 + 2 * 8 * (64 + 64))
 
 
-_SHAPES = [(1e6, 1e8), (1e6, 1e9), (2e6, 3e9), (4e6, 1e10), (8e6, 2e9)]
+_WORK = [
+    StepWork(1e6, 1e8, 1e7),
+    StepWork(1e6, 1e9, 3e8),
+    StepWork(2e6, 3e9, 1e8),
+    StepWork(4e6, 1e10, 4e9),
+    StepWork(8e6, 2e9, 9e8),
+]
