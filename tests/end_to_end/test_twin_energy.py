@@ -27,6 +27,9 @@ GAUGE = "sys/class/power_supply/battery/current_now"
 WITHIN = 0.02
 STEPS = 20
 """At least: the session goes on until it has measured for ten seconds, several periods of the power."""
+LENGTH = ("--sessions", "1", "--steps", str(STEPS))
+ATTEMPTS = 5
+"""A host that is too busy to take all samples says so, and measures again."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,20 +72,15 @@ def test_energy_is_the_integral_of_the_boards_power_within_two_percent(
         TwinRun(bench, **twin.entry(threads=1))
         pid_file = twin.workdir / "edge-training-suite/runner.pid"
         with modelled_power(pid_file, **{unit: twin.root / file}):
-            ran = bench(
-                "run",
-                "--device",
-                "board",
-                *SHAPE,
-                "--quant",
-                "fp32",
-                *("--sessions", "1", "--steps", str(STEPS)),
-                "--json",
-            )
-        assert ran.code == 0, ran.err
+            for _ in range(ATTEMPTS):
+                ran = bench("run", "--device", "board", *SHAPE, "--quant", "fp32", *LENGTH, "--json")
+                assert ran.code == 0, ran.err
+                item = by_setting(ran.document)["fp32"]
+                energy, power = item["energy_mj_per_step"], item["power_mw"]
+                if all(isinstance(found, float) for found in (energy["gross"], energy["net"], power["idle"])):
+                    break
         assert not runners_in(twin)
-    item = by_setting(ran.document)["fp32"]
-    (log,) = bench.home.glob("runs/*/*.jsonl")
+    (log,) = bench.home.glob(f"runs/{ran.document['run_id']}/*.jsonl")
     begin_ns, end_ns, steps = _window(log, rail)
     wanted = training_mj(begin_ns, end_ns) / steps
     idle = IDLE_MW * (end_ns - begin_ns) / 1e9 / steps

@@ -7,14 +7,24 @@ and no runner is left.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from suite.measuring import idle_device
+from suite.measuring.reaching import Reconnecting
 from tests.support.end_to_end.suite_runs import Bench, wait_for
-from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, steps_to_hit
+from tests.support.end_to_end.twin_runs import (
+    FAULT_TIMEOUT_S,
+    OTHER,
+    TwinRun,
+    be_impatient,
+    outcome,
+    runners_in,
+    steps_to_hit,
+)
 from tests.support.twins.twin_devices import LINKS, Twin, make_twin, revive
 from tests.support.twins.twin_ssh import SshTwin
 
@@ -123,9 +133,18 @@ def test_a_reboot_costs_one_session_and_the_pid_file_it_left_names_nobody(run: T
     assert "ended the runner" not in ran.err
 
 
-def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRun, twin: Twin) -> None:
+def test_another_device_at_the_address_in_mid_run_is_refused_at_once(
+    run: TwinRun, twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over SSH its host key gives it away, over adb its serial number."""
     identities: list[str] = []
+    there = threading.Event()
+
+    def seconds_until_it_is_there(_: Reconnecting) -> float:
+        assert there.wait(FAULT_TIMEOUT_S)
+        return 0.0
+
+    monkeypatch.setattr(Reconnecting, "_seconds", seconds_until_it_is_there)
 
     def become_another() -> None:
         identities.append(_identity(twin))
@@ -133,6 +152,7 @@ def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRu
         _become_another(twin)
         identities.append(_identity(twin))
         twin.start()
+        there.set()
 
     with run.fault(become_another):
         ran = run()

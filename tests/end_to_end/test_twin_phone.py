@@ -29,6 +29,10 @@ def test_a_phone_is_measured_and_the_second_run_pushes_nothing(
         found = outcome(ran)
         assert (found["status"], found["kind"], found["emulated"]) == ("ok", "android", True)
         assert found["loss"]["reference_steps"] >= 3
-        assert found["power_mw"]["mean"] == pytest.approx(412 * 4.102)  # the gauge's current times its voltage
         assert not runners_in(phone)
-        assert "board: all files are there, nothing pushed" in run(sessions=1, steps=3).err
+        again = run(sessions=1, steps=3)
+        assert "board: all files are there, nothing pushed" in again.err
+        # A host that is too busy to read the gauge in time says so, and measures again.
+        powers = (outcome(each)["power_mw"] for each in (ran, again, *(run(sessions=1, steps=3) for _ in range(3))))
+        power = next(found for found in powers if "unavailable" not in found)
+        assert power["mean"] == pytest.approx(412 * 4.102)  # the gauge's current times its voltage
