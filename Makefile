@@ -18,15 +18,16 @@ check: setup-dev tools
 	$(MAKE) --jobs=10 --output-sync=target --keep-going lint types quick
 
 # In parts, each of them one process: a worker of pytest-xdist takes ten seconds to import what all files together need,
-# as long as many tests. What lies in no folder named here is in the part `others`. Sensors, holds and links mostly wait.
-PARTS := sensors holds links devices runner suite workloads others
+# as long as many tests. What lies in no folder named here is in the part `others`. Sensors, holds, faults and links mostly wait.
+PARTS := sensors holds faults links devices runner suite workloads others
 TESTS_sensors := tests/devices/runner/test_runner_program_sensor.py tests/devices/runner/test_runner_sampler.py \
                  tests/suite/measuring/test_meter.py
 TESTS_suite := tests/suite $(TESTS_sensors:%=--ignore=%)
 TESTS_workloads := tests/workloads
 TESTS_runner := tests/devices/runner tests/devices/runner_builds $(TESTS_sensors:%=--ignore=%)
 TESTS_holds := $(wildcard tests/devices/transports/test_*hold*.py)
-TESTS_links := tests/devices/transports $(TESTS_holds:%=--ignore=%)
+TESTS_faults := $(wildcard tests/devices/transports/test_link_*.py)
+TESTS_links := tests/devices/transports $(TESTS_holds:%=--ignore=%) $(TESTS_faults:%=--ignore=%)
 TESTS_devices := tests/devices --ignore=tests/devices/runner --ignore=tests/devices/runner_builds --ignore=tests/devices/transports
 TESTS_others := tests --ignore=tests/suite --ignore=tests/workloads --ignore=tests/devices
 

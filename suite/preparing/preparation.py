@@ -316,11 +316,15 @@ class _Preparing:
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
             shared_text = f" plus {shared:.1f} MB of shared weights"
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{shared_text}")
-        together = exports_follow and self._goes_on_meanwhile(workload)
-        process = self.exporters.references if together else self.exporters.programs
-        losses = self.exporters.waiting.submit(self._losses, workload, artifact, process)
-        if not together:
-            wait([losses])
+        beside = self._goes_on_beside(workload)
+        if exports_follow and beside:
+            return artifact, self._submit(workload, artifact, self.exporters.references)
+        if beside:  # those that wait for the other process needn't be waited for
+            losses = Future[ReferenceLosses]()
+            losses.set_result(self._losses(workload, artifact, self.exporters.programs))
+            return artifact, losses
+        losses = self._submit(workload, artifact, self.exporters.programs)
+        wait([losses])
         return artifact, losses
 
     def prepared(self, workload: Workload, artifact: Artifact, losses: Future[ReferenceLosses]) -> Prepared:
@@ -339,8 +343,12 @@ class _Preparing:
     def _find(self, workload: Workload) -> Artifact | None:
         return self.cache.find(workload, self.inputs.weights.sha256)
 
-    def _goes_on_meanwhile(self, workload: Workload) -> bool:
-        """Returns whether a next program is exported while the losses of this one are computed.
+    def _submit(self, workload: Workload, artifact: Artifact, process: Exporter) -> Future[ReferenceLosses]:
+        """Lets losses be computed after those that wait already."""
+        return self.exporters.waiting.submit(self._losses, workload, artifact, process)
+
+    def _goes_on_beside(self, workload: Workload) -> bool:
+        """Returns whether the losses of this program are computed while something else is exported or computed.
 
         They have to take longer than one more process takes to start, and there must be memory for both.
         """

@@ -108,6 +108,22 @@ def test_the_next_program_is_exported_while_long_losses_are_computed(
     ]
 
 
+def test_the_last_programs_losses_do_not_wait_for_earlier_ones(
+    processes: Processes, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_references_take(60.0, monkeypatch)
+    computed = threading.Event()
+
+    def before(quant: str, losses: bool) -> None:
+        if losses and quant == "fp32":
+            assert computed.wait(TIMEOUT_S), "the last losses wait for these"
+        if losses and quant == "nf4":
+            computed.set()
+
+    processes.before = before
+    assert [one.reference.losses for one in processes.prepare(inputs).prepared] == [((4.0,),), ((4.0,),), ((3.0,),)]
+
+
 def test_long_losses_of_programs_that_are_there_take_one_process(
     processes: Processes, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
