@@ -109,6 +109,7 @@ def _stand_in(link: socket.socket) -> None:
         os.chdir(order["folder"])
         os.environ.clear()
         os.environ.update(order["environ"])
+        tempfile.tempdir = None  # the server's own goes away with the worker that has started it
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         threading.Thread(target=_end_with, args=(link,), daemon=True).start()
         suite.preparing.export_process.main(order["arguments"])
