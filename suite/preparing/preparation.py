@@ -362,7 +362,9 @@ class _Preparing:
             return NOT_YET
         if not depends_on_device(workload):
             return self._losses_with(Accumulation.FP32, workload, artifact, process)
-        accumulation = self.expected(artifact.folder / PROBE) if self.expected is not None else None
+        if self.expected is None or any(self._kept(workload, artifact, one) for one in Accumulation):
+            return NOT_YET  # a probe would only take time
+        accumulation = self.expected(artifact.folder / PROBE)
         if accumulation is not None:
             self._losses_with(accumulation, workload, artifact, process)  # kept until the device is known to have it
         return NOT_YET
@@ -370,9 +372,12 @@ class _Preparing:
     def _losses_with(
         self, accumulation: Accumulation, workload: Workload, artifact: Artifact, process: Exporter
     ) -> ReferenceLosses:
-        training, steps = self.plan.training(workload.setting), workload.reference_steps
-        kept = kept_losses(artifact, self.inputs.data, training, steps, accumulation)
+        kept = self._kept(workload, artifact, accumulation)
         if kept is not None:
             return kept
         self.notify(f"computing the reference losses of {self._name(workload)}")
         return process.export(self.plan, workload.quant, self.notify, accumulation)
+
+    def _kept(self, workload: Workload, artifact: Artifact, accumulation: Accumulation) -> ReferenceLosses | None:
+        training = self.plan.training(workload.setting)
+        return kept_losses(artifact, self.inputs.data, training, workload.reference_steps, accumulation)

@@ -7,7 +7,6 @@ of all lengths in turn, as trainings on different tasks may be an hour apart.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from reports.text.numbers import format_list
 from suite.experiments.experiment import planned
 from suite.experiments.material import Material
 from suite.experiments.trained import NO_TIMES, Contender, Estimated, cells, contenders, curve_of, renamed
+from suite.planning.plan import described_workload
 from suite.results.race_answers import estimate_cost
 from suite.stats import ratio_interval
 
@@ -143,7 +143,7 @@ def _token_level(one: Measurement) -> float:
 
 
 def _of_tokens(one: Measurement, of_steps: Sequence[float]) -> list[float]:
-    tokens = 2 * math.prod(int(str(one.workload[name])) for name in ("q", "b", "T"))
+    tokens = described_workload(one.workload).forward_tokens
     return [ms / tokens for ms in of_steps]
 
 

@@ -32,7 +32,6 @@ from reports.text.numbers import format_count
 from suite.experiments.material import Material
 from suite.planning.plan import described_workload
 from suite.stats import ratio_interval
-from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.workload import layout_of
 
@@ -56,7 +55,7 @@ class _SpeedUp:
 
     @property
     def tokens(self) -> float:
-        return float(2 * _whole(self.of, "q") * _whole(self.of, "b") * _whole(self.of, "T"))
+        return described_workload(self.of).forward_tokens
 
     @property
     def model(self) -> str:
@@ -133,7 +132,7 @@ def work_of(workload: Mapping[str, Json], weight_bytes: float) -> StepWork:
     config = model_config(described.model)
     rows = 2 * described.q * described.b
     tokens = rows * described.T
-    frozen = tokens * config.layers * sum(2 * math.prod(config.projection_shape(name)) for name in PROJECTIONS)
+    frozen = tokens * config.layers * sum(2 * math.prod(shape) for shape in config.linear_shapes().values())
     head = rows * 2 * config.hidden_size * config.vocab_size
     attention = tokens * config.layers * 4 * described.T * config.query_size
     slots = layout_of(described, config)
@@ -151,10 +150,6 @@ def answer(material: Material, device: str) -> Answer:
     if not ups:
         return Answer("No loop was measured both ways, so its speed-up can't be told.", evidence=evidence)
     return Answer(_sentence(ups, forecasts), _picture(ups), evidence)
-
-
-def _whole(workload: Mapping[str, Json], name: str) -> int:
-    return int(str(workload[name]))
 
 
 def _speed_ups(known: Sequence[Measurement]) -> Iterator[_SpeedUp]:

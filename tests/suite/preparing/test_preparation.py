@@ -175,6 +175,15 @@ def test_losses_that_depend_on_the_device_are_computed_for_the_arithmetic_expect
     assert one.reference is NOT_YET  # the device decides
 
 
+def test_a_device_is_not_probed_for_losses_that_are_kept(
+    processes: Processes, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "kept_losses", lambda *_: ReferenceLosses(((1.0,),)))
+    found = processes.prepare(inputs, HALF, expected=lambda _program: pytest.fail("probed"))
+    assert processes.orders == [(EXPORT_LOG, "fp16", False)]
+    assert [one.reference for one in found.prepared] == [NOT_YET]
+
+
 @pytest.mark.parametrize("expected", [None, lambda _program: None])
 def test_without_an_expectation_such_losses_wait_for_the_device(
     expected: Callable[[Path], None] | None, processes: Processes, inputs: Inputs
