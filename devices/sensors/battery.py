@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from devices.sensors.battery_cells import IDENTITY_FILES, Batteries, GaugeReading, distinct_batteries, identity_of
+from devices.sensors.battery_cells import IDENTITY_FILES, Batteries, GaugeReading, distinct_batteries
 from devices.sensors.reading import Answer, Texts, Tree, ask, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor
 from foundation.text import printable
@@ -113,12 +113,17 @@ def _counted_once(sensors: Mapping[str, Sensor], batteries: Batteries) -> Discov
 
 def _batteries(texts: Texts, supplies: Sequence[str]) -> Batteries:
     readings = [
-        GaugeReading(supply, raw.milliwatts, texts.number(f"{folder}/voltage_now"), identity_of(texts, folder))
+        GaugeReading(supply, raw.milliwatts, texts.number(f"{folder}/voltage_now"), _identity(texts, folder))
         for supply in supplies
         for folder in (f"{SUPPLIES}/{supply}",)
         if isinstance(raw := _raw(texts, supply), RawGauge)
     ]
     return distinct_batteries(readings)
+
+
+def _identity(texts: Texts, folder: str) -> Mapping[str, str]:
+    """Returns the texts of those of a supply's `IDENTITY_FILES` that can be read."""
+    return {file: text for file in IDENTITY_FILES if (text := texts.text(f"{folder}/{file}"))}
 
 
 def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:

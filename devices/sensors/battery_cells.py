@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import combinations
 
-from devices.sensors.reading import Texts
-
 #: Files of a supply that identify its battery.
 IDENTITY_FILES = (
     *("serial_number", "capacity", "charge_full_design", "charge_full", "energy_full_design", "energy_full"),
@@ -68,11 +66,6 @@ class _Match(Enum):
     SAME = "same"
     APART = "apart"
     DOUBTFUL = "doubtful"
-
-
-def identity_of(texts: Texts, folder: str) -> Mapping[str, str]:
-    """Returns the texts of those of a supply's `IDENTITY_FILES` that can be read."""
-    return {file: text for file in IDENTITY_FILES if (text := texts.text(f"{folder}/{file}"))}
 
 
 def distinct_batteries(readings: Sequence[GaugeReading]) -> Batteries:

@@ -28,7 +28,8 @@ from suite.regression.screen import (
     screen,
 )
 from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
-from suite.store.nights import MIN_NIGHT_SESSIONS, Provenance, SeriesTonight, StoredPoint
+from suite.store.nights import Provenance, SeriesTonight, StoredPoint
+from suite.store.points import MIN_NIGHT_SESSIONS
 from workloads.export.artifact import Artifact, ArtifactCache
 
 

@@ -1,33 +1,22 @@
 """Summarizes a night: Markdown for a chat or a CI page, JSON for a program, JUnit XML for a CI server.
 
-The JSON is also posted to the URL in `$SUITE_WEBHOOK_URL`. Posting never raises, so that no night fails because of it.
-The URL is a secret, so it is neither printed nor stored; messages have only its host, and reasons that cannot contain
-it.
+GitHub's pages get annotations: `::error` and `::warning` lines on standard output. [GitHub, "Workflow commands for
+GitHub Actions": what has to be escaped in messages and properties.]
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
-
-from foundation.text import printable
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.findings import Finding
 from reports.model.measurement import Measurement
-from reports.site.serving import is_loopback
 from suite.nightly.judging import JudgedSeries, Night
 
 _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
@@ -40,14 +29,6 @@ _GAPS = {
     "left out": "{n} device{s} without workloads of the night before",
     "vanished": "{n} device{s} without numbers that they had",
 }
-URL_VARIABLE = "SUITE_WEBHOOK_URL"
-HTTP_VARIABLE = "SUITE_WEBHOOK_ALLOW_HTTP"
-ATTEMPTS = 4
-#: Limit of one wait for the server.
-_TIMEOUT_S = 10.0
-#: Limit of all attempts together: a server that answers byte by byte never exceeds the other limit.
-_TOTAL_S = 90.0
-_TRY_AGAIN = (408, 425, 429)
 
 
 def findings_line(found: Sequence[Finding]) -> str:
@@ -231,130 +212,56 @@ def _text(text: str) -> str:
     return _NOT_XML.sub("?", text)
 
 
+MOST_ANNOTATIONS = 50
+"""GitHub displays at most 10 annotations of each level per step and 50 per job; more would be lost."""
+
+_LEVELS: Mapping[str, Literal["error", "warning"]] = {
+    **dict.fromkeys(("missing", "failed", "regressed"), "error"),
+    **dict.fromkeys(("device", "inconclusive"), "warning"),
+}
+"""Levels of findings by category. Better numbers need no action, so they have none."""
+
+
 @dataclass(frozen=True)
-class Posted:
-    """Whether the night was accepted, and a sentence for the user, without the URL."""
+class Notice:
+    """Something that needs attention: `title` names it in a few words, `text` explains it in a sentence or two."""
 
-    ok: bool
-    sentence: str
-
-
-class _RefusedError(Exception):
-    """The server or the connection refused, in words without the URL."""
+    level: Literal["error", "warning", "notice"]
+    title: str
+    text: str
 
 
-class _BusyError(_RefusedError):
-    """Another attempt may succeed."""
+def notices_of(night: Night) -> Iterator[Notice]:
+    """Yields what a night found in the order of its findings, worst first."""
+    for one in night.findings:
+        if one.category in _LEVELS and one.is_open:
+            again = [f"Measure it again: {command}" for command in one.commands[:1]]
+            text = " ".join([*(f"{detail}." for detail in one.details), *again])
+            yield Notice(_LEVELS[one.category], f"{one.category}: {one.id}", f"{one.headline}. {text}".strip())
 
 
-class _Stay(HTTPRedirectHandler):
-    """Refuses redirects, which would send a night's numbers to a host that nobody named."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
+def is_github_step(environ: Mapping[str, str] | None = None) -> bool:
+    """Returns whether the process is a step of GitHub Actions."""
+    return (os.environ if environ is None else environ).get("GITHUB_ACTIONS") == "true"
 
 
-def post(
-    content: bytes,
-    environ: Mapping[str, str] | None = None,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-    timeout_s: float = _TIMEOUT_S,
-    total_s: float = _TOTAL_S,
-) -> Posted | None:
-    """Posts `content` (JSON, UTF-8), retrying while the host is busy or unreachable. Returns None without a URL.
-
-    `sleep` waits between attempts: about 1, 2 and 4 seconds.
-    """
-    variables = os.environ if environ is None else environ
-    url = variables.get(URL_VARIABLE, "").strip()
-    if not url:
-        return None
-    target = _target(url, allow_http=variables.get(HTTP_VARIABLE, "") == "1")
-    if isinstance(target, str):
-        return Posted(False, f"the webhook was not called: {target}")
-    host = _host(target)
-    request = Request(url, data=content, method="POST", headers={"Content-Type": "application/json"})  # noqa: S310
-    found: list[Posted] = []
-    worker = threading.Thread(
-        target=lambda: found.append(_with_retries(_opener(target), request, host, sleep, timeout_s)),
-        name="webhook",
-        daemon=True,
-    )
-    worker.start()
-    worker.join(total_s)
-    late = f"the webhook at {host} did not accept the night within {total_s:g} s"
-    return found[0] if found else Posted(False, late)
+def annotation_lines(notices: Iterable[Notice]) -> list[str]:
+    """Returns a line for each notice, at most MOST_ANNOTATIONS, and one that counts the others."""
+    every = list(notices)
+    lines = [_annotation(one) for one in every[:MOST_ANNOTATIONS]]
+    if len(every) > MOST_ANNOTATIONS:
+        others = len(every) - MOST_ANNOTATIONS
+        lines.append(_annotation(Notice("notice", "more", f"{others} more are in the summary of the night")))
+    return lines
 
 
-def _target(url: str, *, allow_http: bool) -> SplitResult | str:
-    """Returns the parts of a URL, or why nothing may be posted to it."""
-    name = f"${URL_VARIABLE}"
-    if any(not 0x21 <= ord(character) <= 0x7E for character in url):
-        return f"{name} has spaces or other characters that a URL can't have"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return f"{name} is not a URL"
-    if parts.scheme not in ("https", "http") or not host:
-        return f"{name} does not begin with https:// and a host"
-    if parts.username is not None or parts.password is not None:
-        return f"{name} has a user name: use a URL without one"
-    if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        return f"{name} uses http to another host: use https, or set {HTTP_VARIABLE}=1"
-    return parts
+def _annotation(notice: Notice) -> str:
+    return f"::{notice.level} title={_property(notice.title)}::{_message(notice.text)}"
 
 
-def _host(parts: SplitResult) -> str:
-    name = printable(parts.hostname or "", 100)
-    return name if parts.port is None else f"{name}:{parts.port}"
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _opener(parts: SplitResult) -> OpenerDirector:
-    direct = [ProxyHandler({})] if is_loopback(parts.hostname or "") else []
-    return build_opener(_Stay(), *direct)
-
-
-def _with_retries(
-    opener: OpenerDirector, request: Request, host: str, sleep: Callable[[float], None], timeout_s: float
-) -> Posted:
-    attempts = Retrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=1, max=30, jitter=0.5),
-        retry=retry_if_exception_type(_BusyError),
-        sleep=sleep,
-    )
-    try:
-        attempts(_once, opener, request, timeout_s)
-    except _RefusedError as error:
-        return Posted(False, f"the webhook at {host} did not accept the night: {error}")
-    except RetryError as error:
-        why = error.last_attempt.exception()
-        return Posted(False, f"the webhook at {host} did not accept the night in {ATTEMPTS} attempts: {why}")
-    return Posted(True, f"posted to {host}")
-
-
-def _once(opener: OpenerDirector, request: Request, timeout_s: float) -> None:
-    try:
-        with opener.open(request, timeout=timeout_s):
-            pass
-    except HTTPError as error:
-        error.close()
-        answer = f"it answered {error.code}"
-        raise _BusyError(answer) if error.code >= 500 or error.code in _TRY_AGAIN else _RefusedError(answer) from None
-    except URLError as error:
-        raise _BusyError(_cause(error.reason)) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _BusyError(_cause(error)) from None
-    except ValueError as error:  # a host name that can't be looked up
-        raise _RefusedError(_cause(error)) from None
-
-
-def _cause(reason: object) -> str:
-    """Returns the system's reason, as the library's text may contain the URL."""
-    if isinstance(reason, TimeoutError):
-        return "no answer in time"
-    if isinstance(reason, OSError) and reason.strerror:
-        return printable(reason.strerror, 120)
-    return type(reason).__name__
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

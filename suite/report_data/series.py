@@ -28,8 +28,8 @@ from suite.regression.drift import total_drift
 from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
-from suite.store.nights import acceptances_among, why_aside
-from suite.store.series import accepted_points
+from suite.store.nights import acceptances_among
+from suite.store.points import accepted_points, why_aside
 
 ACCEPTED = "accepted"
 MADE_BY = ("edge-training-suite", "torch", "executorch", "torchao", "label")

@@ -21,7 +21,7 @@ from suite.results import tables
 from suite.results.tables import Cell, Chunk, Selection, cells, split_rows
 from suite.store import schema
 from suite.store.identity import timestamp
-from suite.store.series import accepted_points
+from suite.store.points import accepted_points
 from suite.store.store import Store
 
 _DISPLAYED = ("seen", "unseen", "fixed")

@@ -14,7 +14,8 @@ from suite.regression.screen import HISTORY_POINTS, NEWEST_LEFT_OUT
 from suite.regression.segments import segments
 from suite.store import schema
 from suite.store.identity import ORIGIN_MARK
-from suite.store.nights import StoredPoint, history_of, is_night
+from suite.store.nights import StoredPoint, history_of
+from suite.store.points import is_night
 from suite.store.store import Store
 
 WINDOW = HISTORY_POINTS + NEWEST_LEFT_OUT

@@ -26,7 +26,6 @@ from suite.store.dialect import (
     BUSY_TIMEOUT_S,
     UNREADABLE,
     WRITES,
-    DamagedJson,
     OpenFile,
     Row,
     changeable,
@@ -367,7 +366,7 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
-        except DamagedJson as error:
+        except schema.DamagedJson as error:
             raise explain_damage(self._engine, schema.metadata, self.path) from error
 
     def _check_version(self, *, may_create: bool) -> None:

@@ -10,7 +10,6 @@ instead of failing.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import SchemaValidator, core_schema, from_json
 from sqlalchemy import (
     DDL,
     Connection,
@@ -30,7 +28,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     cast,
     create_engine,
     event,
@@ -44,6 +41,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from foundation.errors import listed
 from foundation.text import printable
 from suite.errors import DamagedStore, StoreError
+from suite.store.schema import StoredJson, is_json
 
 BUSY_TIMEOUT_S = 30.0
 #: Execution option of a connection that is going to write.
@@ -223,37 +221,6 @@ def _refusal(table: Table, verb: str) -> str:
     )
 
 
-#: Checks a JSON object without building it, which takes half the time, for each row that is read.
-_parse_object = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
-
-
-class DamagedJson(Exception):  # noqa: N818 - it is explained, never printed
-    """A stored text is not a JSON object or list as it should be."""
-
-
-class StoredJson(TypeDecorator[str]):
-    """The text of a JSON object or list, which is checked when it is read. Raises `DamagedJson`."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002 - SQLAlchemy's
-        if value is None or _is_object(value):
-            return value
-        raise DamagedJson
-
-
-def _is_json(text: str) -> bool:
-    try:
-        _parse_object(text) if text[0] == "{" else from_json(text)
-    except ValueError:
-        try:
-            json.loads(text)  # also accepts half a surrogate pair, as the writer does
-        except (ValueError, RecursionError):
-            return False
-    return True
-
-
 def explain_damage(engine: Engine, metadata: MetaData, path: Path) -> DamagedStore:
     """Explains which rows have text that should be JSON but is not."""
     with engine.connect() as connection, connection.begin():
@@ -271,14 +238,10 @@ def damaged_rows(connection: Connection, metadata: MetaData) -> list[str]:
         (key, *_) = table.primary_key.columns
         for column in (one for one in table.columns if isinstance(one.type, StoredJson)):
             rows = connection.execute(select(key, cast(column, Text))).all()
-            odd = [str(name) for name, text in rows if text is not None and not _is_object(text)]
+            odd = [str(name) for name, text in rows if text is not None and not is_json(text)]
             if odd:
                 found.append(f"{table.name}.{column.name} of {listed(odd)}")
     return found
-
-
-def _is_object(text: str) -> bool:
-    return text[:1] + text[-1:] in ("{}", "[]") and _is_json(text)
 
 
 def _restoring() -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import select
 
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from suite.store import schema
+from suite.store.points import is_night
 from suite.store.store import Store
 
 
@@ -99,31 +100,6 @@ def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Pro
         )
         for row in rows
     }
-
-
-MIN_NIGHT_SESSIONS = 2
-"""A single session may be a chance result, so such a point is never history, nor judged by it."""
-
-
-def why_aside(row: Any) -> str:
-    """Returns why a point is not part of the history of nights, from its run's `purpose` and its `valid_sessions`.
-
-    Empty if it is part of it.
-    """
-    if row.purpose != "nightly":
-        return "not a night"
-    return "one session" if (row.valid_sessions or 0) < MIN_NIGHT_SESSIONS else ""
-
-
-def is_night(row: Any) -> bool:
-    """Returns whether a point belongs to the history of nights."""
-    return not why_aside(row)
-
-
-def is_of_night() -> ColumnElement[bool]:
-    """Returns the same condition for a statement on measurements and their runs."""
-    sessions = func.coalesce(schema.measurement.c.valid_sessions, 0)
-    return (schema.run.c.purpose == "nightly") & (sessions >= MIN_NIGHT_SESSIONS)
 
 
 def history_of(points: Sequence[StoredPoint], alike: Sequence[bool]) -> tuple[StoredPoint, ...]:

@@ -1,11 +1,15 @@
-"""Stores the numbers of a finished measurement as points, each in the series that its fingerprint identifies."""
+"""Stores the numbers of a finished measurement as points, each in the series that its fingerprint identifies.
+
+Also says which points belong to the history of nights, and which were accepted.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS, Metric
@@ -85,3 +89,33 @@ def _series(connection: Connection, origin: Origin, metric: Metric) -> int:
     }
     others = {"emulated": origin.emulated, "direction": metric.direction, "created_at": timestamp()}
     return found_or_new(connection, schema.series, identity, others)
+
+
+MIN_NIGHT_SESSIONS = 2
+"""A single session may be a chance result, so such a point is never history, nor judged by it."""
+
+
+def why_aside(row: Any) -> str:
+    """Returns why a point is not part of the history of nights, from its run's `purpose` and its `valid_sessions`.
+
+    Empty if it is part of it.
+    """
+    if row.purpose != "nightly":
+        return "not a night"
+    return "one session" if (row.valid_sessions or 0) < MIN_NIGHT_SESSIONS else ""
+
+
+def is_night(row: Any) -> bool:
+    """Returns whether a point belongs to the history of nights."""
+    return not why_aside(row)
+
+
+def is_of_night() -> ColumnElement[bool]:
+    """Returns the same condition for a statement on measurements and their runs."""
+    sessions = func.coalesce(schema.measurement.c.valid_sessions, 0)
+    return (schema.run.c.purpose == "nightly") & (sessions >= MIN_NIGHT_SESSIONS)
+
+
+def accepted_points() -> Select[Any]:
+    """Selects series and measurement of every accepted point."""
+    return select(schema.acceptance.c.series_id, schema.acceptance.c.measurement_id)

@@ -6,7 +6,9 @@ JSON is stored as text that this package writes and reads itself, so that both d
 from __future__ import annotations
 
 import functools
+import json
 
+from pydantic_core import SchemaValidator, core_schema, from_json
 from sqlalchemy import (
     REAL,
     BigInteger,
@@ -21,13 +23,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     create_mock_engine,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeEngine
-
-from suite.store.dialect import StoredJson
 
 SCHEMA_VERSION = 9
 
@@ -44,6 +45,40 @@ metadata = MetaData(
 # STRICT tables have only INTEGER, REAL, TEXT and BLOB; other databases have their own names for 64 bits.
 _WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 _REAL: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+
+
+#: Checks a JSON object without building it, which takes half the time, for each row that is read.
+_parse_object = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+
+
+class DamagedJson(Exception):  # noqa: N818 - it is explained, never printed
+    """A stored text is not a JSON object or list as it should be."""
+
+
+class StoredJson(TypeDecorator[str]):
+    """The text of a JSON object or list, which is checked when it is read. Raises `DamagedJson`."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        if value is None or is_json(value):
+            return value
+        raise DamagedJson
+
+
+def is_json(text: str) -> bool:
+    """Returns whether a text is a JSON object or list."""
+    if text[:1] + text[-1:] not in ("{}", "[]"):
+        return False
+    try:
+        _parse_object(text) if text[0] == "{" else from_json(text)
+    except ValueError:
+        try:
+            json.loads(text)  # also accepts half a surrogate pair, as the writer does
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 def _table(name: str, *parts: Column[object] | UniqueConstraint | CheckConstraint | Index) -> Table:

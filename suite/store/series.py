@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, Subquery, case
 from foundation.errors import UserError
 from suite.store import schema
 from suite.store.identity import timestamp
-from suite.store.nights import is_of_night
+from suite.store.points import accepted_points, is_of_night
 from suite.store.store import Store
 
 
@@ -269,11 +269,6 @@ def regressed_points(store: Store, run_id: str, *, accepted: bool = False) -> li
         for series_id, measurement_id in () if accepted else connection.execute(accepted_points()):
             words.pop((series_id, measurement_id), None)
     return [item for item in points if words.get((item.series_id, item.measurement_id)) == "regressed"]
-
-
-def accepted_points() -> Select[Any]:
-    """Selects series and measurement of every accepted point."""
-    return select(schema.acceptance.c.series_id, schema.acceptance.c.measurement_id)
 
 
 def accept_points(store: Store, points: Sequence[SeriesPoint], author: str, why: str) -> None:

@@ -166,7 +166,7 @@ def test_a_run_is_not_compared_with_itself(bench: Bench, board: Board) -> None:
 def test_a_webhook_out_of_reach_is_a_note_and_changes_nothing(
     bench: Bench, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("suite.nightly.summary.ATTEMPTS", 1)
+    monkeypatch.setattr("suite.nightly.sending.ATTEMPTS", 1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound, but nobody listens
         port = free.getsockname()[1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ FOLDERS = sorted({path.parent for package in PACKAGES for path in (ROOT / packag
 BESIDE_FOLDERS, ALONE = 9, 14
 """The most modules in a folder with sub-folders, and in one without."""
 LONGEST_MODULE = 400
+LONGEST_CHAIN = 12
 
 
 def modules(folder: Path) -> list[Path]:
@@ -26,6 +30,34 @@ def test_imports_run_one_way_between_rooms(monkeypatch, capsys):
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None) == EXIT_STATUS_SUCCESS, (
         capsys.readouterr().out
     )
+
+
+def named(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def loaded_with(path: Path) -> Iterator[str]:
+    """Yields the modules that are imported when this one is, which those within functions are not."""
+    for statement in ast.parse(path.read_text()).body:
+        if isinstance(statement, ast.ImportFrom):
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+            yield str(statement.module)
+        elif isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_chain_of_imports_can_be_followed(package: str) -> None:
+    paths = [path for folder in FOLDERS if folder.is_relative_to(ROOT / package) for path in modules(folder)]
+    imports = {named(path): set(loaded_with(path)) for path in paths}
+
+    @functools.cache
+    def longest(module: str) -> tuple[str, ...]:
+        chains = (longest(other) for other in imports[module] & imports.keys() - {module})
+        return (module, *max(chains, key=len, default=()))
+
+    chain = max(map(longest, imports), key=len)
+    assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))

@@ -19,8 +19,17 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.nightly.judging import Night
 from suite.nightly.night import carry_out
-from suite.nightly.notices import annotation_lines, is_github_step, notices_of, send_mail
-from suite.nightly.summary import banner, document, finding_line, junit, markdown, post
+from suite.nightly.sending import post, send_mail
+from suite.nightly.summary import (
+    annotation_lines,
+    banner,
+    document,
+    finding_line,
+    is_github_step,
+    junit,
+    markdown,
+    notices_of,
+)
 from suite.planning.plan_file import load_plan_file
 
 _MOST_ROWS = 10

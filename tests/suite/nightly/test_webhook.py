@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from suite.nightly.summary import ATTEMPTS, HTTP_VARIABLE, URL_VARIABLE, Posted, post
+from suite.nightly.sending import ATTEMPTS, HTTP_VARIABLE, URL_VARIABLE, Sent, post
 
 SECRET = "T0KEN-that-nobody-may-see"  # noqa: S105 - not one
 
@@ -62,7 +62,7 @@ def hook() -> Iterator[Hook]:
     server.server_close()
 
 
-def posted(url: str, waits: list[float] | None = None, timeout_s: float = 10.0, total_s: float = 60.0) -> Posted:
+def posted(url: str, waits: list[float] | None = None, timeout_s: float = 10.0, total_s: float = 60.0) -> Sent:
     kept = [] if waits is None else waits
     found = post(b'{"text": "a night"}', {URL_VARIABLE: url}, sleep=kept.append, timeout_s=timeout_s, total_s=total_s)
     assert found is not None
@@ -75,7 +75,7 @@ def test_without_a_url_nothing_is_posted() -> None:
 
 
 def test_the_line_is_posted_as_it_is_and_only_the_host_is_named(hook: Hook) -> None:
-    assert posted(hook.url) == Posted(True, f"posted to 127.0.0.1:{hook.port}")
+    assert posted(hook.url) == Sent(True, f"posted to 127.0.0.1:{hook.port}")
     assert hook.bodies == [b'{"text": "a night"}']
     assert hook.paths == [f"/{SECRET}"]
 

@@ -7,8 +7,8 @@ import pytest
 
 from suite.errors import StoreError
 from suite.store import schema
-from suite.store.dialect import StoredJson
 from suite.store.run_contents import run_row
+from suite.store.schema import StoredJson
 from suite.store.store import Store
 from tests.support.suite.stored_run import begin, large_session, session
 
