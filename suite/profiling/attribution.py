@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import pairwise
 
 from reports.model.profile import ProfileRow
 from suite.errors import SuiteError
@@ -29,6 +30,7 @@ _KINDS = (
     ("transpose", "Transpose"), ("slice", "Slice"), ("concatenate", "Copy"), ("concatenate", "Concat"),
 )  # fmt: skip
 """Nodes of a delegate's graph, and the start of the names of the operators that XNNPACK makes of them."""
+_CONVERSION = "convert"
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,32 @@ def _latencies(steps: Sequence[StepEvent]) -> tuple[float, ...]:
 def match_nodes(names: Sequence[str], nodes: Sequence[Operator]) -> list[Operator | None]:
     """Returns the node of each operator that XNNPACK reports, or None if there is no node of its kind at its place.
 
-    XNNPACK makes an operator of each node, in order, except for nodes that it fuses into others.
+    XNNPACK makes an operator of each node, in order, except for nodes that it fuses into others. Where the processor
+    has no arithmetic in float16, it also removes conversions and adds others. So conversions are matched last, between
+    operators whose nodes are known, and only where there are as many of them as nodes.
     """
-    kinds = [node.name for node in nodes]
+    kinds = [_kind(name) for name in names]
     found: list[Operator | None] = [None] * len(names)
-    matcher = SequenceMatcher(None, [_kind(name) for name in names], kinds, autojunk=False)
-    for block in matcher.get_matching_blocks():
-        found[block.a : block.a + block.size] = nodes[block.b : block.b + block.size]
+    anchors = [(-1, -1), *_match_others(kinds, [node.name for node in nodes]), (len(names), len(nodes))]
+    for (before, first), (after, last) in pairwise(anchors):
+        conversions = [place for place in range(before + 1, after) if kinds[place] == _CONVERSION]
+        converted = [node for node in nodes[first + 1 : last] if node.name == _CONVERSION]
+        if len(conversions) == len(converted):
+            for place, node in zip(conversions, converted, strict=True):
+                found[place] = node
+    for place, index in anchors[1:-1]:
+        found[place] = nodes[index]
     return found
+
+
+def _match_others(kinds: Sequence[str], of_nodes: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yields the places of each operator and its node, leaving out conversions."""
+    places, indices = ([place for place, kind in enumerate(each) if kind != _CONVERSION] for each in (kinds, of_nodes))
+    matcher = SequenceMatcher(
+        None, [kinds[place] for place in places], [of_nodes[index] for index in indices], autojunk=False
+    )
+    for block in matcher.get_matching_blocks():
+        yield from zip(places[block.a :][: block.size], indices[block.b :][: block.size], strict=True)
 
 
 def _kind(name: str) -> str:
@@ -139,7 +159,8 @@ class _Sums:
     ) -> int:
         plain = tuple(_COUNTER.sub("", name) for name in names)
         for name, node, ns in zip(plain, self._matches(plain, called.nodes), spent, strict=True):
-            self._count(replace(node, name=name) if node else Operator(name, Group.REST), "delegate", ns)
+            unknown = Group.ROUND if _kind(name) == _CONVERSION else Group.REST
+            self._count(replace(node, name=name) if node else Operator(name, unknown), "delegate", ns)
         return whole_ns - sum(spent)
 
     def _count(self, operator: Operator, place: str, ns: float) -> None:

@@ -119,6 +119,28 @@ def test_operators_that_were_fused_into_others_leave_the_rest_at_their_places() 
     ]  # fmt: skip
 
 
+def test_conversions_for_a_processor_without_float16_leave_products_with_their_nodes() -> None:
+    """As on a Cortex-A72: XNNPACK computes in float32, so it widens weights first, and narrows no result."""
+    to_half, to_single = Operator("convert", Group.ROUND, "fp16"), Operator("convert", Group.ROUND, "fp32")
+    shares = [
+        [
+            Operator("product", Group.FROZEN, name), to_single, Operator("product", Group.LOW_RANK, name),
+            Operator("batched product", Group.LOW_RANK, name), to_single, Operator("add", Group.LOW_RANK, name),
+        ]
+        for name in ("q_proj", "k_proj", "v_proj")
+    ]  # fmt: skip
+    nodes = [to_half, *(node for share in shares for node in share), to_half]
+    product, batched = "Fully Connected (NC, F32) GEMM", "Batch Matrix Multiply (NC, F32) GEMM"
+    names = [*["Convert (NC)"] * 7, *[product, product, batched, "Add (ND)"] * 3, "Convert (NC)"]
+    products = [node for share in shares for node in share if node is not to_single]
+    assert match_nodes(names, nodes) == [*[None] * 7, *products, to_half]
+
+
+def test_a_conversion_without_a_node_rounds_operands() -> None:
+    found = rows_of(session({1: CALLS}, names={**NAMES, 1: ["Fully Connected (NC, F32) GEMM #1", "Convert (NC) #1"]}))
+    assert found["Convert (NC) None"].group == "rounding of operands"
+
+
 def test_a_step_that_the_system_held_up_does_not_count() -> None:
     steps = [
         StepEvent.model_validate(recorded.step(index, ms=ms)) for index, ms in enumerate([10.0, 900.0, 11.0, 12.0])
