@@ -47,6 +47,7 @@ class RunnerTraining:
     state_file: Path
     peak_kib: int
     lengths: list[int]
+    kernels: str
 
     @property
     def adapter(self) -> FloatArray:
@@ -106,6 +107,7 @@ def train_in_runner(
         state_file=folder / "state.safetensors",
         peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
         lengths=[event["length"] for event in events if event["event"] == "step" and "length" in event],
+        kernels=next(event["kernels"] for event in events if event["event"] == "header"),
     )
 
 

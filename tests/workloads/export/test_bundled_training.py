@@ -55,6 +55,7 @@ def test_a_processor_with_bf16_products_follows_it_too(
     emulated = emulated_script(aarch64_runner, WITH_BF16, tmp_path / "with-bf16")
     here = train_in_runner(runner, program, workload, batches, STEPS, SETTINGS, tmp_path / "here")
     there = train_in_runner(emulated, program, workload, batches, STEPS, SETTINGS, tmp_path / "there")
+    assert there.kernels == "neon_bf16"
     assert np.abs(there.losses / here.losses - 1.0).max() < 2 * ALLOWED["bf16"] * LOSS_SHARE
     assert relative_error(there.adapter, here.adapter) < 2 * ALLOWED["bf16"]
 
