@@ -67,6 +67,45 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
 }
 #endif
 
+// A float16's bits in the place of a float32's are its value times 2^-112, also for subnormal ones.
+inline float widened(uint32_t half) {
+  const float scaled = float_of((half & 0x7fffu) << 13);
+  const float value = (half & 0x7c00u) == 0x7c00u ? scaled * 0x1p127f * 0x1p127f : scaled * 0x1p112f;
+  return half & 0x8000u ? -value : value;
+}
+
+// Widens the float16 in the low (place 0) or high half of each word.
+#if defined(__AVX512F__)
+inline void widen(const uint32_t* words, int place, float* to) {
+  for (int j = 0; j < kWidth; j += 16) {
+    const __m512i low = _mm512_srl_epi32(_mm512_loadu_si512(words + j), _mm_cvtsi32_si128(16 * place));
+    _mm512_storeu_ps(to + j, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(low)));
+  }
+}
+#elif defined(__F16C__) && defined(__AVX2__)
+inline void widen(const uint32_t* words, int place, float* to) {
+  for (int j = 0; j < kWidth; j += 8) {
+    const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + j));
+    const __m256i low = _mm256_and_si256(_mm256_srl_epi32(word, _mm_cvtsi32_si128(16 * place)),
+                                         _mm256_set1_epi32(0xffff));
+    constexpr int kFirstOfBoth = 0x08;  // packing repeats the four halves of each lane
+    const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), kFirstOfBoth);
+    _mm256_storeu_ps(to + j, _mm256_cvtph_ps(_mm256_castsi256_si128(halves)));
+  }
+}
+#elif defined(__aarch64__)
+inline void widen(const uint32_t* words, int place, float* to) {
+  for (int j = 0; j < kWidth; j += 4) {
+    const uint16x4_t low = vmovn_u32(vshlq_u32(vld1q_u32(words + j), vdupq_n_s32(-16 * place)));
+    vst1q_f32(to + j, vcvt_f32_f16(vreinterpret_f16_u16(low)));
+  }
+}
+#else
+inline void widen(const uint32_t* words, int place, float* to) {
+  for (int j = 0; j < kWidth; ++j) to[j] = widened(words[j] >> (16 * place) & 0xffffu);
+}
+#endif
+
 constexpr int kWords = 4;
 
 // Transposes kWords words of each of four rows, `stride` bytes apart, into to[kWords][kWidth].
@@ -182,6 +221,17 @@ struct Int8 {
   }
 };
 
+struct Float16 {
+  static constexpr int kValues = 2;
+  static bool whole(int64_t, int64_t) { return true; }
+  static float scale(const FrozenMatrix&, int64_t, int64_t) { return 1.0f; }
+  static bool rescales(const FrozenMatrix&, int64_t) { return false; }
+  static void expand(const uint32_t* words, int place, const float* /*scales*/, float* to) { widen(words, place, to); }
+  static float value(const FrozenMatrix& weight, int64_t index, float /*scale*/) {
+    return widened(static_cast<const uint16_t*>(weight.values)[index]);
+  }
+};
+
 struct Bfloat16 {
   static constexpr int kValues = 2;
   static bool whole(int64_t, int64_t) { return true; }
@@ -236,43 +286,6 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
   }
 }
 
-#if defined(__F16C__)
-inline void widen_eight(const uint16_t* from, float* to) {
-  _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-}
-#elif defined(__aarch64__)
-inline void widen_eight(const uint16_t* from, float* to) {
-  for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(reinterpret_cast<const __fp16*>(from)[i]);
-}
-#else
-// A float16's bits in the place of a float32's are its value times 2^-112, also for subnormal ones.
-inline void widen_eight(const uint16_t* from, float* to) {
-  for (int i = 0; i < 8; ++i) {
-    const uint32_t bits = (from[i] & 0x7fffu) << 13;
-    const float scaled = float_of(bits);
-    const float value = (from[i] & 0x7c00u) == 0x7c00u ? scaled * 0x1p127f * 0x1p127f : scaled * 0x1p112f;
-    to[i] = from[i] & 0x8000u ? -value : value;
-  }
-}
-#endif
-
-void decode_half(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
-  for (int64_t j = 0; j < kWidth; ++j) {
-    const uint16_t* from = static_cast<const uint16_t*>(weight.values) + (row + j) * weight.in_features + first;
-    int64_t k = 0;
-    for (; j < rows && k + 8 <= count; k += 8) {
-      float values[8];
-      widen_eight(from + k, values);
-      for (int64_t i = 0; i < 8; ++i) panel[(k + i) * kWidth + j] = values[i];
-    }
-    uint16_t rest[8] = {};
-    if (j < rows) __builtin_memcpy(rest, from + k, static_cast<size_t>(count - k) * sizeof(uint16_t));
-    float values[8];
-    widen_eight(rest, values);
-    for (int64_t i = k; i < count; ++i) panel[i * kWidth + j] = j < rows ? values[i - k] : 0.0f;
-  }
-}
-
 void copy_floats(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
   const float* from = static_cast<const float*>(weight.values) + row * weight.in_features + first;
   for (int64_t k = 0; k < count; ++k) {
@@ -286,7 +299,7 @@ void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first
   rows = rows < kWidth ? rows : kWidth;
   switch (weight.form) {
     case prge::Form::float32: return copy_floats(weight, row, rows, first, count, panel);
-    case prge::Form::float16: return decode_half(weight, row, rows, first, count, panel);
+    case prge::Form::float16: return decode_words<Float16>(weight, row, rows, first, count, panel);
     case prge::Form::bfloat16: return decode_words<Bfloat16>(weight, row, rows, first, count, panel);
     case prge::Form::int8: return decode_words<Int8>(weight, row, rows, first, count, panel);
     case prge::Form::nf4: return decode_words<Nf4>(weight, row, rows, first, count, panel);

@@ -70,6 +70,13 @@ def test_weights_are_decoded_and_multiplied(loops, form, rows, out_features, in_
     assert_close(y, x, decoded)
 
 
+def test_every_finite_value_of_float16_is_widened(loops):
+    every = torch.arange(-(2**15), 2**15).short().view(torch.float16)
+    weight = every.where(every.isfinite(), torch.zeros(())).half().view(8, -1)
+    panel, _y = run(loops, "fp16", np.zeros((1, weight.shape[1]), np.float32), weight, [])
+    assert np.array_equal(panel.T, weight.float().numpy())
+
+
 @pytest.mark.parametrize(("rows", "out_features", "in_features"), SHAPES)
 def test_pairs_of_bfloat16_are_multiplied(loops_of_pairs, rows, out_features, in_features):
     x, weight = random_operands(rows, out_features, in_features)

@@ -75,6 +75,15 @@ def test_values_are_exact(kernels, form, in_features):
         assert np.array_equal(found.T, dequantize(weight, scales).numpy())
 
 
+@pytest.mark.parametrize("in_features", [256, 251])  # 251: the last value of a row is widened by itself
+def test_every_finite_value_of_float16_is_exact(kernels, in_features):
+    every = torch.arange(-(2**15), 2**15).short().view(torch.float16)
+    weight = every.where(every.isfinite(), torch.zeros(())).half()[: in_features * 256].view(256, in_features)
+    for variant in variants(kernels):
+        found = product(kernels, np.eye(in_features, dtype=np.float32), (weight,), 256, variant)
+        assert np.array_equal(found.T, weight.float().numpy())
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_values_of_nf4_are_those_of_bitsandbytes(kernels, twice):
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit  # takes seconds
