@@ -106,7 +106,7 @@
       if (printing) layout.width = PRINT_WIDTH_PX;
       else layout.autosize = true;
       place.querySelector(".waiting, .later")?.remove();
-      // On a narrow screen the buttons would cover the legend.
+      // On a narrow screen the buttons would cover the title of the x axis.
       Plotly.react(place, data, layout, { ...CONFIG, displayModeBar: window.innerWidth < 640 ? false : "hover" });
       if (!place.dataset.follows && data.some((trace) => trace.customdata)) {
         place.dataset.follows = "yes";

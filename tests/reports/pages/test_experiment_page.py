@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from reports.figures.experiment_pictures import experiment_figure
 from reports.model.experiment import QUICK, Answer, Curve, Evidence, Experiment, Part, Picture, table_of
-from reports.pages.experiment import experiment_page
+from reports.pages.experiment import experiment_figure, experiment_page
 
 CURVE = Curve("fp32", (1.0, 10.0), (2.0, 3.0), low=(1.5, 2.5), high=(2.5, 4.0), words=("a", "<b>"), slot=0)
 BARS = Curve("all", ("x", "<y>"), (1.0, 2.0), look="bars")
@@ -55,6 +54,12 @@ def test_the_lower_half_of_a_bars_interval_can_be_seen() -> None:
     bars = replace(BARS, low=tuple(y - 0.5 for y in BARS.y), high=tuple(y + 0.5 for y in BARS.y))
     (drawn,) = experiment_figure("picture", replace(ANSWER.picture or Picture("", "", "", ()), curves=(bars,))).traces
     assert drawn["error_y"]["color"] != drawn["marker"]["color"]
+
+
+def test_points_of_many_curves_all_look_different() -> None:
+    curves = tuple(replace(CURVE, look="points", slot=None) for _ in range(40))
+    figure = experiment_figure("picture", replace(ANSWER.picture or Picture("", "", "", ()), curves=curves))
+    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in figure.traces}) == len(curves)
 
 
 def test_several_devices_have_an_answer_each() -> None:

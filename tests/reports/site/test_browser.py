@@ -113,6 +113,22 @@ def test_power_without_a_sensor_is_a_sentence_instead_of_a_figure(site: Path, ch
     assert not power.find_elements(By.CSS_SELECTOR, ".plot")
 
 
+@pytest.mark.parametrize("width", [700, 1000, 1400])
+def test_buttons_of_a_figure_cover_no_entry_of_its_legend(site: Path, chromium: webdriver.Chrome, width: int) -> None:
+    open_page(chromium, site / run_place(RUN_ID), width)
+    covered = chromium.execute_script("""
+        return Array.from(document.querySelectorAll('.js-plotly-plot')).flatMap((plot) => {
+          const bar = plot.querySelector('.modebar').getBoundingClientRect();
+          return Array.from(plot.querySelectorAll('.legend .traces')).filter((entry) => {
+            const place = entry.getBoundingClientRect();
+            return place.bottom > bar.top && place.top < bar.bottom && place.right > bar.left && place.left < bar.right;
+          }).map((entry) => entry.textContent);
+        });
+    """)
+    assert covered == []
+    assert chromium.execute_script("return document.querySelectorAll('.js-plotly-plot .legend .traces').length") > 0
+
+
 def test_figures_offer_no_way_to_send_data_away(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, (site / run_place(RUN_ID)))
     names = [button.get_attribute("data-title") for button in chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn")]
