@@ -66,10 +66,9 @@ def _pending(connection: Connection) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Open:
-    """A finding that may continue, how many nights ago it was last seen, and whether the last night missed it."""
+    """A finding that may continue, and whether the last night missed it."""
 
     last: Finding
-    nights_ago: int
     missed: bool
 
     @property
@@ -150,7 +149,7 @@ def _open(connection: Connection, at: str) -> list[_Open]:
         one = Finding.from_document(json.loads(row.document))
         ago = nights.get(seen.get(row.key, ""), NIGHTS_BETWEEN_CHECKS + 1)
         if one is not None and ago <= _STAYS.get(one.category, ago):
-            found.append(_Open(one, ago, row.state == "unseen"))
+            found.append(_Open(one, row.state == "unseen"))
     return sorted(found, key=lambda one: (one.last.since_at, one.last.id))
 
 

@@ -178,9 +178,6 @@ def _below_diagonal() -> NDArray[np.float32]:
     return np.tril(np.ones((BLOCK, BLOCK), dtype=np.float32), -1)
 
 
-RULE = "change_points"
-VERSION = 1
-
 LEAST_BEFORE = 10
 WINDOW = 32
 STRIDE = 8

@@ -16,9 +16,6 @@ from reports.model.reading import Interval
 from suite import stats
 from suite.regression.log_ratios import Direction, effect_floor, percent, worse_sign
 
-RULE = "comparison"
-VERSION = 2
-
 MIN_SESSIONS = 5
 ALPHA = 0.05
 

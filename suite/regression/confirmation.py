@@ -40,9 +40,6 @@ def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArr
     return signed
 
 
-FIRST_LOOK_RULE = "first_look"
-VERSION = 1
-
 FIRST_PAIRS = 3
 
 #: A change is worth a confirmation if the estimate is more than this share of the least change that counts.
@@ -85,8 +82,6 @@ def promising(towards: NDArray[np.float64], least: float | NDArray[np.float64]) 
     found: NDArray[np.bool_] = signed_rank.estimate(towards) > SHARE_OF_FLOOR * least
     return found
 
-
-CONFIRMATION_RULE = "confirmation"
 
 CONFIRM_PAIRS = 10
 ALPHA = 0.005

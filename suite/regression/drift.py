@@ -31,9 +31,6 @@ from suite.regression.log_ratios import (
 )
 from suite.regression.screen import LEAST_SCALE, Insufficient
 
-RULE = "drift"
-VERSION = 1
-
 END_POINTS = 10
 MIN_POINTS = 2 * END_POINTS
 ERRORS = 4.0

@@ -31,9 +31,6 @@ from suite.regression.log_ratios import (
     worse_sign,
 )
 
-RULE = "screen"
-VERSION = 1
-
 HISTORY_POINTS = 30
 MIN_POINTS = 10
 NEWEST_LEFT_OUT = 4

@@ -13,9 +13,6 @@ from typing import Literal
 from suite import stats
 from suite.regression.screen import HISTORY_POINTS
 
-RULE = "device_state"
-VERSION = 1
-
 #: Larger differences count as another state: of the temperature at a session's start, of the battery's charge.
 TEMPERATURE_C = 5.0
 BATTERY_PERCENT = 20.0

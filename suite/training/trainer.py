@@ -94,7 +94,6 @@ class Material:
 
     training: TaskBatches
     held_out: HeldOut
-    learned_from: int
     lengths: RowLengths
     shorter: tuple[int, ...]
 
@@ -111,7 +110,7 @@ def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
     training = batches(learned, tokenizer, shape.b, shape.T, plan.steps, shape.seed, K)
     held_out = _held_out(split.validation, task.template, tokenizer, shape.T, K)
     lengths = _row_lengths(task, tokenizer, shape.b, shape.T, K)
-    return Material(training, held_out, len(split.train), lengths, lengths.shorter(plan.steps))
+    return Material(training, held_out, lengths, lengths.shorter(plan.steps))
 
 
 def _row_lengths(task: Task, tokenizer: Tokenizer, b: int, T: int, K: int) -> RowLengths:
