@@ -20,6 +20,7 @@ from reports.model.findings import Confirmation, Estimate, Finding, Member
 from reports.model.histories import SeriesVerdict
 from reports.model.reading import known_number, text
 from suite.nightly.gaps import group_failures
+from suite.nightly.provenance import differences_of
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS
 from suite.regression.grouping import (
     NIGHTS_TOGETHER,
@@ -37,7 +38,6 @@ from suite.regression.grouping import (
     place_of,
     side_of,
 )
-from suite.report_data.provenance import differences_of
 from suite.report_data.series import night_verdicts
 from suite.store import schema
 from suite.store.identity import canonical

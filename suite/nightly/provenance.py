@@ -39,7 +39,7 @@ def differences_of(
         before = baselines[one.measurement_id] or sides.get((one.device, one.workload_key))
         if before is not None and one.measurement_id.isdigit():
             pairs[int(one.measurement_id)] = (one.device, int(before))
-    made = how_made(connection, [*pairs, *(before for _, before in pairs.values())])
+    made = _how_made(connection, [*pairs, *(before for _, before in pairs.values())])
     boards: dict[tuple[str, str, str], set[str]] = {}
     for now, (device, before) in pairs.items():
         for what, then, after in _find_differences(made.get(before, {}), made.get(now, {})):
@@ -69,7 +69,7 @@ def _beside(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
     return {(row.name, row.workload_key): row.id for row in rows}
 
 
-def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+def _how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """Returns for each measurement what may explain its numbers, by name. What was not recorded is left out."""
     table, run, state = schema.measurement, schema.run, schema.device_state
     columns = (table.c.id, table.c.artifact_hash, table.c.runner_hash, table.c.role, table.c.document)
