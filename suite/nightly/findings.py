@@ -4,7 +4,7 @@ A finding is named after what it is, not when it was found, so one that returns 
 tonight's verdicts lie within it. In its first five nights it may become wider, since not every board shows a change in
 its first night. It is fixed when none of its series, at least three, is changed any more; with fewer series, two such
 nights in a row are needed, as one night in ten misses an existing change. A finding whose level was accepted, or whose
-series began anew, is not fixed but ended.
+series started over, has ended rather than been fixed.
 """
 
 from __future__ import annotations

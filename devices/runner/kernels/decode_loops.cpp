@@ -286,10 +286,27 @@ void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t
   }
 }
 
-void copy_floats(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
-  const float* from = static_cast<const float*>(weight.values) + row * weight.in_features + first;
-  for (int64_t k = 0; k < count; ++k) {
-    for (int64_t j = 0; j < kWidth; ++j) panel[k * kWidth + j] = j < rows ? from[j * weight.in_features + k] : 0.0f;
+// A row's words become the panel's words unchanged. A word holds one value of four bytes, or two of two.
+void copy_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, int64_t value_bytes,
+                float* panel) {
+  const int64_t stride = weight.in_features * value_bytes, bytes = count * value_bytes;
+  const int64_t whole = rows / kSquare * kSquare;
+  const auto* from = static_cast<const uint8_t*>(weight.values) + row * stride + first * value_bytes;
+  auto* words = reinterpret_cast<uint32_t*>(panel);
+  const auto copy = [&](int64_t k, int64_t j) {
+    uint32_t word = 0;
+    if (j < rows) __builtin_memcpy(&word, from + j * stride + k * 4, bytes - k * 4 < 4 ? 2 : 4);
+    words[k * kWidth + j] = word;
+  };
+  int64_t k = 0;
+  for (; k + kSquare <= bytes / 4; k += kSquare) {
+    for (int64_t j = 0; j < whole; j += kSquare) transpose(from + j * stride + k * 4, stride, words + k * kWidth + j);
+    for (int64_t i = k; i < k + kSquare; ++i) {
+      for (int64_t j = whole; j < kWidth; ++j) copy(i, j);
+    }
+  }
+  for (; k < (bytes + 3) / 4; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) copy(k, j);
   }
 }
 
@@ -298,7 +315,7 @@ void copy_floats(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t 
 void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
   rows = rows < kWidth ? rows : kWidth;
   switch (weight.form) {
-    case prge::Form::float32: return copy_floats(weight, row, rows, first, count, panel);
+    case prge::Form::float32: return copy_words(weight, row, rows, first, count, sizeof(float), panel);
     case prge::Form::float16: return decode_words<Float16>(weight, row, rows, first, count, panel);
     case prge::Form::bfloat16: return decode_words<Bfloat16>(weight, row, rows, first, count, panel);
     case prge::Form::int8: return decode_words<Int8>(weight, row, rows, first, count, panel);
@@ -307,27 +324,8 @@ void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first
   }
 }
 
-// A row's words become the panel's words unchanged.
 void decode_pairs(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
-  rows = rows < kWidth ? rows : kWidth;
-  const int64_t stride = weight.in_features * 2, whole = rows / kSquare * kSquare;
-  const uint8_t* from = static_cast<const uint8_t*>(weight.values) + row * stride + first * 2;
-  auto* words = reinterpret_cast<uint32_t*>(panel);
-  const auto copy = [&](int64_t k, int64_t j) {
-    uint32_t word = 0;
-    if (j < rows) __builtin_memcpy(&word, from + j * stride + k * 4, count - k * 2 < 2 ? 2 : 4);
-    words[k * kWidth + j] = word;
-  };
-  int64_t k = 0;
-  for (; k + kSquare <= count / 2; k += kSquare) {
-    for (int64_t j = 0; j < whole; j += kSquare) transpose(from + j * stride + k * 4, stride, words + k * kWidth + j);
-    for (int64_t i = k; i < k + kSquare; ++i) {
-      for (int64_t j = whole; j < kWidth; ++j) copy(i, j);
-    }
-  }
-  for (; k < (count + 1) / 2; ++k) {
-    for (int64_t j = 0; j < kWidth; ++j) copy(k, j);
-  }
+  copy_words(weight, row, rows < kWidth ? rows : kWidth, first, count, sizeof(uint16_t), panel);
 }
 
 }  // namespace PRGE_VARIANT
