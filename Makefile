@@ -19,10 +19,11 @@ check: setup-dev tools
 
 # In parts, each of them one process: a worker of pytest-xdist takes ten seconds to import what all files together need,
 # as long as many tests. What lies in no folder named here is in the part `others`. Sensors, holds, faults and links mostly wait.
-PARTS := sensors holds faults links devices runner suite workloads others
+PARTS := sensors holds faults links devices runner suite store workloads others
 TESTS_sensors := tests/devices/runner/test_runner_program_sensor.py tests/devices/runner/test_runner_sampler.py \
                  tests/suite/measuring/test_meter.py
-TESTS_suite := tests/suite $(TESTS_sensors:%=--ignore=%)
+TESTS_store := $(addprefix tests/suite/,store exchange recovery retention results)
+TESTS_suite := tests/suite $(TESTS_sensors:%=--ignore=%) $(TESTS_store:%=--ignore=%)
 TESTS_workloads := tests/workloads
 TESTS_runner := tests/devices/runner tests/devices/runner_builds $(TESTS_sensors:%=--ignore=%)
 TESTS_holds := $(wildcard tests/devices/transports/test_*hold*.py)
