@@ -1,8 +1,8 @@
 """A run's answers at a glance: the fastest, most frugal and smallest setting, and their costs by kind of device.
 
-A setting is called the best only if the evidence is clear: at least 3 sessions of each setting, none of them unstable,
-on a host that wasn't busy, and an interval that overlaps no other. A number for several devices is their median. Only
-real devices and valid measurements are ranked.
+A setting is called the best only if the evidence is clear: at least 3 sessions of each setting, on a host that wasn't
+busy, and an interval that overlaps no other; for latency and energy, no setting with unstable times. A number for
+several devices is their median. Only real devices and valid measurements are ranked.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Quality:
     number is for (a step).
 
     `spread` returns its 95 % interval, or the range of its sessions if there is no interval; None for too few sessions.
+    `timed`: it depends on how long steps take, so a measurement with unstable times says little about it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Quality:
     read: Callable[[Measurement], Number]
     spread: Callable[[Measurement], Interval | None]
     each: str = ""
+    timed: bool = True
 
 
 def session_spread(values: Sequence[Number]) -> Interval | None:
@@ -55,7 +57,9 @@ def _memory_range(item: Measurement) -> Interval | None:
 
 
 LATENCY = Quality("latency", "lowest latency", "ms", lambda item: item.latency.median_ms, _interval, " a step")
-MEMORY = Quality("peak memory", "lowest peak memory", "KiB", lambda item: item.peak_memory_kib, _memory_range)
+MEMORY = Quality(
+    "peak memory", "lowest peak memory", "KiB", lambda item: item.peak_memory_kib, _memory_range, timed=False
+)  # fmt: skip
 ENERGY = Quality(
     "energy", "least energy", "mJ", lambda item: item.energy.net_mj,
     lambda item: session_spread(item.energy.sessions_net), " a step",
@@ -102,7 +106,7 @@ def best_setting(
         return f"{quality.name}: a first look ({best.doubt}), {best.item.setting} {number} so far"
     if not best.alike:
         return f"{quality.best} {best.item.setting}, {number}{quality.each}{detail(best.item)}"
-    unstable = [item.setting for item in (best.item, *best.alike) if item.status == "unstable"]
+    unstable = [item.setting for item in (best.item, *best.alike) if quality.timed and item.status == "unstable"]
     why = f" ({format_list(unstable)} unstable)" if unstable else ""
     settings = format_list([item.setting for item in (best.item, *best.alike)])
     return f"{quality.best}: {settings} can't be told apart{why}"
@@ -117,7 +121,7 @@ def _first_look(found: Sequence[Measurement], quality: Quality) -> str:
 
 def _alike(best: Measurement, other: Measurement, quality: Quality) -> bool:
     own, theirs = quality.spread(best), quality.spread(other)
-    if own is None or theirs is None or "unstable" in (best.status, other.status):
+    if own is None or theirs is None or (quality.timed and "unstable" in (best.status, other.status)):
         return True
     return theirs.low <= own.high
 

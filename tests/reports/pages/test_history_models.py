@@ -282,6 +282,11 @@ def test_an_unstable_measurement_is_distinguished_from_none() -> None:
     assert sentence.startswith("lowest latency: int8 and fp32 can't be told apart (int8 unstable); ")
 
 
+def test_unstable_times_say_nothing_about_memory() -> None:
+    (sentence,) = best(record("fp32", 100.0, status="unstable"), record("int8", 50.0, status="unstable"))[1]
+    assert sentence.endswith("; lowest peak memory fp32, 9.77\u00a0MiB.")
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
