@@ -1,6 +1,6 @@
 """Stores the numbers of a finished measurement as points, each in the series that its fingerprint identifies.
 
-Also says which points belong to the history of nights, and which were accepted.
+Also selects the points that belong to the history of nights, and those that were accepted.
 """
 
 from __future__ import annotations

@@ -221,22 +221,22 @@ struct Int8 {
   }
 };
 
-struct Float16 {
+// Two values a word, which need no scale.
+struct Halves {
   static constexpr int kValues = 2;
   static bool whole(int64_t, int64_t) { return true; }
   static float scale(const FrozenMatrix&, int64_t, int64_t) { return 1.0f; }
   static bool rescales(const FrozenMatrix&, int64_t) { return false; }
+};
+
+struct Float16 : Halves {
   static void expand(const uint32_t* words, int place, const float* /*scales*/, float* to) { widen(words, place, to); }
   static float value(const FrozenMatrix& weight, int64_t index, float /*scale*/) {
     return widened(static_cast<const uint16_t*>(weight.values)[index]);
   }
 };
 
-struct Bfloat16 {
-  static constexpr int kValues = 2;
-  static bool whole(int64_t, int64_t) { return true; }
-  static float scale(const FrozenMatrix&, int64_t, int64_t) { return 1.0f; }
-  static bool rescales(const FrozenMatrix&, int64_t) { return false; }
+struct Bfloat16 : Halves {
   static void expand(const uint32_t* words, int place, const float* /*scales*/, float* to) {
     for (int j = 0; j < kWidth; ++j) to[j] = float_of(place == 0 ? words[j] << 16 : words[j] & 0xffff0000u);
   }
