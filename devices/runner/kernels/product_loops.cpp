@@ -15,20 +15,14 @@
 #endif
 
 #include "simd.h"
-#include "variant.h"
+#include "vectors.h"
 
 namespace PRGE_VARIANT {
 namespace {
 
-typedef float Vector __attribute__((vector_size(PRGE_VECTOR_BYTES), aligned(4)));
-
-constexpr int kVectorValues = PRGE_VECTOR_BYTES / 4;
 constexpr int kVectors = PRGE_PANEL_VECTORS;
 constexpr int kWidth = kVectors * kVectorValues;
 constexpr int kRows = PRGE_ROW_GROUP;
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
 #if !defined(PRGE_PAIRS)
 inline Vector multiply_add(Vector sum, float x, Vector weights) { return sum + x * weights; }
