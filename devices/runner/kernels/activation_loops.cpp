@@ -37,15 +37,15 @@ inline Value exponential(Value x) {
 }
 
 // Combines the values of a vector by halves: one by one, each would wait for the one before.
-template <int Values = kVectorValues, typename Whole, typename Combine>
+template <typename Whole, typename Combine>
 inline float folded(Whole vector, Combine combine) {
-  if constexpr (Values == 2) {
+  if constexpr (sizeof vector == 2 * sizeof(float)) {
     return combine(vector[0], vector[1]);
   } else {
-    typedef float Half __attribute__((vector_size(Values * 2)));
+    typedef float Half __attribute__((vector_size(sizeof vector / 2)));
     Half halves[2];
     __builtin_memcpy(halves, &vector, sizeof halves);
-    return folded<Values / 2>(combine(halves[0], halves[1]), combine);
+    return folded(combine(halves[0], halves[1]), combine);
   }
 }
 
